@@ -1,0 +1,64 @@
+//! The project's own commands, started with `cargo xtask`: everything a contributor and the CI run.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for the terminal speaks by printing"
+)]
+
+mod bench;
+mod check;
+mod test;
+mod tidy;
+mod tools;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+#[derive(Parser)]
+#[command(about = "The project's own commands", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Builds the product and runs every test: doctests, the demo, then all others
+    Test {
+        /// Run only tests whose names contain one of these, without the demo
+        filters: Vec<String>,
+    },
+    /// Checks format, lints, documentation, dependencies and the project's own rules
+    Check {
+        /// Run only these steps
+        steps: Vec<check::Step>,
+    },
+    /// Measures the release binary: ingest, tasks, lateness or fanout, with the options that `--help` names
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// What to measure, and how
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = Workspace::find().and_then(|workspace| match arguments.task {
+        Task::Test { filters } => test::test(&workspace, &filters),
+        Task::Check { steps } => check::check(&workspace, &steps),
+        Task::Bench { arguments } => bench::bench(&workspace, &arguments),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

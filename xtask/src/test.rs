@@ -1,0 +1,84 @@
+//! `cargo xtask test`: all tests there are, with everything they need.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::tools;
+use crate::workspace::{Workspace, output, run};
+
+/// The demo takes seconds; after this time it hangs.
+const DEMO_TIME_MAX: Duration = Duration::from_secs(300);
+
+/// Runs all tests, or those whose names contain one of `filters`. A part that fails does not hide the parts after it.
+pub(crate) fn test(workspace: &Workspace, filters: &[String]) -> Result<()> {
+    let python = tools::python(workspace)?;
+    let taskhook = workspace.taskhook();
+    let release = ["build", "--release", "--package", "taskhook"];
+    ensure!(run(&mut workspace.cargo(&release))?, "the product does not build");
+
+    // The runner goes last: its totals are what one wants to see at the end.
+    let mut failed = Vec::new();
+    if !run(&mut for_tests(doctests(workspace, filters), &taskhook, &python))? {
+        failed.push("doctests");
+    }
+    if filters.is_empty() {
+        if !demo(workspace.command(&taskhook, &["demo"]))? {
+            failed.push("demo");
+        }
+    } else {
+        println!("\nThe demo runs only without a filter.");
+    }
+    if !run(&mut for_tests(tests(workspace, filters), &taskhook, &python))? {
+        failed.push("tests");
+    }
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+/// The examples in doc comments: only cargo's own runner knows them.
+fn doctests(workspace: &Workspace, filters: &[String]) -> Command {
+    let mut command = workspace.cargo(&["test", "--doc", "--workspace", "--no-fail-fast"]);
+    command.arg("--").args(filters);
+    command
+}
+
+/// All other tests, by cargo-nextest where it is installed (a process and a time limit for each test).
+fn tests(workspace: &Workspace, filters: &[String]) -> Command {
+    let has_nextest = output(&mut workspace.cargo(&["nextest", "--version"])).is_some();
+    let mut command = if has_nextest {
+        workspace.cargo(&["nextest", "run", "--workspace", "--profile", "ci"])
+    } else {
+        println!("\ncargo-nextest is not installed: the tests run with `cargo test`, without time limits.");
+        workspace.cargo(&["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"])
+    };
+    command.arg("--").args(filters);
+    command
+}
+
+/// Tells the tests where the release binary and their Python are.
+fn for_tests(mut command: Command, taskhook: &Path, python: &Path) -> Command {
+    command.env("TASKHOOK_BIN", taskhook).env("TASKHOOK_TEST_PYTHON", python);
+    command
+}
+
+/// Runs what a newcomer runs first, and ends it if it hangs.
+fn demo(mut command: Command) -> Result<bool> {
+    println!("\n$ taskhook demo");
+    let mut demo = command.stdin(Stdio::null()).spawn().context("cannot start the release binary")?;
+    let started = Instant::now();
+    while started.elapsed() < DEMO_TIME_MAX {
+        if let Some(status) = demo.try_wait()? {
+            return Ok(status.success());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    println!("The demo did not end within {} seconds.", DEMO_TIME_MAX.as_secs());
+    demo.kill()?;
+    demo.wait()?;
+    Ok(false)
+}
