@@ -1,0 +1,144 @@
+//! The pure step of a transaction: a round of inputs becomes a round of decisions.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::decision::{Cause, Change, Decision, Effect, Outcome, RecordedEvent};
+use crate::id::TaskKey;
+use crate::input::{FollowUp, Input, Once};
+use crate::subjects::Subjects;
+use crate::task::{commanded, dependency, replied, reported, woken};
+use crate::{Context, create, queue};
+
+/// One input's decision, with the cause that its changes carry.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decided {
+    /// What caused it.
+    pub cause: Cause,
+    /// What follows.
+    pub decision: Decision,
+    /// The message of a panic: a defect of Taskhook, to be reported loudly.
+    pub defect: Option<String>,
+}
+
+/// What one input means. Everything that can happen is reached from this match.
+pub fn decide(cx: &Context, subjects: &Subjects, input: &Input) -> Decision {
+    match input {
+        Input::Create(create) => create::decide(cx, subjects, create),
+        Input::Event(event) => reported::decide(cx, subjects, event),
+        Input::Command(task, command) => commanded::decide(cx, subjects, *task, *command),
+        Input::Reply(reply) => replied::decide(cx, subjects, reply),
+        Input::Wake(task) => woken::decide(cx, subjects, *task),
+        Input::FollowUp(follow_up) => follow(cx, subjects, *follow_up),
+        Input::Once(once, input) => decide_once(cx, subjects, *once, input),
+        Input::Answered(answered) => {
+            let mut decision = Decision::answer(Outcome::Applied);
+            decision.answered = Some(answered.clone());
+            decision
+        }
+    }
+}
+
+/// An input under a key: the first one happens, its repeats do not.
+fn decide_once(cx: &Context, subjects: &Subjects, once: Once, input: &Input) -> Decision {
+    if subjects.claimed(once.claim).is_some() {
+        return Decision::answer(Outcome::Repeated);
+    }
+    let mut decision = decide(cx, subjects, input);
+    decision.once = Some(once);
+    decision
+}
+
+fn follow(cx: &Context, subjects: &Subjects, follow_up: FollowUp) -> Decision {
+    match follow_up {
+        FollowUp::Look(queue) => queue::decide(cx, subjects, queue),
+        FollowUp::Unpark { task, after } => reported::unpark(cx, subjects, task, after),
+        FollowUp::EndDependents { parent, generation, after } => {
+            dependency::end_dependents(subjects, parent, generation, after)
+        }
+        FollowUp::ReopenDependents { parent, generation, after } => {
+            dependency::reopen_dependents(subjects, parent, generation, after)
+        }
+        FollowUp::ParentEnded { task, parent, generation, end } => {
+            dependency::parent_ended(cx, subjects, (task, parent), generation, end)
+        }
+        FollowUp::ParentReopened { task, parent, generation } => {
+            dependency::parent_reopened(cx, subjects, (task, parent), generation)
+        }
+    }
+}
+
+/// Decides a round: each input sees what those before it decided, and the permits they took.
+///
+/// A decision that panics is a defect: it becomes [`Outcome::Quarantined`], and the others go on.
+pub fn decide_all(cx: &mut Context, subjects: &mut Subjects, round: &[Input]) -> Vec<Decided> {
+    let mut decided = Vec::with_capacity(round.len());
+    for input in round {
+        // `decide` holds shared references only, so an unwound one leaves nothing half done.
+        let (decision, defect) = match catch_unwind(AssertUnwindSafe(|| decide(cx, subjects, input))) {
+            Ok(decision) => (decision, None),
+            Err(panic) => (quarantined(subjects, input), Some(message_of(panic.as_ref()))),
+        };
+        subjects.evolve(cx.now, &decision);
+        for Effect::Dispatch { task, .. } in &decision.effects {
+            take_permit(cx, subjects, *task);
+        }
+        // What a parked webhook does is its own doing, not that of the creation that found it.
+        let parked = decision.unparked.first().map(|(event, _)| Cause::Event(*event));
+        decided.push(Decided { cause: parked.unwrap_or_else(|| input.cause()), decision, defect });
+    }
+    decided
+}
+
+fn take_permit(cx: &mut Context, subjects: &Subjects, task: TaskKey) {
+    if let Some((host, bytes)) =
+        subjects.task(task).and_then(|task| Some((task.plan.host?, task.plan.payload_bytes)))
+    {
+        cx.permits.take(host, bytes);
+    }
+}
+
+/// What a defect leaves behind: a webhook is kept, a task that was woken is left alone.
+fn quarantined(subjects: &Subjects, input: &Input) -> Decision {
+    let mut decision = Decision::answer(Outcome::Quarantined);
+    match input {
+        Input::Event(event) => {
+            decision.event = Some(RecordedEvent { event: event.clone(), parked: false, claim: event.claim });
+        }
+        Input::Wake(key) if subjects.has_loaded(*key) && subjects.task(*key).is_some() => {
+            decision.changes.push((*key, Change::Quarantined));
+        }
+        Input::Once(_, inner) => return quarantined(subjects, inner),
+        _ => {}
+    }
+    decision
+}
+
+fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a message".into())
+}
+
+impl Input {
+    /// What the changes that follow from this input name as their cause.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        match self {
+            Input::Create(_) => Cause::Creation,
+            Input::Event(event) => Cause::Event(event.key),
+            Input::Command(..) => Cause::Command,
+            Input::Reply(reply) => Cause::Reply(reply.attempt),
+            Input::Wake(_) => Cause::Time,
+            Input::Once(_, input) => input.cause(),
+            Input::Answered(_) => Cause::Command,
+            Input::FollowUp(FollowUp::Look(_)) => queue::CAUSE,
+            Input::FollowUp(FollowUp::Unpark { .. }) => Cause::Creation,
+            Input::FollowUp(
+                FollowUp::EndDependents { parent, .. }
+                | FollowUp::ReopenDependents { parent, .. }
+                | FollowUp::ParentEnded { parent, .. }
+                | FollowUp::ParentReopened { parent, .. },
+            ) => Cause::Parent(*parent),
+        }
+    }
+}

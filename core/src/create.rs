@@ -1,0 +1,104 @@
+//! New tasks: all of them come into being, or none.
+
+use std::collections::BTreeMap;
+
+use crate::Context;
+use crate::decision::{Change, Decision, Outcome, Refused};
+use crate::graph;
+use crate::id::{EventKey, TaskKey};
+use crate::input::{Create, FollowUp, NewTask};
+use crate::subjects::{Edge, EdgeStatus, Subjects};
+use crate::task::{Task, dependency, steps};
+
+/// A creation, of one task or of a batch. Every refusal names the task it is about.
+pub fn decide(cx: &Context, subjects: &Subjects, create: &Create) -> Decision {
+    let positions: BTreeMap<TaskKey, usize> =
+        create.tasks.iter().enumerate().map(|(position, new)| (new.key, position)).collect();
+    assert!(positions.len() == create.tasks.len(), "the edge refuses a batch that has one id twice");
+    for (position, new) in create.tasks.iter().enumerate() {
+        if subjects.task(new.key).is_some_and(|task| task.content != new.content) {
+            return refused(Refused::IdTaken { position });
+        }
+    }
+    let mut waits_for = Vec::with_capacity(create.tasks.len());
+    for (position, new) in create.tasks.iter().enumerate() {
+        let mut within = Vec::new();
+        // What a task that exists waited for may be pruned by now.
+        let after = if subjects.task(new.key).is_some() { &[][..] } else { &new.after };
+        for (dependency, edge) in after.iter().enumerate() {
+            match positions.get(&edge.parent) {
+                Some(parent) => within.push(*parent),
+                None if subjects.task(edge.parent).is_none() => {
+                    return refused(Refused::NoSuchDependency { position, dependency });
+                }
+                None => {}
+            }
+        }
+        waits_for.push(within);
+    }
+    match graph::order(&waits_for) {
+        Ok(order) => create_all(cx, subjects, create, &order),
+        Err(circle) => refused(Refused::Cycle(circle)),
+    }
+}
+
+/// Creates the tasks parents first, so that each sees what has become of those it waits for.
+fn create_all(cx: &Context, subjects: &Subjects, create: &Create, order: &[usize]) -> Decision {
+    let mut decision = Decision::nothing();
+    let mut born: BTreeMap<TaskKey, Task> = BTreeMap::new();
+    for position in order {
+        let new = &create.tasks[*position];
+        if subjects.task(new.key).is_some() {
+            continue;
+        }
+        let edges = edges_of(new, |parent| born.get(&parent).or_else(|| subjects.task(parent)));
+        let mut changes = Vec::new();
+        let follow_up = first_steps(cx, new, edges, &mut changes);
+        let mut task: Option<Task> = None;
+        for change in &changes {
+            task = Some(task.map_or_else(|| Task::born(cx.now, change), |task| task.evolve(cx.now, change)));
+        }
+        born.extend(task.map(|task| (new.key, task)));
+        decision.changes.extend(changes.into_iter().map(|change| (new.key, change)));
+        decision.follow_ups.extend(follow_up);
+        if subjects.parked_count(new.key) > 0 {
+            decision.follow_ups.push(FollowUp::Unpark { task: new.key, after: EventKey::default() });
+        }
+    }
+    let keys = create.tasks.iter().map(|new| (new.key, born.contains_key(&new.key)));
+    decision.outcome = Outcome::Created(keys.collect());
+    decision
+}
+
+fn edges_of<'a>(new: &NewTask, parent: impl Fn(TaskKey) -> Option<&'a Task>) -> Vec<(TaskKey, Edge)> {
+    let edges = new
+        .after
+        .iter()
+        .filter_map(|edge| Some((edge.parent, dependency::edge_to(parent(edge.parent)?, edge.on))));
+    // An edge that is met at once can never matter again.
+    edges.filter(|(_, edge)| edge.status != EdgeStatus::Met).collect()
+}
+
+fn first_steps(
+    cx: &Context,
+    new: &std::sync::Arc<NewTask>,
+    edges: Vec<(TaskKey, Edge)>,
+    changes: &mut Vec<Change>,
+) -> Option<FollowUp> {
+    let broken = edges.iter().find(|(_, edge)| edge.status == EdgeStatus::Broken).map(|(parent, _)| *parent);
+    let pending = !edges.is_empty();
+    let created = Change::Created { new: new.clone(), edges };
+    let task = Task::born(cx.now, &created);
+    changes.push(created);
+    match broken {
+        // Nobody waits for it yet but tasks of the same creation, and those see its state directly.
+        Some(parent) => changes.push(Change::Skipped { parent }),
+        None if pending => changes.push(Change::Blocked),
+        None => return steps::start(cx, &task, changes),
+    }
+    None
+}
+
+fn refused(why: Refused) -> Decision {
+    Decision::answer(Outcome::Refused(why))
+}

@@ -1,0 +1,255 @@
+//! What comes out of a decision: the answer, facts, effects and follow-ups.
+
+use std::sync::Arc;
+
+use crate::id::{ClaimKey, EventId, EventKey, TaskKey};
+use crate::input::{Answered, Event, Failure, FollowUp, NewTask, Once, Response};
+use crate::subjects::Edge;
+use crate::task::State;
+use crate::time::Timestamp;
+
+/// Everything that follows from one input.
+#[must_use]
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// The answer to whoever sent the input.
+    pub outcome: Outcome,
+    /// What has become true of tasks, in order.
+    pub changes: Vec<(TaskKey, Change)>,
+    /// What leaves after the commit.
+    pub effects: Vec<Effect>,
+    /// What it means for other subjects.
+    pub follow_ups: Vec<FollowUp>,
+    /// The webhook to be kept, with what it did.
+    pub event: Option<RecordedEvent>,
+    /// The key under which the input happened.
+    pub once: Option<Once>,
+    /// The answer to be given to repeats.
+    pub answered: Option<Box<Answered>>,
+    /// Webhooks kept earlier whose outcome is now known: no longer parked.
+    pub unparked: Vec<(EventKey, Outcome)>,
+}
+
+/// A webhook as it is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordedEvent {
+    /// The webhook.
+    pub event: Box<Event>,
+    /// It waits for its task.
+    pub parked: bool,
+    /// The delivery id that it claims from now on.
+    pub claim: Option<ClaimKey>,
+}
+
+/// The answer to an input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It changed its subject, or its follow-ups will change others.
+    Applied,
+    /// This delivery was seen before, as this event.
+    Duplicate(EventId),
+    /// It names an attempt that is no longer the current one.
+    Stale,
+    /// It cannot change the task.
+    Ignored(Ignored),
+    /// Its task does not exist yet: it waits for it.
+    Unmatched,
+    /// It is not about a task; the reason, where one might think it is.
+    Recorded(Option<&'static str>),
+    /// The request was refused, for this reason.
+    Rejected(Arc<str>),
+    /// New tasks exist under these keys; `false` marks those that existed before with the same content.
+    Created(Vec<(TaskKey, bool)>),
+    /// Nothing had to change.
+    Unchanged,
+    /// A request with this key has happened already.
+    Repeated,
+    /// The caller asked for something that cannot be.
+    Refused(Refused),
+    /// Deciding failed by a defect of Taskhook. The input is kept, its subject is left alone.
+    Quarantined,
+}
+
+/// Why a webhook cannot change its task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ignored {
+    /// The task has ended.
+    Terminal,
+    /// The task has ended, and the webhook says it ended otherwise.
+    Contradiction,
+    /// The task has not been dispatched yet.
+    NotStarted,
+    /// The dispatch's response has completed the task already.
+    CompletedByResponse,
+    /// No attempt has that number.
+    UnknownAttempt,
+    /// The attempt has ended.
+    AttemptEnded,
+}
+
+impl Ignored {
+    /// The contract's word for it.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Ignored::Terminal => "terminal",
+            Ignored::Contradiction => "contradiction",
+            Ignored::NotStarted => "not_started",
+            Ignored::CompletedByResponse => "completed_by_response",
+            Ignored::UnknownAttempt => "unknown_attempt",
+            Ignored::AttemptEnded => "attempt_ended",
+        }
+    }
+}
+
+/// Why a request is refused. Positions count the tasks of a creation from 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// There is no such task.
+    NotFound,
+    /// The id is taken by a task with other content.
+    IdTaken { position: usize },
+    /// A dependency does not exist: the task's position, and that of the dependency in its `after`.
+    NoSuchDependency { position: usize, dependency: usize },
+    /// The tasks wait for each other in a circle: their positions, in order.
+    Cycle(Vec<usize>),
+    /// The task has ended as this, so it cannot be cancelled.
+    Ended(State),
+    /// Only a scheduled task can be triggered; this one is in another state.
+    NotScheduled(State),
+    /// Only a failed, cancelled or skipped task can be retried; this one is in another state.
+    NotRetryable(State),
+    /// Tasks that it waits for did not end as it asks.
+    DependenciesUnmet,
+    /// The task of this callback token is no longer there.
+    Gone,
+    /// The webhook names another task than its callback token.
+    NamesAnotherTask,
+    /// Too many webhooks wait for this task.
+    ParkingFull,
+}
+
+/// What caused a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// A call that created the task.
+    Creation,
+    /// A command through the API.
+    Command,
+    /// A webhook.
+    Event(EventKey),
+    /// The end of the HTTP exchange of this attempt.
+    Reply(u32),
+    /// A time that has come.
+    Time,
+    /// The end, or the reopening, of a task it waits for.
+    Parent(TaskKey),
+    /// Its queue had a free place.
+    Queue,
+}
+
+/// What leaves after the commit. It comes back as an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Effect {
+    /// Send the request of this attempt, the `send`-th time (1, or more after a crash).
+    Dispatch { task: TaskKey, attempt: u32, send: u8 },
+}
+
+/// A fact about one task, in the past tense.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// It exists, and knows this of the tasks that it waits for.
+    Created { new: Arc<NewTask>, edges: Vec<(TaskKey, Edge)> },
+    /// Some of the tasks it waits for have not ended.
+    Blocked,
+    /// A task it waits for has ended.
+    DependencyEnded { parent: TaskKey, generation: u32, end: State, allowed: bool },
+    /// A task it waits for was reopened.
+    DependencyReopened { parent: TaskKey, generation: u32, was_broken: bool },
+    /// It is not due yet.
+    Scheduled,
+    /// It is due, and waits for capacity.
+    Queued,
+    /// It is due and external: attempt `attempt` waits for its webhook.
+    Begun { attempt: u32 },
+    /// Attempt `attempt` is being sent.
+    Dispatched { attempt: u32 },
+    /// The same attempt is being sent once more, since its process died.
+    Resent { attempt: u32, send: u8 },
+    /// The worker has the task; its webhook is awaited.
+    Started { attempt: u32 },
+    /// A sign of life, perhaps with progress.
+    Alive { progress: Option<f64>, message: Option<String> },
+    /// The target answered, or did not.
+    Responded { attempt: u32, response: Result<Arc<Response>, Failure> },
+    /// The attempt has failed; whether it counts towards `max_attempts`.
+    AttemptFailed { attempt: u32, failure: Failure, counted: bool },
+    /// There will be another attempt, not before this instant.
+    RetryPlanned { at: Timestamp },
+    /// It is done; by which attempt, with what result, by the response itself or by a webhook.
+    Succeeded { attempt: u32, result: Option<Arc<[u8]>>, by_response: bool },
+    /// It has failed for good.
+    Failed,
+    /// It was cancelled.
+    Cancelled,
+    /// It will not run, because of how this task ended.
+    Skipped { parent: TaskKey },
+    /// It was made due now.
+    Triggered,
+    /// It was reopened; whether its dependencies no longer matter.
+    Reopened { ignore_dependencies: bool },
+    /// A webhook could not change it.
+    EventIgnored { outcome: Outcome },
+    /// Looked at, with nothing to do; looked at again at this instant.
+    Rearmed { wake_at: Timestamp },
+    /// Deciding about it failed by a defect: left alone until somebody looks.
+    Quarantined,
+}
+
+impl Change {
+    /// Whether the change is only a note: it moves the task to no other state.
+    #[must_use]
+    pub fn is_note(&self) -> bool {
+        matches!(
+            self,
+            Change::Alive { .. }
+                | Change::EventIgnored { .. }
+                | Change::Responded { .. }
+                | Change::DependencyEnded { .. }
+        )
+    }
+}
+
+impl Decision {
+    /// Only an answer: nothing changes.
+    pub fn answer(outcome: Outcome) -> Decision {
+        Decision {
+            outcome,
+            changes: Vec::new(),
+            effects: Vec::new(),
+            follow_ups: Vec::new(),
+            event: None,
+            once: None,
+            answered: None,
+            unparked: Vec::new(),
+        }
+    }
+
+    /// Changes of one task.
+    pub fn applied(task: TaskKey, changes: impl IntoIterator<Item = Change>) -> Decision {
+        let mut decision = Decision::answer(Outcome::Applied);
+        decision.changes = changes.into_iter().map(|change| (task, change)).collect();
+        decision
+    }
+
+    /// Nothing to do: what a follow-up or a wake-up that comes too late finds.
+    pub fn nothing() -> Decision {
+        Decision::answer(Outcome::Unchanged)
+    }
+
+    /// The same, with one more follow-up.
+    pub fn then(mut self, follow_up: FollowUp) -> Decision {
+        self.follow_ups.push(follow_up);
+        self
+    }
+}

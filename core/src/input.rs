@@ -1,0 +1,370 @@
+//! Everything that can happen, and the plain data that comes with it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::id::{ClaimKey, EventId, EventKey, HostKey, QueueKey, TaskKey};
+use crate::task::{Completion, State};
+use crate::time::Timestamp;
+
+/// Anything that can happen to one subject.
+///
+/// There is no other way in: a webhook, a call of the API, the end of an HTTP exchange, a timer and the
+/// consequence of another decision are all one of these.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// New tasks, one or a batch: all of them, or none.
+    Create(Create),
+    /// A received webhook, verified and mapped.
+    Event(Box<Event>),
+    /// A user's command to one task.
+    Command(TaskKey, Command),
+    /// The HTTP exchange of a dispatch has ended.
+    Reply(Box<Reply>),
+    /// The time of a task's `wake_at` has come. It means nothing by itself: the decision looks at the task
+    /// and at the time.
+    Wake(TaskKey),
+    /// What an earlier decision means for another subject.
+    FollowUp(FollowUp),
+    /// An input that happens at most once under its key, however often it is sent.
+    Once(Once, Box<Input>),
+    /// The answer that a repeat of such an input is to get.
+    Answered(Box<Answered>),
+}
+
+/// The key of a request that happens at most once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Once {
+    /// A hash of the caller's key and the route.
+    pub claim: ClaimKey,
+    /// A hash of the request, to tell a repeat from another request with the same key.
+    pub request: [u8; 16],
+}
+
+/// The answer to a request that happens at most once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// The request's key.
+    pub once: Once,
+    /// The HTTP status.
+    pub status: u16,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// The consequence of a decision for another subject. Small and closed, so that what does not fit into a
+/// transaction can be kept in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FollowUp {
+    /// Look at a queue again: a task became ready, or a permit was returned.
+    Look(QueueKey),
+    /// Apply the webhooks that came before their task, a page at a time.
+    Unpark {
+        /// The task that now exists.
+        task: TaskKey,
+        /// The last webhook already applied.
+        after: EventKey,
+    },
+    /// Tell the dependents of a task that has ended, a page at a time.
+    EndDependents {
+        /// The task that ended.
+        parent: TaskKey,
+        /// Its generation when it ended: a task reopened since has not ended.
+        generation: u32,
+        /// The last dependent already told.
+        after: TaskKey,
+    },
+    /// Tell the dependents of a task that was reopened, a page at a time.
+    ReopenDependents {
+        /// The task that was reopened.
+        parent: TaskKey,
+        /// Its generation since.
+        generation: u32,
+        /// The last dependent already told.
+        after: TaskKey,
+    },
+    /// To one dependent: a task it names has ended.
+    ParentEnded {
+        /// The dependent.
+        task: TaskKey,
+        /// The task it names.
+        parent: TaskKey,
+        /// The parent's generation when it ended.
+        generation: u32,
+        /// How the parent ended.
+        end: State,
+    },
+    /// To one dependent: a task it names was reopened.
+    ParentReopened {
+        /// The dependent.
+        task: TaskKey,
+        /// The task it names.
+        parent: TaskKey,
+        /// The parent's generation since.
+        generation: u32,
+    },
+}
+
+/// New tasks, in the order they were given.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Create {
+    /// The tasks; never empty.
+    pub tasks: Vec<Arc<NewTask>>,
+}
+
+/// One task to be created.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewTask {
+    /// The key under which its name is known.
+    pub key: TaskKey,
+    /// What decisions need to know of it.
+    pub plan: Plan,
+    /// What only people and the dispatcher need.
+    pub spec: Spec,
+    /// The tasks it waits for.
+    pub after: Vec<Dependency>,
+    /// A hash of the request's JSON value, to tell the same creation from another with the same id.
+    pub content: [u8; 16],
+}
+
+/// The part of a task's definition that decisions look at. It never changes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The host it is dispatched to; `None` for an external task, which is only tracked.
+    pub host: Option<HostKey>,
+    /// Its queue.
+    pub queue: QueueKey,
+    /// −100 to 100, higher first.
+    pub priority: i16,
+    /// Not before this instant.
+    pub run_at: Timestamp,
+    /// Which answers complete it.
+    pub completion: Completion,
+    /// From the beginning of an attempt to its end; `None`: no bound.
+    pub timeout: Option<Duration>,
+    /// Bound of the HTTP exchange alone.
+    pub request_timeout: Duration,
+    /// What happens after a failed attempt.
+    pub retry: RetryPolicy,
+    /// Bytes of the request's body.
+    pub payload_bytes: u32,
+}
+
+/// The part of a task's definition that no decision looks at. It never changes.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Spec {
+    /// What kind of work it is.
+    pub name: Option<String>,
+    /// What is sent, where; `None` for an external task.
+    pub request: Option<Arc<Request>>,
+    /// Free words to find it by.
+    pub labels: BTreeMap<String, String>,
+    /// `after` as the caller gave it: the names of the tasks it waits for, and what they must end in.
+    pub after: Vec<(String, On)>,
+}
+
+/// The HTTP request of a dispatch.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Request {
+    /// The method, in capitals.
+    pub method: String,
+    /// An absolute http or https URL.
+    pub url: String,
+    /// Header names and values, as given.
+    pub headers: Vec<(String, String)>,
+    /// The body, byte for byte as given; `None`: an empty body.
+    pub payload: Option<Vec<u8>>,
+}
+
+/// The right to pass of one edge between two tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dependency {
+    /// The task that must end first.
+    pub parent: TaskKey,
+    /// Which end lets the dependent start.
+    pub on: On,
+}
+
+/// Which end of a dependency lets the dependent start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum On {
+    /// It succeeded.
+    Succeeded,
+    /// It failed.
+    Failed,
+    /// It succeeded or was skipped.
+    NotFailed,
+    /// It ended, however.
+    Finished,
+}
+
+impl On {
+    /// Whether a dependency that ended as `end` lets the dependent start.
+    #[must_use]
+    pub fn allows(self, end: State) -> bool {
+        match self {
+            On::Succeeded => end == State::Succeeded,
+            On::Failed => end == State::Failed,
+            On::NotFailed => matches!(end, State::Succeeded | State::Skipped),
+            On::Finished => end.is_terminal(),
+        }
+    }
+}
+
+/// How failed attempts are tried again.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RetryPolicy {
+    /// Attempts in all, 1 to 100.
+    pub max_attempts: u32,
+    /// Bound of the first pause.
+    pub initial: Duration,
+    /// By how much the bound grows with each attempt; at least 1.
+    pub factor: f64,
+    /// The bound never grows beyond this.
+    pub max: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        RetryPolicy {
+            max_attempts: 8,
+            initial: Duration::from_secs(5),
+            factor: 4.0,
+            max: Duration::from_secs(3_600),
+        }
+    }
+}
+
+/// A received webhook.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Its key in the store.
+    pub key: EventKey,
+    /// Under which a repeat of the same delivery is recognised; `None`: every request is a new event.
+    pub claim: Option<ClaimKey>,
+    /// The task it is about, by the key of its name; `None`: not about a task.
+    pub task: Option<TaskKey>,
+    /// The attempt it names; `None` means the current one.
+    pub attempt: Option<u32>,
+    /// It came by a callback token, which names task and attempt.
+    pub callback: Option<Callback>,
+    /// What it says.
+    pub kind: EventKind,
+    /// The request as it came, for the record.
+    pub received: Arc<Received>,
+}
+
+/// A webhook that came by a callback token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Callback {
+    /// Its body names another task than its token does.
+    pub names_another_task: bool,
+}
+
+/// What a webhook says about its task.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EventKind {
+    /// `task_started`.
+    Started,
+    /// `task_progress`: a fraction from 0 to 1, and a few words.
+    Progress(Option<f64>, Option<String>),
+    /// `task_heartbeat`.
+    Heartbeat,
+    /// `task_completed`, with the JSON text of its result.
+    Completed(Option<Arc<[u8]>>),
+    /// `task_failed`; `retryable: false` rules a retry out.
+    Failed(Failure, bool),
+    /// `task_cancelled`.
+    Cancelled,
+    /// The request was refused, for this reason; it is kept for whoever looks for it.
+    Rejected(Arc<str>),
+    /// Any other name, or none; the reason why it is about no task, where it looks like one that should be.
+    Other(Option<&'static str>),
+}
+
+/// A webhook's request as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// The public id under which it is kept.
+    pub id: EventId,
+    /// The source it was sent to.
+    pub source: String,
+    /// The event name in its body, as written.
+    pub name: Option<String>,
+    /// The task it names, as written; a callback names it by its token.
+    pub task_name: Option<String>,
+    /// The delivery id, as written.
+    pub delivery_id: Option<String>,
+    /// Header names and values.
+    pub headers: Vec<(String, String)>,
+    /// The raw body.
+    pub body: Vec<u8>,
+    /// The event that this one replays.
+    pub replay_of: Option<EventId>,
+}
+
+/// Why an attempt, or a task, failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// A stable word for programs: `timeout`, `http_503`, `connect` …, or what the worker gave.
+    pub code: String,
+    /// One sentence for people.
+    pub message: String,
+}
+
+/// A user's command to one task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// End it as cancelled, now.
+    Cancel,
+    /// Reopen a task that failed, was cancelled or skipped.
+    Retry {
+        /// Start it even if its dependencies are unmet.
+        ignore_dependencies: bool,
+    },
+    /// Make a scheduled task due now.
+    Trigger,
+}
+
+/// The end of a dispatch's HTTP exchange.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// The task that was dispatched.
+    pub task: TaskKey,
+    /// The attempt's number.
+    pub attempt: u32,
+    /// What came.
+    pub kind: ReplyKind,
+}
+
+/// What ended a dispatch's HTTP exchange.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ReplyKind {
+    /// The target answered.
+    Response(Arc<Response>),
+    /// There was no answer: refused, broken or timed out.
+    Lost(Failure),
+    /// The target may not be called at all; calling again cannot help.
+    NotAllowed(Failure),
+}
+
+/// A target's answer, as far as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Response {
+    /// The HTTP status.
+    pub status: u16,
+    /// Headers of interest.
+    pub headers: Vec<(String, String)>,
+    /// The first [`RESPONSE_BYTES_KEPT`](crate::limits::RESPONSE_BYTES_KEPT) bytes of the body.
+    pub body: Vec<u8>,
+    /// Whether the body was longer than what is kept.
+    pub truncated: bool,
+    /// The body where it is JSON of at most [`BODY_BYTES_MAX`](crate::limits::BODY_BYTES_MAX): the result of
+    /// a task that this response completes.
+    pub result: Option<Arc<[u8]>>,
+    /// The answer carried `taskhook-no-retry: true`.
+    pub no_retry: bool,
+    /// The pause that `Retry-After` asks for.
+    pub retry_after: Option<Duration>,
+}

@@ -1,0 +1,45 @@
+//! Every decision of Taskhook, without I/O, clocks or randomness.
+//!
+//! Two functions matter. [`decide`] looks at a subject and at one [`Input`] and says what follows; it
+//! cannot fail, wait or look at a clock. [`Task::evolve`] turns a decided [`Change`] into the next state.
+//! Everything around them loads rows, saves rows and carries out effects; nothing around them decides.
+//!
+//! Start reading at [`input`] (what can happen), go on with [`decision`] (what comes out), then `task.rs`.
+
+pub mod batch;
+pub mod create;
+pub mod decision;
+pub mod graph;
+pub mod id;
+pub mod input;
+pub mod limits;
+pub mod permits;
+pub mod queue;
+pub mod retry;
+pub mod subjects;
+pub mod task;
+pub mod time;
+pub mod waiting;
+
+pub use batch::{Decided, decide, decide_all};
+pub use decision::{Cause, Change, Decision, Effect, Ignored, Outcome, Refused};
+pub use id::{ClaimKey, EventId, EventKey, HostKey, QueueKey, TaskKey};
+pub use input::{
+    Answered, Callback, Command, Create, Dependency, Event, EventKind, Failure, FollowUp, Input, NewTask, On,
+    Once, Plan, Received, Reply, ReplyKind, Request, Response, RetryPolicy, Spec,
+};
+pub use permits::Permits;
+pub use subjects::{Edge, EdgeStatus, Parked, Subjects};
+pub use task::{Attempt, Completion, State, Task};
+pub use time::Timestamp;
+
+/// What a decision may know beside its subject: the time, and what this node can still send.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The time of this transaction. Never earlier than that of the one before it.
+    pub now: Timestamp,
+    /// Since when this node has been up. An exchange that began earlier died with the process before.
+    pub up_since: Timestamp,
+    /// The free places for open exchanges. Counted down as a batch is decided.
+    pub permits: Permits,
+}

@@ -1,0 +1,95 @@
+//! Every bound of the product, in one place, with the relations that must hold between them.
+//!
+//! A bound is part of the behaviour: what is beyond it is refused with a reason, or done in the next step.
+
+use std::time::Duration;
+
+/// Largest body of one webhook, and largest result of a task, in bytes.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
+/// What is read and dropped beyond [`BODY_BYTES_MAX`], so that a 413 reaches a client that is still sending.
+pub const BODY_BYTES_DRAINED_MAX: usize = 4 << 20;
+/// Largest body of one batch creation, in bytes.
+pub const BATCH_BODY_BYTES_MAX: usize = 4 << 20;
+/// Tasks in one batch creation.
+pub const BATCH_TASKS_MAX: usize = 1_000;
+/// How much of a dispatch's response is kept on the attempt, in bytes.
+pub const RESPONSE_BYTES_KEPT: usize = 64 << 10;
+/// Dependencies that one task may name.
+pub const DEPENDENCIES_MAX: usize = 1_000;
+/// Labels on one task; bytes of a label's name and of its value.
+pub const LABELS_MAX: usize = 32;
+/// Bytes of a label's name, and of its value.
+pub const LABEL_BYTES_MAX: usize = 128;
+/// Bytes of an id chosen by the caller.
+pub const ID_BYTES_MAX: usize = 128;
+/// Bytes of a name (of a kind of work, of a queue …).
+pub const NAME_BYTES_MAX: usize = 64;
+/// Bytes of a URL.
+pub const URL_BYTES_MAX: usize = 2_048;
+/// Request headers that one task may set.
+pub const HEADERS_MAX: usize = 32;
+/// Bytes of all request headers of one task.
+pub const HEADER_BYTES_MAX: usize = 8 << 10;
+/// Bytes of a failure's or progress report's message. Longer ones are cut.
+pub const MESSAGE_BYTES_MAX: usize = 1_024;
+/// Bytes of a failure's code. Longer ones are cut.
+pub const CODE_BYTES_MAX: usize = 64;
+/// Attempts that a retry policy may ask for.
+pub const ATTEMPTS_MAX: u32 = 100;
+/// Longest pause between two attempts, also for `Retry-After`.
+pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// Longest duration a caller may give (about ten years), so that no instant overflows.
+pub const DURATION_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3_600);
+
+/// Inputs decided in one transaction.
+pub const BATCH_INPUTS_MAX: usize = 512;
+/// Bytes of bodies and payloads decided in one transaction.
+pub const BATCH_BYTES_MAX: usize = 8 << 20;
+/// Inputs decided in one round; follow-ups beyond it are kept.
+pub const ROUND_INPUTS_MAX: usize = 1_024;
+/// Rounds of follow-ups inside one transaction. What is left is kept and goes on right after the commit.
+pub const ROUNDS_MAX: usize = 6;
+/// Follow-ups of one decision. Anything wider takes a page and puts itself back.
+pub const FOLLOW_UPS_MAX: usize = 64;
+/// Dependents in one page of a fan-out: with the page's own successor they are [`FOLLOW_UPS_MAX`].
+pub const FAN_OUT_PAGE: usize = FOLLOW_UPS_MAX - 1;
+/// Tasks that one visit of a queue may start.
+pub const CANDIDATES_MAX: usize = 128;
+/// Parked webhooks for one task that does not exist yet; beyond it the sender is told to come back.
+pub const PARKED_PER_TASK_MAX: usize = 64;
+/// Refused webhooks that are kept; older ones make room.
+pub const REJECTED_KEPT_MAX: usize = 1_000;
+/// How long a webhook waits for its task.
+pub const PARKED_FOR: Duration = Duration::from_secs(24 * 3_600);
+/// How long a request's idempotency key is remembered.
+pub const IDEMPOTENCY_KEPT_FOR: Duration = Duration::from_secs(24 * 3_600);
+/// Inputs waiting for the writer, in each of its two channels.
+pub const CHANNEL_INPUTS_MAX: usize = 8_192;
+/// History entries of one task that change no state (progress, ignored webhooks); later ones are not kept.
+pub const NOTES_PER_TASK_MAX: u32 = 1_000;
+
+/// Sends of one attempt beyond the first, after crashes.
+pub const RESENDS_MAX: u8 = 3;
+/// How often an open exchange is looked at, in case its process died. Also how far ahead a starting node
+/// looks for exchanges that it lost.
+pub const LOST_AFTER: Duration = Duration::from_secs(15);
+/// The pause before a resend is tried again when there is no permit for it.
+pub const RESEND_PAUSE: Duration = Duration::from_secs(1);
+/// Shortest pause that a `Retry-After` may ask for, so that `Retry-After: 0` is no busy loop.
+pub const POSTPONE_MIN: Duration = Duration::from_secs(1);
+
+/// Open exchanges of one node.
+pub const EXCHANGES_MAX: u32 = 1_024;
+/// Open exchanges of one node with one target host.
+pub const EXCHANGES_PER_HOST_MAX: u32 = 64;
+/// Bytes of request bodies in open exchanges.
+pub const EXCHANGE_BYTES_MAX: u64 = 64 << 20;
+
+const _: () = assert!(FAN_OUT_PAGE >= 1 && ROUNDS_MAX >= 3, "a dependent starts in the commit of its cause");
+const _: () = assert!(BATCH_INPUTS_MAX <= ROUND_INPUTS_MAX, "a batch is the first round");
+const _: () = assert!(BODY_BYTES_MAX <= BATCH_BYTES_MAX, "every single input fits a transaction");
+const _: () = assert!(BATCH_BODY_BYTES_MAX <= BATCH_BYTES_MAX, "every single input fits a transaction");
+const _: () = assert!(EXCHANGES_PER_HOST_MAX <= EXCHANGES_MAX, "one host never needs more than all");
+const _: () = assert!(BODY_BYTES_MAX as u64 <= EXCHANGE_BYTES_MAX, "every payload can be sent");
+const _: () = assert!(RESPONSE_BYTES_KEPT <= BODY_BYTES_MAX, "what is kept was read");
+const _: () = assert!(BATCH_INPUTS_MAX <= CHANNEL_INPUTS_MAX, "a full channel fills a batch");

@@ -1,0 +1,227 @@
+//! The rows that a round of inputs may look at, loaded before the first of them is decided.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::decision::{Change, Decision};
+use crate::id::{ClaimKey, EventId, EventKey, QueueKey, TaskKey};
+use crate::input::{Event, On};
+use crate::task::Task;
+use crate::time::Timestamp;
+
+/// What was loaded for a round, kept up to date as its inputs are decided.
+///
+/// `None` always means *absent in the store*. Asking for a row that no input of the round names is a defect
+/// of the loading code, and panics.
+#[derive(Debug, Clone, Default)]
+pub struct Subjects {
+    tasks: BTreeMap<TaskKey, Option<Task>>,
+    edges: BTreeMap<(TaskKey, TaskKey), Option<Edge>>,
+    pages: BTreeMap<(TaskKey, TaskKey), Page<TaskKey>>,
+    parked: BTreeMap<(TaskKey, EventKey), Page<Parked>>,
+    parked_counts: BTreeMap<TaskKey, usize>,
+    claims: BTreeMap<ClaimKey, Option<EventId>>,
+    ready: BTreeMap<QueueKey, Vec<TaskKey>>,
+}
+
+/// What one task knows of one that it waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Edge {
+    /// Which end lets the dependent start.
+    pub on: On,
+    /// What has become of it.
+    pub status: EdgeStatus,
+    /// The parent's generation that this status is about.
+    pub generation: u32,
+}
+
+/// What has become of a dependency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EdgeStatus {
+    /// The parent has not ended.
+    Pending,
+    /// It ended as asked.
+    Met,
+    /// It ended otherwise.
+    Broken,
+}
+
+/// A webhook that waits for its task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parked {
+    /// The webhook.
+    pub event: Event,
+    /// When it was received.
+    pub at: Timestamp,
+}
+
+/// A page of rows, and whether there may be more behind it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page<T> {
+    /// The rows, in key order.
+    pub rows: Vec<T>,
+    /// Whether more may follow.
+    pub more: bool,
+}
+
+impl Subjects {
+    /// The task under `key`, or `None` where there is none.
+    #[must_use]
+    #[expect(
+        clippy::expect_used,
+        reason = "a missing load is a defect, and must not look like a missing task"
+    )]
+    pub fn task(&self, key: TaskKey) -> Option<&Task> {
+        self.tasks.get(&key).expect("the task was loaded").as_ref()
+    }
+
+    /// Whether the task under `key` was asked for in the store.
+    #[must_use]
+    pub fn has_loaded(&self, key: TaskKey) -> bool {
+        self.tasks.contains_key(&key)
+    }
+
+    /// What `child` knows of `parent`.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a missing load is a defect")]
+    pub fn edge(&self, parent: TaskKey, child: TaskKey) -> Option<Edge> {
+        *self.edges.get(&(parent, child)).expect("the edge was loaded")
+    }
+
+    /// The dependents of `parent` behind `after`.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a missing load is a defect")]
+    pub fn dependents(&self, parent: TaskKey, after: TaskKey) -> &Page<TaskKey> {
+        self.pages.get(&(parent, after)).expect("the dependents were loaded")
+    }
+
+    /// The webhooks that wait for `task`, behind `after`.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a missing load is a defect")]
+    pub fn parked(&self, task: TaskKey, after: EventKey) -> &Page<Parked> {
+        self.parked.get(&(task, after)).expect("the parked webhooks were loaded")
+    }
+
+    /// How many webhooks wait for `task`.
+    #[must_use]
+    pub fn parked_count(&self, task: TaskKey) -> usize {
+        self.parked_counts.get(&task).copied().unwrap_or(0)
+    }
+
+    /// Whether it was counted how many webhooks wait for `task`.
+    #[must_use]
+    pub fn knows_parked_count(&self, task: TaskKey) -> bool {
+        self.parked_counts.contains_key(&task)
+    }
+
+    /// Whether this delivery was looked for in the store.
+    #[must_use]
+    pub fn knows_claim(&self, claim: ClaimKey) -> bool {
+        self.claims.contains_key(&claim)
+    }
+
+    /// The event that has claimed this delivery.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a missing load is a defect")]
+    pub fn claimed(&self, claim: ClaimKey) -> Option<EventId> {
+        *self.claims.get(&claim).expect("the claim was loaded")
+    }
+
+    /// The tasks of `queue` that could start now, first things first.
+    #[must_use]
+    pub fn ready(&self, queue: QueueKey) -> &[TaskKey] {
+        self.ready.get(&queue).map_or(&[], Vec::as_slice)
+    }
+
+    /// The tasks that were loaded and exist, in key order.
+    pub fn tasks(&self) -> impl Iterator<Item = &Task> {
+        self.tasks.values().flatten()
+    }
+
+    /// Keeps what was loaded under `key`, unless a newer state is there already.
+    pub fn put_task(&mut self, key: TaskKey, task: Option<Task>) {
+        self.tasks.entry(key).or_insert(task);
+    }
+
+    /// Keeps what `child` knows of `parent`.
+    pub fn put_edge(&mut self, parent: TaskKey, child: TaskKey, edge: Option<Edge>) {
+        self.edges.insert((parent, child), edge);
+    }
+
+    /// Keeps a page of dependents.
+    pub fn put_dependents(&mut self, parent: TaskKey, after: TaskKey, page: Page<TaskKey>) {
+        self.pages.insert((parent, after), page);
+    }
+
+    /// Keeps a page of parked webhooks.
+    pub fn put_parked(&mut self, task: TaskKey, after: EventKey, page: Page<Parked>) {
+        self.parked.insert((task, after), page);
+    }
+
+    /// Keeps how many webhooks wait for `task`.
+    pub fn put_parked_count(&mut self, task: TaskKey, count: usize) {
+        self.parked_counts.insert(task, count);
+    }
+
+    /// Keeps who has claimed a delivery.
+    pub fn put_claim(&mut self, claim: ClaimKey, by: Option<EventId>) {
+        self.claims.insert(claim, by);
+    }
+
+    /// Keeps the tasks of `queue` that could start, first things first.
+    pub fn put_ready(&mut self, queue: QueueKey, tasks: Vec<TaskKey>) {
+        self.ready.insert(queue, tasks);
+    }
+
+    /// Brings what was loaded up to date with a decision, so that the next input sees it.
+    pub fn evolve(&mut self, at: Timestamp, decision: &Decision) {
+        for (key, change) in &decision.changes {
+            self.evolve_edges(*key, change);
+            let task = self.tasks.entry(*key).or_insert(None);
+            *task = Some(match task.take() {
+                Some(task) => task.evolve(at, change),
+                None => Task::born(at, change),
+            });
+        }
+        if let Some(once) = decision.once {
+            self.claims.insert(once.claim, Some(EventId([0; 16])));
+        }
+        if let Some(recorded) = &decision.event {
+            if let Some(claim) = recorded.claim {
+                self.claims.insert(claim, Some(recorded.event.received.id));
+            }
+            if let (true, Some(task)) = (recorded.parked, recorded.event.task) {
+                *self.parked_counts.entry(task).or_insert(0) += 1;
+            }
+        }
+    }
+
+    fn evolve_edges(&mut self, child: TaskKey, change: &Change) {
+        match change {
+            Change::Created { edges, .. } => {
+                for (parent, edge) in edges {
+                    self.edges.insert((*parent, child), Some(*edge));
+                }
+            }
+            Change::DependencyEnded { parent, generation, allowed, .. } => {
+                if let Some(Some(edge)) = self.edges.get_mut(&(*parent, child)) {
+                    edge.status = if *allowed { EdgeStatus::Met } else { EdgeStatus::Broken };
+                    edge.generation = *generation;
+                }
+            }
+            Change::DependencyReopened { parent, generation, was_broken } => {
+                if let Some(Some(edge)) = self.edges.get_mut(&(*parent, child)) {
+                    edge.generation = *generation;
+                    if *was_broken {
+                        edge.status = EdgeStatus::Pending;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The keys of the tasks that changes of these decisions touched.
+    pub fn touched(decisions: &[Decision]) -> BTreeSet<TaskKey> {
+        decisions.iter().flat_map(|decision| decision.changes.iter().map(|(key, _)| *key)).collect()
+    }
+}

@@ -1,0 +1,385 @@
+//! One task: its states, how it takes in a change, and who decides about it.
+//!
+//! Decisions are grouped by *cause*, one file each: [`reported`] (webhooks), [`replied`] (the end of an HTTP
+//! exchange), [`woken`] (time), [`commanded`] (users) and [`dependency`] (other tasks). What they share — how
+//! a task starts, ends and is tried again — is in [`steps`].
+
+pub mod commanded;
+pub mod dependency;
+pub mod replied;
+pub mod reported;
+pub(crate) mod steps;
+pub mod woken;
+
+use std::sync::Arc;
+
+use crate::decision::{Change, Ignored, Outcome};
+use crate::id::TaskKey;
+use crate::input::Plan;
+use crate::limits;
+use crate::subjects::EdgeStatus;
+use crate::time::Timestamp;
+
+/// Where a task is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// Waits for other tasks. Left when all of them ended as asked (`scheduled`, `queued`, or `running` where
+    /// it is external), when one ended otherwise (`skipped`), or by `cancel`.
+    Blocked,
+    /// Not due: before its `run_at`, or between two attempts. Left when the time comes, or by `trigger`.
+    Scheduled,
+    /// Due, and waiting for a free exchange. Left when its queue is looked at and there is one.
+    Queued,
+    /// Its request is in flight. Left by the response, by a webhook, or by the time-out.
+    Dispatching,
+    /// The worker has it; the webhook is awaited. Left by the webhook or by the time-out.
+    Running,
+    /// Done. Final.
+    Succeeded,
+    /// No attempt succeeded. Only `retry` reopens it.
+    Failed,
+    /// Cancelled by a user or by the worker. Only `retry` reopens it.
+    Cancelled,
+    /// Not run, since a task it waited for ended otherwise. Reopened by `retry`, of it or of that task.
+    Skipped,
+}
+
+impl State {
+    /// Every state, in the order of a task's life.
+    pub const ALL: [State; 9] = [
+        State::Blocked,
+        State::Scheduled,
+        State::Queued,
+        State::Dispatching,
+        State::Running,
+        State::Succeeded,
+        State::Failed,
+        State::Cancelled,
+        State::Skipped,
+    ];
+
+    /// Whether it is an end: such a state never changes by itself.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        matches!(self, State::Succeeded | State::Failed | State::Cancelled | State::Skipped)
+    }
+
+    /// The contract's word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Blocked => "blocked",
+            State::Scheduled => "scheduled",
+            State::Queued => "queued",
+            State::Dispatching => "dispatching",
+            State::Running => "running",
+            State::Succeeded => "succeeded",
+            State::Failed => "failed",
+            State::Cancelled => "cancelled",
+            State::Skipped => "skipped",
+        }
+    }
+
+    /// The state with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<State> {
+        State::ALL.into_iter().find(|state| state.name() == name)
+    }
+}
+
+/// Which answers to a dispatch complete a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Completion {
+    /// 202 waits for a webhook, any other 2xx is success.
+    #[default]
+    Auto,
+    /// Every 2xx is success.
+    Response,
+    /// Every 2xx waits for a webhook.
+    Callback,
+}
+
+/// One task, as far as decisions look at it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    /// Its key.
+    pub key: TaskKey,
+    /// What was asked.
+    pub plan: Arc<Plan>,
+    /// A hash of what was asked, to recognise the same creation.
+    pub content: [u8; 16],
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Where it is in its life.
+    pub state: State,
+    /// Not before this instant: `run_at`, or the time of the next attempt.
+    pub due_at: Timestamp,
+    /// When it wants to be looked at again. May be early, never late.
+    pub wake_at: Option<Timestamp>,
+    /// How often it was reopened.
+    pub generation: u32,
+    /// Tasks it waits for that have not ended.
+    pub dependencies_pending: u32,
+    /// Tasks it waited for that ended otherwise.
+    pub dependencies_broken: u32,
+    /// It was retried with `ignore_dependencies`.
+    pub dependencies_ignored: bool,
+    /// The newest attempt.
+    pub attempt: Option<Attempt>,
+    /// Attempts up to this number were made before the last explicit retry.
+    pub attempts_before: u32,
+    /// Attempts since then that count towards `max_attempts`.
+    pub attempts_used: u32,
+    /// The response of the last attempt, not a webhook, completed it.
+    pub completed_by_response: bool,
+    /// A webhook came for a task that its response had completed: the worker should answer 202.
+    pub answered_too_early: bool,
+    /// A report contradicts how it ended.
+    pub contradicted: bool,
+    /// Deciding about it failed: left alone.
+    pub quarantined: bool,
+    /// Latest progress, 0 to 1.
+    pub progress: Option<f64>,
+    /// Latest words of the worker.
+    pub message: Option<String>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// History entries that changed no state.
+    pub notes: u32,
+}
+
+/// The newest attempt of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attempt {
+    /// Counted from 1 over the task's whole life.
+    pub number: u32,
+    /// When it was first sent; its time-out runs from here.
+    pub began_at: Timestamp,
+    /// When it was last sent.
+    pub sent_at: Timestamp,
+    /// How often it was sent.
+    pub sends: u8,
+    /// Nothing has ended it yet.
+    pub open: bool,
+    /// Its response, or the lack of one, is recorded.
+    pub replied: bool,
+    /// The worker gave a sign of life.
+    pub alive: bool,
+}
+
+impl Task {
+    /// A task that begins its life.
+    ///
+    /// # Panics
+    /// If the change is not a creation: a task has no other beginning.
+    #[must_use]
+    pub fn born(at: Timestamp, change: &Change) -> Task {
+        let Change::Created { new, edges } = change else {
+            panic!("a task begins with its creation: {change:?}")
+        };
+        let count = |status| u32::try_from(edges.iter().filter(|(_, edge)| edge.status == status).count());
+        Task {
+            key: new.key,
+            plan: Arc::new(new.plan.clone()),
+            content: new.content,
+            created_at: at,
+            state: State::Blocked,
+            due_at: new.plan.run_at,
+            wake_at: None,
+            generation: 0,
+            dependencies_pending: count(EdgeStatus::Pending).unwrap_or(u32::MAX),
+            dependencies_broken: count(EdgeStatus::Broken).unwrap_or(u32::MAX),
+            dependencies_ignored: false,
+            attempt: None,
+            attempts_before: 0,
+            attempts_used: 0,
+            completed_by_response: false,
+            answered_too_early: false,
+            contradicted: false,
+            quarantined: false,
+            progress: None,
+            message: None,
+            ended_at: None,
+            notes: 0,
+        }
+    }
+
+    /// Whether Taskhook only tracks it, and calls nobody.
+    #[must_use]
+    pub fn is_external(&self) -> bool {
+        self.plan.host.is_none()
+    }
+
+    /// The newest attempt's number; 0 before the first.
+    #[must_use]
+    pub fn attempt_number(&self) -> u32 {
+        self.attempt.map_or(0, |attempt| attempt.number)
+    }
+
+    /// The open attempt of this generation.
+    #[must_use]
+    pub fn open_attempt(&self) -> Option<Attempt> {
+        self.attempt.filter(|attempt| attempt.open && attempt.number > self.attempts_before)
+    }
+
+    /// When the open attempt times out.
+    #[must_use]
+    pub fn times_out_at(&self) -> Option<Timestamp> {
+        Some(self.open_attempt()?.began_at + self.plan.timeout?)
+    }
+
+    /// Takes in a fact. The only way in which a task changes.
+    ///
+    /// # Panics
+    /// If the fact cannot be true of this task: a decision contradicts the state it was made on.
+    #[must_use]
+    pub fn evolve(mut self, at: Timestamp, change: &Change) -> Task {
+        if change.is_note() {
+            self.notes = self.notes.saturating_add(1);
+        }
+        match change {
+            Change::Created { .. } => panic!("task {} was created twice", self.key.0),
+            Change::DependencyEnded { allowed, .. } => {
+                self.dependencies_pending -= 1;
+                self.dependencies_broken += u32::from(!allowed);
+                // It could not have run before this.
+                self.due_at = self.due_at.max(at);
+            }
+            Change::DependencyReopened { was_broken, .. } => {
+                self.dependencies_broken -= u32::from(*was_broken);
+                self.dependencies_pending += u32::from(*was_broken);
+            }
+            Change::Blocked => self.enter(State::Blocked),
+            Change::Scheduled => self.enter(State::Scheduled),
+            Change::Queued => self.enter(State::Queued),
+            Change::Begun { attempt } => {
+                self.begin(*attempt, at);
+                self.enter(State::Running);
+            }
+            Change::Dispatched { attempt } => {
+                self.begin(*attempt, at);
+                self.enter(State::Dispatching);
+            }
+            Change::Resent { send, .. } => self.with_attempt(|attempt| {
+                attempt.sends = *send;
+                attempt.sent_at = at;
+            }),
+            Change::Started { .. } => self.enter(State::Running),
+            Change::Alive { progress, message } => {
+                self.with_attempt(|attempt| attempt.alive = true);
+                self.progress = progress.or(self.progress);
+                if message.is_some() {
+                    self.message.clone_from(message);
+                }
+            }
+            Change::Responded { attempt: number, .. } => self.with_attempt(|attempt| {
+                attempt.replied |= attempt.number == *number;
+            }),
+            Change::AttemptFailed { counted, .. } => {
+                self.with_attempt(|attempt| attempt.open = false);
+                self.attempts_used += u32::from(*counted);
+            }
+            Change::RetryPlanned { at } => {
+                self.due_at = *at;
+                self.enter(State::Scheduled);
+            }
+            Change::Succeeded { by_response, .. } => {
+                self.completed_by_response = *by_response;
+                self.end(State::Succeeded, at);
+            }
+            Change::Failed => self.end(State::Failed, at),
+            Change::Cancelled => self.end(State::Cancelled, at),
+            Change::Skipped { .. } => self.end(State::Skipped, at),
+            Change::Triggered => self.due_at = at,
+            Change::Reopened { ignore_dependencies } => self.reopen(*ignore_dependencies, at),
+            Change::EventIgnored { outcome } => {
+                self.answered_too_early |= *outcome == Outcome::Ignored(Ignored::CompletedByResponse);
+                self.contradicted |= *outcome == Outcome::Ignored(Ignored::Contradiction);
+            }
+            Change::Rearmed { .. } => {}
+            Change::Quarantined => self.quarantined = true,
+        }
+        self.wake_at = match change {
+            Change::Rearmed { wake_at } => Some(*wake_at),
+            // A note moves nothing: a stream of them must not put off the look at a lost exchange for ever.
+            note if note.is_note() => self.wake_at,
+            _ => self.next_wake(at),
+        };
+        self
+    }
+
+    /// When a task in this state wants to be looked at again, as seen at `at`.
+    fn next_wake(&self, at: Timestamp) -> Option<Timestamp> {
+        if self.quarantined {
+            return None;
+        }
+        match self.state {
+            State::Scheduled => Some(self.due_at),
+            // The exchange may die with its process: look again soon, and never after the time-out.
+            State::Dispatching => {
+                let lost = at + limits::LOST_AFTER;
+                Some(self.times_out_at().map_or(lost, |timeout| lost.min(timeout)))
+            }
+            State::Running => self.times_out_at(),
+            State::Blocked | State::Queued => None,
+            State::Succeeded | State::Failed | State::Cancelled | State::Skipped => None,
+        }
+    }
+
+    fn enter(&mut self, state: State) {
+        // G5: an end is left by `reopen` alone.
+        assert!(
+            !self.state.is_terminal(),
+            "task {} cannot go from {} to {}",
+            self.key.0,
+            self.state.name(),
+            state.name()
+        );
+        self.state = state;
+    }
+
+    fn end(&mut self, state: State, at: Timestamp) {
+        self.enter(state);
+        self.ended_at = Some(at);
+        self.with_attempt(|attempt| attempt.open = false);
+    }
+
+    fn begin(&mut self, number: u32, at: Timestamp) {
+        assert!(number == self.attempt_number() + 1, "attempts are numbered without gaps");
+        self.attempt = Some(Attempt {
+            number,
+            began_at: at,
+            sent_at: at,
+            sends: 1,
+            open: true,
+            replied: false,
+            alive: false,
+        });
+        self.progress = None;
+        self.message = None;
+    }
+
+    fn reopen(&mut self, ignore_dependencies: bool, at: Timestamp) {
+        assert!(
+            self.state.is_terminal() && self.state != State::Succeeded,
+            "only an unsuccessful end is reopened"
+        );
+        self.state = State::Blocked;
+        self.generation += 1;
+        self.dependencies_ignored |= ignore_dependencies;
+        self.attempts_before = self.attempt_number();
+        self.attempts_used = 0;
+        self.due_at = self.due_at.max(at);
+        self.completed_by_response = false;
+        self.contradicted = false;
+        self.ended_at = None;
+        self.progress = None;
+        self.message = None;
+    }
+
+    fn with_attempt(&mut self, change: impl FnOnce(&mut Attempt)) {
+        if let Some(attempt) = &mut self.attempt {
+            change(attempt);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What the end of a dispatch's HTTP exchange does to its task.
+
+use std::time::Duration;
+
+use crate::Context;
+use crate::decision::{Change, Decision, Outcome};
+use crate::input::{Failure, FollowUp, Reply, ReplyKind, Response};
+use crate::limits;
+use crate::subjects::Subjects;
+use crate::task::{Completion, State, Task, steps};
+
+/// The exchange has ended, so its permit is free again: whatever the task makes of it, the queue is looked at.
+pub fn decide(cx: &Context, subjects: &Subjects, reply: &Reply) -> Decision {
+    let Some(task) = subjects.task(reply.task) else { return Decision::nothing() };
+    let look = FollowUp::Look(task.plan.queue);
+    let recorded = Change::Responded {
+        attempt: reply.attempt,
+        response: match &reply.kind {
+            ReplyKind::Response(response) => Ok(response.clone()),
+            ReplyKind::Lost(failure) | ReplyKind::NotAllowed(failure) => Err(failure.clone()),
+        },
+    };
+    if task.open_attempt().is_none_or(|attempt| attempt.number != reply.attempt) {
+        // A webhook, a time-out or a cancel was faster: the response is only recorded.
+        return Decision::applied(task.key, [recorded]).then(look);
+    }
+    let mut decision = match &reply.kind {
+        ReplyKind::Response(response) if (200..300).contains(&response.status) => accepted(task, response),
+        ReplyKind::Response(response) => rejected(cx, task, response),
+        // The worker is known to have the task: only its webhook or the time-out can end the attempt.
+        ReplyKind::Lost(_) if task.state == State::Running => Decision::answer(Outcome::Applied),
+        ReplyKind::Lost(failure) => steps::attempt_failed(cx, task, failure.clone(), true),
+        ReplyKind::NotAllowed(failure) => steps::attempt_failed(cx, task, failure.clone(), false),
+    };
+    decision.changes.insert(0, (task.key, recorded));
+    decision.then(look)
+}
+
+/// A 2xx: the work is done, or the worker will call back.
+fn accepted(task: &Task, response: &Response) -> Decision {
+    let done = match task.plan.completion {
+        Completion::Auto => response.status != 202,
+        Completion::Response => true,
+        Completion::Callback => false,
+    };
+    let attempt = task.attempt_number();
+    if done {
+        return steps::end(
+            task,
+            [Change::Succeeded { attempt, result: response.result.clone(), by_response: true }],
+        );
+    }
+    let started = (task.state == State::Dispatching).then_some(Change::Started { attempt });
+    Decision::applied(task.key, started)
+}
+
+/// Anything but a 2xx.
+fn rejected(cx: &Context, task: &Task, response: &Response) -> Decision {
+    let status = response.status;
+    let failure = |message| Failure { code: format!("http_{status}"), message };
+    if response.no_retry {
+        let message = format!("the target answered {status} and asked for no retry");
+        return steps::attempt_failed(cx, task, failure(message), false);
+    }
+    match (status, response.retry_after) {
+        (429 | 503, Some(pause)) => {
+            postponed(cx, task, failure(format!("the target answered {status} and asked to wait")), pause)
+        }
+        (408 | 409 | 423 | 425 | 429 | 500.., _) => {
+            steps::attempt_failed(cx, task, failure(format!("the target answered {status}")), true)
+        }
+        (300..400, _) => {
+            let message = format!("the target answered {status}, and redirects are not followed");
+            steps::attempt_failed(cx, task, failure(message), false)
+        }
+        _ => {
+            let message = format!("the target answered {status}, which a retry cannot mend");
+            steps::attempt_failed(cx, task, failure(message), false)
+        }
+    }
+}
+
+/// The target asks to be called later: that uses up no attempt.
+fn postponed(cx: &Context, task: &Task, failure: Failure, pause: Duration) -> Decision {
+    let at = cx.now + pause.clamp(limits::POSTPONE_MIN, limits::RETRY_PAUSE_MAX);
+    let failed = Change::AttemptFailed { attempt: task.attempt_number(), failure, counted: false };
+    Decision::applied(task.key, [failed, Change::RetryPlanned { at }])
+}

@@ -1,0 +1,330 @@
+//! A small world around the core: the rows that a store would hold, and the loop that an engine would run.
+//!
+//! [`World::commit`] is the whole of it: load what a round of inputs names, decide, keep what was decided, go
+//! on with the follow-ups until there are none. `script.rs` turns a line of words into inputs, `words.rs` turns
+//! decisions back into words, and `story.rs` draws random lines of words.
+
+#![allow(dead_code, reason = "each test binary uses its own part of the world")]
+
+pub(crate) mod script;
+pub(crate) mod story;
+pub(crate) mod words;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use taskhook_core::subjects::Page;
+use taskhook_core::{
+    Cause, Change, ClaimKey, Context, Decided, Edge, EdgeStatus, Effect, EventId, EventKey, FollowUp,
+    HostKey, Input, Outcome, Parked, Permits, QueueKey, State, Subjects, Task, TaskKey, Timestamp,
+    decide_all, limits,
+};
+
+/// When every world begins: 2026-11-23T14:00:00Z.
+pub(crate) const BEGINNING: Timestamp = Timestamp::from_secs(1_795_442_400);
+/// Parked webhooks in one page: few, so that pages are turned.
+const PARKED_PAGE: usize = 3;
+
+/// Everything there is.
+#[derive(Debug, Clone)]
+pub(crate) struct World {
+    pub(crate) now: Timestamp,
+    pub(crate) up_since: Timestamp,
+    /// Open exchanges allowed: in all, and with one host.
+    pub(crate) exchanges_max: (u32, u32),
+    pub(crate) permits: Permits,
+    pub(crate) tasks: BTreeMap<TaskKey, Task>,
+    pub(crate) edges: BTreeMap<(TaskKey, TaskKey), Edge>,
+    pub(crate) parked: BTreeMap<(TaskKey, EventKey), Parked>,
+    pub(crate) claims: BTreeMap<ClaimKey, EventId>,
+    /// What has become of each webhook that was kept.
+    pub(crate) outcomes: BTreeMap<EventKey, Outcome>,
+    /// Requests in flight.
+    pub(crate) exchanges: Vec<Exchange>,
+    /// Every change there was.
+    pub(crate) history: Vec<Entry>,
+    /// Follow-ups that found their subject locked, in the order they were kept.
+    pub(crate) kept: Vec<FollowUp>,
+    /// Whether each of the next follow-ups finds its subject locked; none does when this has run out.
+    pub(crate) locks: VecDeque<bool>,
+    /// Webhooks received so far.
+    pub(crate) events: i64,
+}
+
+/// A request in flight: the `send`-th sending of this attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Exchange {
+    pub(crate) task: TaskKey,
+    pub(crate) attempt: u32,
+    pub(crate) send: u8,
+    pub(crate) host: HostKey,
+    pub(crate) bytes: u32,
+}
+
+/// One line of the history.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) at: Timestamp,
+    pub(crate) task: TaskKey,
+    pub(crate) cause: Cause,
+    pub(crate) change: Change,
+}
+
+/// An input, and what was decided about it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Step {
+    pub(crate) input: Input,
+    pub(crate) decided: Decided,
+}
+
+impl World {
+    /// An empty world in which a node, up since the beginning, may have so many exchanges open in all and
+    /// with one host.
+    pub(crate) fn new(exchanges_max: u32, per_host_max: u32) -> World {
+        World {
+            now: BEGINNING,
+            up_since: BEGINNING,
+            exchanges_max: (exchanges_max, per_host_max),
+            permits: Permits::new(exchanges_max, per_host_max),
+            tasks: BTreeMap::new(),
+            edges: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+            exchanges: Vec::new(),
+            history: Vec::new(),
+            kept: Vec::new(),
+            locks: VecDeque::new(),
+            events: 0,
+        }
+    }
+
+    /// One transaction: decides the batch and all that follows from it. The first steps are the batch's own.
+    pub(crate) fn commit(&mut self, batch: Vec<Input>) -> Vec<Step> {
+        for input in &batch {
+            self.end_exchange(input);
+        }
+        let mut steps = Vec::new();
+        let mut round = batch;
+        while !round.is_empty() {
+            let permits = self.permits.clone();
+            let mut cx = Context { now: self.now, up_since: self.up_since, permits };
+            let mut subjects = self.load(&cx, &round);
+            let decisions = decide_all(&mut cx, &mut subjects, &round);
+            assert_eq!(decisions.len(), round.len(), "every input is decided");
+            self.permits = cx.permits;
+            self.tasks.extend(subjects.tasks().map(|task| (task.key, task.clone())));
+            let mut next = Vec::new();
+            for (input, decided) in round.into_iter().zip(decisions) {
+                assert_eq!(decided.defect, None, "deciding {input:?}");
+                self.save(&decided);
+                for follow_up in &decided.decision.follow_ups {
+                    let locked = self.locks.pop_front().unwrap_or(false);
+                    let list = if locked { &mut self.kept } else { &mut next };
+                    // Equal follow-ups are merged.
+                    if !list.contains(follow_up) {
+                        list.push(*follow_up);
+                    }
+                }
+                steps.push(Step { input, decided });
+            }
+            round = next.into_iter().map(Input::FollowUp).collect();
+        }
+        steps
+    }
+
+    /// Decides the follow-ups that were kept, as right after a commit.
+    pub(crate) fn resume(&mut self) -> Vec<Step> {
+        let kept = std::mem::take(&mut self.kept);
+        self.commit(kept.into_iter().map(Input::FollowUp).collect())
+    }
+
+    /// The process dies with its exchanges; a new one is up a second later.
+    pub(crate) fn crash(&mut self) {
+        self.exchanges.clear();
+        self.permits = Permits::new(self.exchanges_max.0, self.exchanges_max.1);
+        self.now = self.now + Duration::from_secs(1);
+        self.up_since = self.now;
+    }
+
+    /// What a node does when it starts: it looks for exchanges that were lost, at the queue, and at what was
+    /// kept.
+    pub(crate) fn start(&mut self) -> Vec<Step> {
+        let soon = self.now + limits::LOST_AFTER;
+        let due = self.tasks.values().filter(|task| task.wake_at.is_some_and(|at| at <= soon));
+        let mut batch: Vec<Input> = due.map(|task| Input::Wake(task.key)).collect();
+        batch.push(Input::FollowUp(FollowUp::Look(QueueKey::DEFAULT)));
+        let mut steps = self.commit(batch);
+        steps.extend(self.resume());
+        steps
+    }
+
+    /// Time passes, and every task is woken when it wants to be.
+    pub(crate) fn pass(&mut self, span: Duration) -> Vec<Step> {
+        let until = self.now + span;
+        let mut steps = Vec::new();
+        while let Some((at, task)) = self.next_wake().filter(|(at, _)| *at <= until) {
+            self.now = self.now.max(at);
+            steps.extend(self.commit(vec![Input::Wake(task)]));
+            let again = self.tasks[&task].wake_at;
+            assert!(again != Some(at), "waking task {} again and again would change nothing", task.0);
+        }
+        self.now = until;
+        steps
+    }
+
+    /// The first task that wants to be woken, and when.
+    pub(crate) fn next_wake(&self) -> Option<(Timestamp, TaskKey)> {
+        self.tasks.values().filter_map(|task| Some((task.wake_at?, task.key))).min()
+    }
+
+    fn end_exchange(&mut self, input: &Input) {
+        let Input::Reply(reply) = input else { return };
+        let ended = |open: &Exchange| (open.task, open.attempt) == (reply.task, reply.attempt);
+        if let Some(position) = self.exchanges.iter().position(ended) {
+            let exchange = self.exchanges.remove(position);
+            self.permits.give_back(exchange.host, exchange.bytes);
+        }
+    }
+
+    fn save(&mut self, decided: &Decided) {
+        let decision = &decided.decision;
+        for (task, change) in &decision.changes {
+            self.save_edges(*task, change);
+            let entry = Entry { at: self.now, task: *task, cause: decided.cause, change: change.clone() };
+            self.history.push(entry);
+        }
+        for Effect::Dispatch { task, attempt, send } in decision.effects.iter().copied() {
+            let plan = &self.tasks[&task].plan;
+            let host = plan.host.expect("only a task with a target is dispatched");
+            self.exchanges.push(Exchange { task, attempt, send, host, bytes: plan.payload_bytes });
+        }
+        if let Some(once) = decision.once {
+            self.claims.insert(once.claim, EventId([0; 16]));
+        }
+        if let Some(recorded) = &decision.event {
+            let event = &recorded.event;
+            self.outcomes.insert(event.key, decision.outcome.clone());
+            if let Some(claim) = recorded.claim {
+                self.claims.insert(claim, event.received.id);
+            }
+            if recorded.parked {
+                let task = event.task.expect("a parked webhook waits for a task");
+                self.parked.insert((task, event.key), Parked { event: (**event).clone(), at: self.now });
+            }
+        }
+        for (event, outcome) in &decision.unparked {
+            self.parked.retain(|(_, key), _| key != event);
+            self.outcomes.insert(*event, outcome.clone());
+        }
+    }
+
+    fn save_edges(&mut self, child: TaskKey, change: &Change) {
+        match change {
+            Change::Created { edges, .. } => {
+                self.edges.extend(edges.iter().map(|(parent, edge)| ((*parent, child), *edge)));
+            }
+            Change::DependencyEnded { parent, generation, allowed, .. } => {
+                let edge = self.edges.get_mut(&(*parent, child)).expect("an edge");
+                edge.status = if *allowed { EdgeStatus::Met } else { EdgeStatus::Broken };
+                edge.generation = *generation;
+            }
+            Change::DependencyReopened { parent, generation, .. } => {
+                let edge = self.edges.get_mut(&(*parent, child)).expect("an edge");
+                edge.status = EdgeStatus::Pending;
+                edge.generation = *generation;
+            }
+            _ => {}
+        }
+    }
+
+    fn load(&self, cx: &Context, round: &[Input]) -> Subjects {
+        let mut subjects = Subjects::default();
+        round.iter().for_each(|input| self.load_for(cx, input, &mut subjects));
+        subjects
+    }
+
+    fn load_for(&self, cx: &Context, input: &Input, subjects: &mut Subjects) {
+        match input {
+            Input::Create(create) => {
+                for new in &create.tasks {
+                    self.load_task(subjects, new.key);
+                    new.after.iter().for_each(|edge| self.load_task(subjects, edge.parent));
+                }
+            }
+            Input::Event(event) => {
+                event.claim.iter().for_each(|claim| self.load_claim(subjects, *claim));
+                event.task.iter().for_each(|task| self.load_task(subjects, *task));
+            }
+            Input::Command(task, _) | Input::Wake(task) => self.load_task(subjects, *task),
+            Input::Reply(reply) => self.load_task(subjects, reply.task),
+            Input::FollowUp(follow_up) => self.load_for_follow_up(cx, *follow_up, subjects),
+            Input::Once(once, input) => {
+                self.load_claim(subjects, once.claim);
+                self.load_for(cx, input, subjects);
+            }
+            Input::Answered(_) => {}
+        }
+    }
+
+    fn load_for_follow_up(&self, cx: &Context, follow_up: FollowUp, subjects: &mut Subjects) {
+        match follow_up {
+            FollowUp::Look(queue) => {
+                let ready = self.ready(cx, queue);
+                ready.iter().for_each(|task| self.load_task(subjects, *task));
+                subjects.put_ready(queue, ready);
+            }
+            FollowUp::Unpark { task, after } => {
+                self.load_task(subjects, task);
+                let behind = self.parked.range((task, EventKey(after.0 + 1))..=(task, EventKey(i64::MAX)));
+                let rows = behind.map(|(_, parked)| parked.clone());
+                subjects.put_parked(task, after, page_of(rows, PARKED_PAGE));
+            }
+            FollowUp::EndDependents { parent, after, .. }
+            | FollowUp::ReopenDependents { parent, after, .. } => {
+                self.load_task(subjects, parent);
+                let behind = TaskKey(after.0.saturating_add(1));
+                let edges = self.edges.range((parent, behind)..=(parent, TaskKey(i64::MAX)));
+                let rows = edges.map(|((_, child), _)| *child);
+                subjects.put_dependents(parent, after, page_of(rows, limits::FAN_OUT_PAGE));
+            }
+            FollowUp::ParentEnded { task, parent, .. } | FollowUp::ParentReopened { task, parent, .. } => {
+                self.load_task(subjects, task);
+                subjects.put_edge(parent, task, self.edges.get(&(parent, task)).copied());
+            }
+        }
+    }
+
+    fn load_claim(&self, subjects: &mut Subjects, claim: ClaimKey) {
+        subjects.put_claim(claim, self.claims.get(&claim).copied());
+    }
+
+    fn load_task(&self, subjects: &mut Subjects, key: TaskKey) {
+        subjects.put_task(key, self.tasks.get(&key).cloned());
+        let parked = self.parked.range((key, EventKey(i64::MIN))..=(key, EventKey(i64::MAX)));
+        subjects.put_parked_count(key, parked.count());
+    }
+
+    /// The queue's tasks that could start with these permits: higher priority first, then earlier due.
+    fn ready(&self, cx: &Context, queue: QueueKey) -> Vec<TaskKey> {
+        let in_queue =
+            self.tasks.values().filter(|task| task.state == State::Queued && task.plan.queue == queue);
+        let mut ready: Vec<&Task> = in_queue.collect();
+        ready.sort_by_key(|task| (-task.plan.priority, task.due_at, task.key));
+        let mut permits = cx.permits.clone();
+        let mut keys = Vec::new();
+        for task in ready {
+            let host = task.plan.host.expect("only a task with a target is queued");
+            if keys.len() < limits::CANDIDATES_MAX && permits.allow(host, 0) {
+                permits.take(host, 0);
+                keys.push(task.key);
+            }
+        }
+        keys
+    }
+}
+
+fn page_of<T>(mut rows: impl Iterator<Item = T>, rows_max: usize) -> Page<T> {
+    let page: Vec<T> = rows.by_ref().take(rows_max).collect();
+    Page { rows: page, more: rows.next().is_some() }
+}

@@ -1,0 +1,275 @@
+//! A line of words becomes inputs: `new callback, 202, crash, task_completed`.
+//!
+//! Steps are separated by `, `, the inputs of one transaction by ` ; `. An input is a verb with its options,
+//! perhaps about another task than `a` (`b.new after=a`) or about a numbered attempt (`#1.task_failed`,
+//! `b#2.200`). `limits 2 1` allows so many exchanges in all and with one host; `wait` lets time pass, `pass`
+//! also wakes what wants to be woken; `locks 01` lets the second follow-up from here on find its subject
+//! locked, and `resume` goes on with it; `answer 0 200` answers the first exchange that is open; `once k cancel`
+//! does so at most once under the key `k`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskhook_core::{
+    Callback, ClaimKey, Command, Completion, Create, Dependency, Event, EventId, EventKey, EventKind,
+    Failure, FollowUp, HostKey, Input, NewTask, On, Once, Permits, Plan, QueueKey, Received, Reply,
+    ReplyKind, Response, RetryPolicy, Spec, Task, TaskKey,
+};
+
+use super::{Step, World};
+
+impl World {
+    /// A world in which this has happened.
+    pub(crate) fn after(script: &str) -> World {
+        let mut world = World::new(8, 4);
+        world.play(script);
+        world
+    }
+
+    /// Does one step after the other; answers what the last one did.
+    pub(crate) fn play(&mut self, script: &str) -> Vec<Step> {
+        let steps = script.split(", ").map(str::trim).filter(|step| !step.is_empty());
+        steps.map(|step| self.step(step)).last().unwrap_or_default()
+    }
+
+    fn step(&mut self, step: &str) -> Vec<Step> {
+        let (verb, options) = step.split_once(' ').unwrap_or((step, ""));
+        match verb {
+            "limits" => {
+                let (all, host) = options.split_once(' ').expect("two limits");
+                self.exchanges_max = (number(all), number(host));
+                self.permits = Permits::new(self.exchanges_max.0, self.exchanges_max.1);
+                self.exchanges.iter().for_each(|open| self.permits.take(open.host, open.bytes));
+            }
+            "wait" => self.now = self.now + span(options),
+            "pass" => return self.pass(span(options)),
+            "crash" => self.crash(),
+            "restart" => {
+                self.crash();
+                return self.start();
+            }
+            "locks" => self.locks = options.chars().map(|lock| lock == '1').collect(),
+            "resume" => return self.resume(),
+            "prune" => {
+                let pruned = key_of(options);
+                self.tasks.remove(&pruned);
+                self.edges.retain(|(parent, child), _| *parent != pruned && *child != pruned);
+            }
+            _ => {
+                let batch = step.split(" ; ").filter_map(|words| self.input(words)).collect();
+                return self.commit(batch);
+            }
+        }
+        Vec::new()
+    }
+
+    /// `None` only where there is nothing to `answer`.
+    fn input(&mut self, words: &str) -> Option<Input> {
+        let (first, options) = words.split_once(' ').unwrap_or((words, ""));
+        let (subject, verb) = first.split_once('.').unwrap_or(("a", first));
+        let (name, attempt) = subject.split_once('#').unwrap_or((subject, ""));
+        let task = key_of(if name.is_empty() { "a" } else { name });
+        let attempt: Option<u32> = attempt.parse().ok();
+        Some(match verb {
+            "once" => {
+                let (key, input) = options.split_once(' ').expect("a key, and what happens once");
+                let once = Once { claim: ClaimKey(id_bytes(key)), request: [0; 16] };
+                Input::Once(once, Box::new(self.input(input)?))
+            }
+            "new" => self.creation(&format!("{} {options}", name_of(task))),
+            "batch" => self.creation(options),
+            "look" => Input::FollowUp(FollowUp::Look(QueueKey::DEFAULT)),
+            "wake" => Input::Wake(task),
+            "cancel" => Input::Command(task, Command::Cancel),
+            "trigger" => Input::Command(task, Command::Trigger),
+            "retry" => Input::Command(task, Command::Retry { ignore_dependencies: options == "ignoring" }),
+            "answer" => {
+                let (position, reply) = options.split_once(' ').expect("which exchange, and the answer");
+                let position: usize = number(position);
+                let open = self.exchanges.get(position % self.exchanges.len().max(1))?;
+                let (task, attempt) = (open.task, open.attempt);
+                let (verb, options) = reply.split_once(' ').unwrap_or((reply, ""));
+                Input::Reply(Box::new(Reply { task, attempt, kind: reply_kind(verb, options) }))
+            }
+            _ => match event_kind(verb, options) {
+                Some(kind) => {
+                    let claim = value_of(options, "id").map(|id| ClaimKey(id_bytes(id)));
+                    let by_token = options.contains("by-token");
+                    let callback =
+                        by_token.then(|| Callback { names_another_task: options.contains("for-another") });
+                    self.webhook(Some(task), attempt, callback, kind, claim)
+                }
+                None => {
+                    let newest = self.tasks.get(&task).map_or(1, Task::attempt_number);
+                    let attempt = attempt.unwrap_or(newest);
+                    Input::Reply(Box::new(Reply { task, attempt, kind: reply_kind(verb, options) }))
+                }
+            },
+        })
+    }
+
+    /// A webhook with the next key.
+    pub(crate) fn webhook(
+        &mut self,
+        task: Option<TaskKey>,
+        attempt: Option<u32>,
+        callback: Option<Callback>,
+        kind: EventKind,
+        claim: Option<ClaimKey>,
+    ) -> Input {
+        self.events += 1;
+        let received = Received {
+            id: event_id(self.events),
+            source: "default".into(),
+            name: None,
+            task_name: None,
+            delivery_id: None,
+            headers: Vec::new(),
+            body: Vec::new(),
+            replay_of: None,
+        };
+        let key = EventKey(self.events);
+        Input::Event(Box::new(Event {
+            key,
+            claim,
+            task,
+            attempt,
+            callback,
+            kind,
+            received: Arc::new(received),
+        }))
+    }
+
+    fn creation(&self, words: &str) -> Input {
+        let tasks = words.split(" & ").map(|words| Arc::new(self.new_task(words))).collect();
+        Input::Create(Create { tasks })
+    }
+
+    pub(crate) fn new_task(&self, words: &str) -> NewTask {
+        let (name, options) = words.split_once(' ').unwrap_or((words, ""));
+        let has = |word: &str| options.split(' ').any(|option| option == word);
+        let value = |name: &str| value_of(options, name);
+        let external = has("external");
+        let timeout = match value("timeout") {
+            Some("none") => None,
+            Some(text) => Some(span(text)),
+            None => (!external).then(|| Duration::from_secs(3_600)),
+        };
+        let plan = Plan {
+            host: (!external).then(|| HostKey(value("host").map_or(1, number))),
+            queue: QueueKey::DEFAULT,
+            priority: value("priority").map_or(0, number),
+            run_at: self.now + value("in").map(span).unwrap_or_default(),
+            completion: match (has("response"), has("callback")) {
+                (true, _) => Completion::Response,
+                (_, true) => Completion::Callback,
+                _ => Completion::Auto,
+            },
+            timeout,
+            request_timeout: Duration::from_secs(300),
+            retry: RetryPolicy {
+                max_attempts: value("attempts").map_or(8, number),
+                ..RetryPolicy::default()
+            },
+            payload_bytes: value("bytes").map_or(0, number),
+        };
+        let after = value("after").into_iter().flat_map(|list| list.split(','));
+        NewTask {
+            key: key_of(name),
+            plan,
+            spec: Spec::default(),
+            after: after.map(dependency).collect(),
+            content: id_bytes(value("content").unwrap_or_default()),
+        }
+    }
+}
+
+/// What a webhook of this name says; `None` if it is no webhook's name.
+fn event_kind(verb: &str, options: &str) -> Option<EventKind> {
+    Some(match verb {
+        "task_started" => EventKind::Started,
+        "task_progress" => EventKind::Progress(Some(value_of(options, "at").map_or(0.5, number)), None),
+        "task_heartbeat" => EventKind::Heartbeat,
+        "task_completed" => {
+            EventKind::Completed(value_of(options, "result").map(|text| text.as_bytes().into()))
+        }
+        "task_failed" => EventKind::Failed(failure("worker"), !options.contains("retryable=false")),
+        "task_cancelled" => EventKind::Cancelled,
+        "other" => EventKind::Other(None),
+        "rejected" => EventKind::Rejected("bad signature".into()),
+        _ => return None,
+    })
+}
+
+fn reply_kind(verb: &str, options: &str) -> ReplyKind {
+    match verb {
+        "lost" => ReplyKind::Lost(failure("connect")),
+        "not_allowed" => ReplyKind::NotAllowed(failure("egress_not_allowed")),
+        status => ReplyKind::Response(Arc::new(Response {
+            status: status.parse().unwrap_or_else(|_| panic!("no such step: {status}")),
+            no_retry: options.contains("no-retry"),
+            retry_after: value_of(options, "retry-after").map(span),
+            result: value_of(options, "result").map(|text| text.as_bytes().into()),
+            ..Response::default()
+        })),
+    }
+}
+
+fn dependency(text: &str) -> Dependency {
+    let (name, on) = text.split_once(':').unwrap_or((text, "succeeded"));
+    let on = match on {
+        "succeeded" => On::Succeeded,
+        "failed" => On::Failed,
+        "not_failed" => On::NotFailed,
+        "finished" => On::Finished,
+        _ => panic!("no such end: {on}"),
+    };
+    Dependency { parent: key_of(name), on }
+}
+
+pub(crate) fn failure(code: &str) -> Failure {
+    Failure { code: code.into(), message: "for a reason".into() }
+}
+
+/// The public id of the webhook with this key.
+pub(crate) fn event_id(key: i64) -> EventId {
+    EventId(i128::from(key).to_be_bytes())
+}
+
+/// Tasks have letters for names.
+pub(crate) fn key_of(name: &str) -> TaskKey {
+    let [letter @ b'a'..=b'z'] = name.as_bytes() else { panic!("no such task: {name}") };
+    TaskKey(i64::from(letter - b'a') + 1)
+}
+
+pub(crate) fn name_of(key: TaskKey) -> String {
+    let letter = u8::try_from(key.0 - 1).ok().filter(|letter| *letter < 26);
+    letter.map_or_else(|| format!("task {}", key.0), |letter| char::from(b'a' + letter).to_string())
+}
+
+fn value_of<'a>(options: &'a str, name: &str) -> Option<&'a str> {
+    options.split(' ').find_map(|option| option.strip_prefix(name)?.strip_prefix('='))
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> T {
+    text.parse().ok().unwrap_or_else(|| panic!("no number: {text}"))
+}
+
+/// `250ms`, `30s`, `5m`, `1h`.
+fn span(text: &str) -> Duration {
+    let digits = text.trim_end_matches(char::is_alphabetic);
+    let count: u64 = number(digits);
+    match &text[digits.len()..] {
+        "ms" => Duration::from_millis(count),
+        "s" => Duration::from_secs(count),
+        "m" => Duration::from_secs(count * 60),
+        "h" => Duration::from_secs(count * 3_600),
+        unit => panic!("no such unit: {unit}"),
+    }
+}
+
+fn id_bytes(text: &str) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..text.len()].copy_from_slice(text.as_bytes());
+    bytes
+}

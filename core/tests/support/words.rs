@@ -1,0 +1,151 @@
+//! Decisions in words: `applied; responded 503, attempt 1 failed: http_503, retry in 2.314s; look`.
+
+use taskhook_core::{
+    Change, Decision, Effect, FollowUp, Ignored, Outcome, Refused, Response, State, TaskKey, Timestamp,
+};
+
+use super::World;
+use super::script::{key_of, name_of};
+
+/// Checks a table. Each row is what has happened `+` what happens now, and what follows: `=` the decision, or
+/// `=>` the states of all tasks after all that follows. Rows that differ are printed as they would be right.
+pub(crate) fn check(table: &str) {
+    let mut wrong = String::new();
+    for row in table.lines().map(str::trim).filter(|row| !row.is_empty()) {
+        let sign = if row.contains(" => ") { " => " } else { " = " };
+        let (script, expected) = row.split_once(sign).expect("what follows");
+        let (given, input) = script.split_once(" + ").expect("what happens now");
+        let mut world = World::after(given);
+        let steps = world.play(input);
+        let actual = match sign {
+            " => " => states(&world),
+            _ => decision(&steps[0].decided.decision, key_of("a"), world.now),
+        };
+        if expected.trim() != actual {
+            wrong.push_str(&format!("\n{script}{sign}{actual}\n  but expected: {expected}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// The outcome; the changes; the effects; the follow-ups. Tasks other than `subject` are named.
+pub(crate) fn decision(decision: &Decision, subject: TaskKey, now: Timestamp) -> String {
+    let of = |key: TaskKey| if key == subject { String::new() } else { format!("{} ", name_of(key)) };
+    let changes = decision.changes.iter().map(|(key, change)| format!("{}{}", of(*key), words(change, now)));
+    let effects = decision.effects.iter().map(|effect| match effect {
+        Effect::Dispatch { task, attempt, send: 1 } => format!("send {}#{attempt}", of(*task)),
+        Effect::Dispatch { task, attempt, send } => format!("send {}#{attempt}, time {send}", of(*task)),
+    });
+    let follow_ups = decision.follow_ups.iter().map(|follow_up| follow(*follow_up, subject));
+    let unparked = decision.unparked.iter();
+    let unparked = unparked.map(|(event, of_event)| format!("event {}: {}", event.0, outcome(of_event)));
+    let parts = [outcome(&decision.outcome), list(changes), list(unparked), list(effects), list(follow_ups)];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+/// Every task's state, in the order of their names.
+pub(crate) fn states(world: &World) -> String {
+    list(world.tasks.values().map(|task| {
+        let number = task.attempt_number();
+        let attempt = if number > 0 { format!(" #{number}") } else { String::new() };
+        format!("{} {}{attempt}", name_of(task.key), task.state.name())
+    }))
+}
+
+fn list(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+pub(crate) fn outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Applied => "applied".into(),
+        Outcome::Duplicate(_) => "duplicate".into(),
+        Outcome::Stale => "stale".into(),
+        Outcome::Ignored(why) => format!("ignored {}", Ignored::code(*why)),
+        Outcome::Unmatched => "unmatched".into(),
+        Outcome::Recorded(None) => "recorded".into(),
+        Outcome::Recorded(Some(why)) => format!("recorded ({why})"),
+        Outcome::Created(keys) => list(keys.iter().map(|(key, new)| {
+            format!("{} {}", if *new { "created" } else { "there already" }, name_of(*key))
+        })),
+        Outcome::Unchanged => "unchanged".into(),
+        Outcome::Repeated => "repeated".into(),
+        Outcome::Rejected(why) => format!("rejected ({why})"),
+        Outcome::Refused(why) => format!("refused: {}", refused(why)),
+        Outcome::Quarantined => "quarantined".into(),
+    }
+}
+
+fn refused(why: &Refused) -> String {
+    let ended = |state: &State| format!("it is {}", state.name());
+    match why {
+        Refused::NotFound => "no such task".into(),
+        Refused::IdTaken { position } => format!("id {position} is taken"),
+        Refused::NoSuchDependency { position, dependency } => {
+            format!("task {position} names no task in {dependency}")
+        }
+        Refused::Cycle(path) => format!("a circle {path:?}"),
+        Refused::Ended(state) | Refused::NotScheduled(state) | Refused::NotRetryable(state) => ended(state),
+        Refused::DependenciesUnmet => "dependencies unmet".into(),
+        Refused::Gone => "gone".into(),
+        Refused::NamesAnotherTask => "it names another task".into(),
+        Refused::ParkingFull => "parking full".into(),
+    }
+}
+
+fn follow(follow_up: FollowUp, subject: TaskKey) -> String {
+    let of = |key: TaskKey| if key == subject { String::new() } else { format!(" of {}", name_of(key)) };
+    match follow_up {
+        FollowUp::Look(_) => "look".into(),
+        FollowUp::Unpark { .. } => "unpark".into(),
+        FollowUp::EndDependents { parent, .. } => format!("tell dependents{}", of(parent)),
+        FollowUp::ReopenDependents { parent, .. } => format!("tell dependents{} to wait", of(parent)),
+        FollowUp::ParentEnded { task, end, .. } => format!("tell {} it {}", name_of(task), end.name()),
+        FollowUp::ParentReopened { task, .. } => format!("tell {} it is open", name_of(task)),
+    }
+}
+
+fn words(change: &Change, now: Timestamp) -> String {
+    match change {
+        Change::Created { .. } => "created".into(),
+        Change::Blocked => "blocked".into(),
+        Change::DependencyEnded { parent, end, allowed, .. } => {
+            let asked = if *allowed { "as asked" } else { "not as asked" };
+            format!("{} {} {asked}", name_of(*parent), end.name())
+        }
+        Change::DependencyReopened { parent, .. } => format!("{} reopened", name_of(*parent)),
+        Change::Scheduled => "scheduled".into(),
+        Change::Queued => "queued".into(),
+        Change::Begun { attempt } => format!("begun #{attempt}"),
+        Change::Dispatched { attempt } => format!("dispatched #{attempt}"),
+        Change::Resent { attempt, .. } => format!("resent #{attempt}"),
+        Change::Started { attempt } => format!("started #{attempt}"),
+        Change::Alive { progress: Some(progress), .. } => format!("alive at {progress}"),
+        Change::Alive { progress: None, .. } => "alive".into(),
+        Change::Responded { response: Ok(response), .. } => format!("responded {}", status(response)),
+        Change::Responded { response: Err(failure), .. } => format!("no response: {}", failure.code),
+        Change::AttemptFailed { attempt, failure, counted } => {
+            let counted = if *counted { "" } else { " (not counted)" };
+            format!("#{attempt} failed: {}{counted}", failure.code)
+        }
+        Change::RetryPlanned { at } => format!("retry in {:.1?}", at.since(now)),
+        Change::Succeeded { attempt, result, by_response } => {
+            let how = if *by_response { " by response" } else { "" };
+            let result = result.as_ref().map(|result| format!(" with {}", String::from_utf8_lossy(result)));
+            format!("succeeded #{attempt}{how}{}", result.unwrap_or_default())
+        }
+        Change::Failed => "failed".into(),
+        Change::Cancelled => "cancelled".into(),
+        Change::Skipped { parent } => format!("skipped because of {}", name_of(*parent)),
+        Change::Triggered => "triggered".into(),
+        Change::Reopened { ignore_dependencies: true } => "reopened, ignoring dependencies".into(),
+        Change::Reopened { .. } => "reopened".into(),
+        Change::EventIgnored { .. } => "noted".into(),
+        Change::Rearmed { wake_at } => format!("look again in {:.1?}", wake_at.since(now)),
+        Change::Quarantined => "quarantined".into(),
+    }
+}
+
+fn status(response: &Response) -> u16 {
+    response.status
+}
