@@ -1,0 +1,293 @@
+//! One batch, one transaction: the only place that writes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use taskhook_core::{
+    Change, Context, Decided, Decision, Effect, FollowUp, Input, Outcome, Permits, QueueKey, Request,
+    Subjects, Task, TaskKey, Timestamp, decide_all, limits,
+};
+
+use crate::engine::Receipt;
+use crate::engine::submission::{self, Submission};
+use crate::store::row;
+use crate::store::{BatchId, Kept, KeptKey, Store, StoreError, Transaction};
+
+/// What goes into one transaction.
+#[derive(Debug, Default)]
+pub struct Batch<'a> {
+    /// From the edge.
+    pub submissions: Vec<&'a Submission>,
+    /// Tasks that want to be looked at.
+    pub due: Vec<TaskKey>,
+    /// Queues to look at: those of a node that starts with free permits, which nobody will return.
+    pub queues: Vec<QueueKey>,
+    /// Follow-ups that an earlier transaction has kept.
+    pub kept: Vec<Kept>,
+}
+
+/// What one transaction has made true, and what is to be done now.
+#[derive(Debug, Default)]
+pub struct Committed {
+    /// One for each submission, in order.
+    pub receipts: Vec<Receipt>,
+    /// What leaves.
+    pub dispatches: Vec<Dispatch>,
+    /// Follow-ups that did not fit: they are kept, and go on in the next transaction.
+    pub kept: Vec<Kept>,
+    /// The earliest time at which a task of this batch wants to be looked at.
+    pub next_wake: Option<Timestamp>,
+    /// The tasks that ended.
+    pub ended: Vec<TaskKey>,
+    /// What is counted of it.
+    pub tally: Tally,
+}
+
+/// What is counted of a transaction.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Inputs decided.
+    pub decisions: usize,
+    /// Attempts that succeeded, failed, and were asked to wait.
+    pub attempts: [u64; 3],
+    /// Webhooks, by the number of their outcome.
+    pub events: BTreeMap<i64, u64>,
+}
+
+/// An attempt to be sent, with all that the sender needs.
+#[derive(Debug, Clone)]
+pub struct Dispatch {
+    /// The task as it is after the decision.
+    pub task: Task,
+    /// Its public id.
+    pub id: String,
+    /// The attempt's number.
+    pub attempt: u32,
+    /// How often it was sent, with this time.
+    pub send: u8,
+    /// What is sent.
+    pub request: Arc<Request>,
+}
+
+/// What a transaction may know of its node.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Since when it has been up.
+    pub up_since: Timestamp,
+    /// Its free exchanges.
+    pub permits: Permits,
+}
+
+/// Decides a batch and makes it durable, however often another transaction is in the way.
+///
+/// # Errors
+/// [`StoreError::Full`] or [`StoreError::Broken`]: nothing of the batch has happened as far as anybody may be
+/// told.
+pub async fn commit<S: Store>(
+    store: &mut S,
+    node: &Node,
+    batch: &Batch<'_>,
+    mut next_id: impl FnMut() -> BatchId,
+) -> Result<Committed, StoreError> {
+    loop {
+        let id = next_id();
+        match commit_once(store, node, batch, id).await {
+            Ok((committed, Ok(()))) => return Ok(committed),
+            // The connection was lost during COMMIT. What was decided stands if it turns out to be stored.
+            Ok((committed, Err(StoreError::Unknown))) => {
+                if store.was_committed(id).await? {
+                    return Ok(committed);
+                }
+            }
+            // Deciding is pure, so deciding again is free.
+            Ok((_, Err(StoreError::Conflict))) | Err(StoreError::Conflict) => {}
+            Ok((_, Err(error))) | Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn commit_once<S: Store>(
+    store: &mut S,
+    node: &Node,
+    batch: &Batch<'_>,
+    id: BatchId,
+) -> Result<(Committed, Result<(), StoreError>), StoreError> {
+    let mut tx = store.begin(id).await?;
+    let mut cx = Context { now: tx.now(), up_since: node.up_since, permits: node.permits.clone() };
+    let mut subjects = Subjects::default();
+    let mut done = Progress::default();
+
+    let mut round = submission::resolve(&mut tx, &batch.submissions).await?;
+    round.extend(batch.due.iter().map(|task| Input::Wake(*task)));
+    round.extend(batch.queues.iter().map(|queue| Input::FollowUp(FollowUp::Look(*queue))));
+    round.extend(batch.kept.iter().map(|kept| Input::FollowUp(kept.follow_up)));
+    // A kept follow-up is taken in the transaction that decides it, or it stays.
+    let first_kept = round.len() - batch.kept.len();
+    let mut still_kept: Vec<Kept> = Vec::new();
+    let mut left: BTreeSet<FollowUp> = BTreeSet::new();
+    for number in 0..limits::ROUNDS_MAX {
+        let locked = tx.load(&cx, &round, &mut subjects).await?;
+        if number == 0 {
+            let mut taken: Vec<KeptKey> = Vec::new();
+            for (at, kept) in batch.kept.iter().enumerate() {
+                match locked.contains(&(first_kept + at)) {
+                    true => still_kept.push(*kept),
+                    false => taken.push(kept.key),
+                }
+            }
+            tx.take(&taken).await?;
+        }
+        let is_kept = |at: usize| number == 0 && at >= first_kept;
+        left.extend(locked.iter().filter(|at| !is_kept(**at)).filter_map(|at| follow_up(&round[*at])));
+        let free = without(round, &locked);
+        let decided = decide_all(&mut cx, &mut subjects, &free);
+        report_defects(&mut tx, &free, &decided).await?;
+        tx.save(&decided, &subjects).await?;
+        round = done.add(&free, decided, &subjects);
+        // A wide round would make every caller of the batch wait for it.
+        let beyond = round.split_off(round.len().min(limits::ROUND_INPUTS_MAX));
+        left.extend(beyond.iter().filter_map(follow_up));
+        if round.is_empty() {
+            break;
+        }
+    }
+    left.extend(round.iter().filter_map(follow_up));
+    let mut committed = gather(&mut tx, done, &subjects, left, batch.submissions.len()).await?;
+    committed.kept.extend(still_kept);
+    let result = tx.commit().await;
+    Ok((committed, result))
+}
+
+/// Keeps what is left, and gathers what leaves after the commit.
+async fn gather(
+    tx: &mut impl Transaction,
+    done: Progress,
+    subjects: &Subjects,
+    left: BTreeSet<FollowUp>,
+    submissions: usize,
+) -> Result<Committed, StoreError> {
+    let left: Vec<FollowUp> = left.into_iter().collect();
+    let keys = tx.keep(&left).await?;
+    let dispatched: Vec<TaskKey> = done.effects.iter().map(|Effect::Dispatch { task, .. }| *task).collect();
+    let requests = tx.requests(&dispatched).await?;
+    let dispatches = done.effects.iter().zip(requests).filter_map(|(effect, (id, request))| {
+        let Effect::Dispatch { task, attempt, send } = *effect;
+        Some(Dispatch { task: subjects.task(task)?.clone(), id, attempt, send, request })
+    });
+    let dispatches = dispatches.collect();
+    let next_wake = subjects.tasks().filter_map(|task| task.wake_at).min();
+    let mut receipts = done.receipts;
+    receipts.truncate(submissions);
+    Ok(Committed {
+        receipts,
+        dispatches,
+        kept: keys.into_iter().zip(left).map(|(key, follow_up)| Kept { key, follow_up }).collect(),
+        next_wake,
+        ended: done.ended,
+        tally: done.tally,
+    })
+}
+
+/// What the rounds of one transaction have come to.
+#[derive(Debug, Default)]
+struct Progress {
+    receipts: Vec<Receipt>,
+    effects: Vec<Effect>,
+    ended: Vec<TaskKey>,
+    tally: Tally,
+}
+
+impl Progress {
+    /// Takes in a round, and gives the next one: its follow-ups, each once.
+    fn add(&mut self, round: &[Input], decided: Vec<Decided>, subjects: &Subjects) -> Vec<Input> {
+        let first = self.tally.decisions == 0;
+        self.tally.decisions += decided.len();
+        let mut seen = BTreeSet::new();
+        let mut next = Vec::new();
+        for (input, Decided { decision, .. }) in round.iter().zip(decided) {
+            self.tally.count(&decision);
+            let ended = decision.changes.iter().filter(|(_, change)| is_end(change)).map(|(task, _)| *task);
+            self.ended.extend(ended);
+            self.effects.extend(decision.effects);
+            if first {
+                self.receipts.push(receipt(input, decision.outcome, subjects));
+            }
+            for follow_up in decision.follow_ups {
+                if seen.insert(follow_up) {
+                    next.push(follow_up);
+                }
+            }
+        }
+        // Tasks first, queues last: one look then sees everything that this round made ready.
+        next.sort_by_key(|follow_up| matches!(follow_up, FollowUp::Look(_)));
+        next.into_iter().map(Input::FollowUp).collect()
+    }
+}
+
+impl Tally {
+    fn count(&mut self, decision: &Decision) {
+        for (_, change) in &decision.changes {
+            match change {
+                Change::Succeeded { .. } => self.attempts[0] += 1,
+                Change::AttemptFailed { counted: true, .. } => self.attempts[1] += 1,
+                Change::AttemptFailed { counted: false, .. } => self.attempts[2] += 1,
+                _ => {}
+            }
+        }
+        let outcomes = decision.unparked.iter().map(|(_, outcome)| outcome);
+        let outcomes = outcomes.chain(decision.event.as_ref().map(|_| &decision.outcome));
+        for outcome in outcomes {
+            *self.events.entry(row::outcome_columns(outcome).0).or_insert(0) += 1;
+        }
+    }
+}
+
+fn receipt(input: &Input, outcome: Outcome, subjects: &Subjects) -> Receipt {
+    let (event, task) = match input {
+        Input::Event(event) => (Some(event.received.id), event.task),
+        Input::Command(task, _) => (None, Some(*task)),
+        Input::Once(_, inner) => return receipt(inner, outcome, subjects),
+        _ => (None, None),
+    };
+    let event = match outcome {
+        Outcome::Duplicate(first) => Some(first),
+        _ => event,
+    };
+    let task = task.and_then(|key| Some((key, subjects.task(key)?.state)));
+    Receipt { outcome, event, task }
+}
+
+fn is_end(change: &Change) -> bool {
+    matches!(change, Change::Succeeded { .. } | Change::Failed | Change::Cancelled | Change::Skipped { .. })
+}
+
+fn follow_up(input: &Input) -> Option<FollowUp> {
+    match input {
+        Input::FollowUp(follow_up) => Some(*follow_up),
+        _ => None,
+    }
+}
+
+fn without(round: Vec<Input>, locked: &[usize]) -> Vec<Input> {
+    if locked.is_empty() {
+        return round;
+    }
+    let free = round.into_iter().enumerate().filter(|(at, _)| !locked.contains(at));
+    free.map(|(_, input)| input).collect()
+}
+
+/// A decision that panicked is a defect of ours: said loudly, and a follow-up is left aside, never lost.
+async fn report_defects(
+    tx: &mut impl Transaction,
+    round: &[Input],
+    decided: &[Decided],
+) -> Result<(), StoreError> {
+    for (input, decided) in round.iter().zip(decided) {
+        let Some(message) = &decided.defect else { continue };
+        tracing::error!(defect = message, ?input, "a decision failed: its input is quarantined");
+        if let Some(follow_up) = follow_up(input) {
+            tx.quarantine(&follow_up).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,305 @@
+//! The lane: one ordered writer.
+//!
+//! It takes one input, takes all that queued up meanwhile, commits, answers every caller and hands over the
+//! effects. While one batch is in fsync the next one forms: group commit with no timer to tune.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use taskhook_core::{Permits, QueueKey, TaskKey, Timestamp, limits};
+use tokio::sync::{mpsc, watch};
+
+use crate::engine::commit::{Batch, Committed, Dispatch, Node, commit};
+use crate::engine::watch::Watch;
+use crate::engine::{Ask, Engine, Receipt, SubmitError};
+use crate::store::{BatchId, Kept, KeptKey, Store, StoreError};
+use crate::telemetry::Metrics;
+
+/// The pause before the next try while the disk is full.
+const FULL_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the lane needs beside its store.
+#[derive(Debug)]
+pub struct Lane {
+    completions: mpsc::Receiver<Ask>,
+    work: mpsc::Receiver<Ask>,
+    watch: Arc<Watch>,
+    dispatches: mpsc::UnboundedSender<Dispatch>,
+    /// Turns true when nothing new is to be sent any more.
+    draining: watch::Receiver<bool>,
+    node: Node,
+    clock: fn() -> Timestamp,
+    metrics: Arc<Metrics>,
+    /// Kept follow-ups, oldest first.
+    backlog: VecDeque<Kept>,
+    /// Queues to look at. At first all of them: tasks may have waited for permits that the process before
+    /// held, and nobody will return those.
+    queues: Vec<QueueKey>,
+    /// Responses that could not be stored while the disk was full.
+    unsettled: Vec<Ask>,
+    /// The earliest time at which a task may want to be looked at. May be early, never late.
+    next_wake: Timestamp,
+}
+
+/// How a lane is set up.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Open exchanges in all.
+    pub exchanges_max: u32,
+    /// Open exchanges with one host.
+    pub exchanges_per_host_max: u32,
+    /// The time.
+    pub clock: fn() -> Timestamp,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            exchanges_max: limits::EXCHANGES_MAX,
+            exchanges_per_host_max: limits::EXCHANGES_PER_HOST_MAX,
+            clock: wall_clock,
+            metrics: Arc::default(),
+        }
+    }
+}
+
+/// The time of this machine.
+#[must_use]
+pub fn wall_clock() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(0) + since
+}
+
+/// Makes an engine and its lane. Effects arrive at `dispatches`; there are never more than permits.
+#[must_use]
+pub fn lane(
+    settings: &Settings,
+    dispatches: mpsc::UnboundedSender<Dispatch>,
+    draining: watch::Receiver<bool>,
+) -> (Engine, Lane) {
+    let (completions_in, completions) = mpsc::channel(limits::CHANNEL_INPUTS_MAX);
+    let (work_in, work) = mpsc::channel(limits::CHANNEL_INPUTS_MAX);
+    let watch = Arc::new(Watch::default());
+    let engine = Engine { completions: completions_in, work: work_in, watch: watch.clone() };
+    let permits = Permits::new(settings.exchanges_max, settings.exchanges_per_host_max);
+    let node = Node { up_since: (settings.clock)(), permits };
+    let lane = Lane {
+        completions,
+        work,
+        watch,
+        dispatches,
+        draining,
+        node,
+        clock: settings.clock,
+        metrics: settings.metrics.clone(),
+        backlog: VecDeque::new(),
+        queues: vec![QueueKey::DEFAULT],
+        unsettled: Vec::new(),
+        next_wake: Timestamp(0),
+    };
+    (engine, lane)
+}
+
+impl Lane {
+    /// Runs until every [`Engine`] is gone.
+    ///
+    /// # Errors
+    /// [`StoreError::Broken`]: the store can no longer be trusted, and the process must end without answering.
+    pub async fn run<S: Store>(mut self, store: &mut S) -> Result<(), StoreError> {
+        self.read_backlog(store).await?;
+        // Exchanges that died with the process before would be looked at within LOST_AFTER by themselves.
+        let mut lost = VecDeque::from(store.exchanges((self.clock)() + limits::LOST_AFTER).await?);
+        loop {
+            let kept: Vec<Kept> =
+                self.backlog.drain(..self.backlog.len().min(limits::BATCH_INPUTS_MAX / 2)).collect();
+            let due_now = !lost.is_empty() || !self.queues.is_empty() || (self.clock)() >= self.next_wake;
+            let mut asks: Vec<Ask> = self.unsettled.drain(..).collect();
+            if kept.is_empty() && !due_now && asks.is_empty() {
+                match self.wait().await {
+                    Waited::Ask(ask) => asks.push(ask),
+                    Waited::Due => {}
+                    Waited::Over => return Ok(()),
+                }
+            }
+            self.take_all(&mut asks);
+            let mut due = self.take_due(store).await?;
+            due.extend(lost.drain(..lost.len().min(limits::BATCH_INPUTS_MAX)));
+            if asks.is_empty() && due.is_empty() && kept.is_empty() && self.queues.is_empty() {
+                continue;
+            }
+            self.settle(store, asks, due, kept).await?;
+        }
+    }
+
+    async fn read_backlog<S: Store>(&mut self, store: &mut S) -> Result<(), StoreError> {
+        let mut after = KeptKey(i64::MIN);
+        loop {
+            let page = store.kept(after, limits::BATCH_INPUTS_MAX).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = last.key;
+            self.backlog.extend(page);
+        }
+    }
+
+    /// Waits for an input, or for the time at which a task wants to be looked at.
+    async fn wait(&mut self) -> Waited {
+        let sleep = self.next_wake.since((self.clock)()).min(Duration::from_secs(3_600));
+        tokio::select! {
+            biased;
+            ask = self.completions.recv() => ask.map_or(Waited::Over, Waited::Ask),
+            ask = self.work.recv() => ask.map_or(Waited::Over, Waited::Ask),
+            () = tokio::time::sleep(sleep) => Waited::Due,
+        }
+    }
+
+    /// Takes what has queued up: what moves begun work first, new work with what room is left, but never
+    /// none of it.
+    fn take_all(&mut self, asks: &mut Vec<Ask>) {
+        let mut bytes: usize = asks.iter().map(|ask| ask.submission.bytes()).sum();
+        let reserve = limits::BATCH_INPUTS_MAX / 8;
+        for (channel, max) in [
+            (&mut self.completions, limits::BATCH_INPUTS_MAX - reserve),
+            (&mut self.work, limits::BATCH_INPUTS_MAX),
+        ] {
+            while asks.len() < max && bytes < limits::BATCH_BYTES_MAX {
+                let Ok(ask) = channel.try_recv() else { break };
+                bytes += ask.submission.bytes();
+                asks.push(ask);
+            }
+        }
+    }
+
+    async fn take_due<S: Store>(&mut self, store: &mut S) -> Result<Vec<TaskKey>, StoreError> {
+        let by = (self.clock)();
+        if by < self.next_wake {
+            return Ok(Vec::new());
+        }
+        let due = store.due(by, limits::BATCH_INPUTS_MAX).await?;
+        // Those of this page write their own next time when they are decided.
+        self.next_wake = due.next.unwrap_or(Timestamp::MAX);
+        Ok(due.tasks)
+    }
+
+    /// Decides a batch, answers its callers, and hands over what leaves.
+    async fn settle<S: Store>(
+        &mut self,
+        store: &mut S,
+        asks: Vec<Ask>,
+        due: Vec<TaskKey>,
+        kept: Vec<Kept>,
+    ) -> Result<(), StoreError> {
+        for permit in asks.iter().filter_map(|ask| ask.permit) {
+            self.node.permits.give_back(permit.host, permit.bytes);
+        }
+        let mut node = self.node.clone();
+        if *self.draining.borrow() {
+            node.permits.free = 0;
+        }
+        let submissions = asks.iter().map(|ask| &ask.submission).collect();
+        let queues = std::mem::take(&mut self.queues);
+        let batch = Batch { submissions, due, queues, kept };
+        let next_id = || BatchId(uuid::Uuid::now_v7().as_u128());
+        let begun = Instant::now();
+        match commit(store, &node, &batch, next_id).await {
+            Ok(committed) => {
+                self.metrics.committed(begun.elapsed(), &committed.tally);
+                self.hand_over(asks, committed);
+            }
+            Err(StoreError::Full) => {
+                // Nothing happened: callers come back, and what is due is found again.
+                tracing::error!("the disk is full: refusing until there is room");
+                let Batch { kept, queues, .. } = batch;
+                self.backlog.extend(kept);
+                self.queues = queues;
+                self.next_wake = (self.clock)();
+                self.refuse(asks, SubmitError::Full);
+                tokio::time::sleep(FULL_PAUSE).await;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Answers callers that nothing has happened. A response that came has nobody to ask again, and waits.
+    fn refuse(&mut self, asks: Vec<Ask>, why: SubmitError) {
+        for ask in asks {
+            match ask.answer {
+                Some(answer) => drop(answer.send(Err(why))),
+                None => self.unsettled.push(Ask { permit: None, ..ask }),
+            }
+        }
+    }
+
+    fn hand_over(&mut self, asks: Vec<Ask>, committed: Committed) {
+        let now = (self.clock)();
+        for dispatch in &committed.dispatches {
+            if dispatch.send == 1 {
+                self.metrics.dispatched(now.since(dispatch.task.due_at));
+            }
+            if let Some(host) = dispatch.task.plan.host {
+                self.node.permits.take(host, dispatch.task.plan.payload_bytes);
+            }
+        }
+        if let Some(wake) = committed.next_wake {
+            self.next_wake = self.next_wake.min(wake);
+        }
+        let receipts: Vec<Receipt> = committed.receipts;
+        for (ask, receipt) in asks.into_iter().zip(receipts) {
+            if let Some(answer) = ask.answer {
+                // A caller that hung up has its answer stored all the same.
+                let _ = answer.send(Ok(receipt));
+            }
+        }
+        for dispatch in committed.dispatches {
+            // Where the sender is gone the process is ending: the attempt is sent again at the next start.
+            let _ = self.dispatches.send(dispatch);
+        }
+        self.backlog.extend(committed.kept);
+        self.watch.tell(&committed.ended);
+    }
+}
+
+enum Waited {
+    Ask(Ask),
+    Due,
+    Over,
+}
+
+/// A lane's thread, and word of its end.
+#[derive(Debug)]
+pub struct LaneThread {
+    /// Resolves with the reason when the lane has ended.
+    pub ended: tokio::sync::oneshot::Receiver<Result<(), StoreError>>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl LaneThread {
+    /// Waits for the thread itself, so that the store is closed.
+    pub fn join(self) {
+        let started = Instant::now();
+        if self.thread.join().is_err() {
+            tracing::error!(after = ?started.elapsed(), "the writer's thread panicked");
+        }
+    }
+}
+
+/// Runs a lane on a thread of its own: a store may block there without anybody else waiting.
+///
+/// # Errors
+/// If the system gives no thread.
+pub fn spawn<S: Store + Send + 'static>(lane: Lane, mut store: S) -> std::io::Result<LaneThread> {
+    let (tell, ended) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new().name("lane".into()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let result = match runtime {
+            Ok(runtime) => runtime.block_on(lane.run(&mut store)),
+            Err(error) => Err(StoreError::Broken(format!("no runtime for the writer: {error}"))),
+        };
+        drop(store);
+        let _ = tell.send(result);
+    })?;
+    Ok(LaneThread { ended, thread })
+}

@@ -1,0 +1,175 @@
+//! Inputs as the edge knows them, by outside names. Inside the transaction they get their keys.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use taskhook_core::{
+    Answered, Callback, ClaimKey, Command, Create, Dependency, Event, EventKey, EventKind, HostKey, Input,
+    NewTask, On, Once, Plan, QueueKey, Received, Reply, Spec, TaskKey,
+};
+
+use crate::store::{Name, StoreError, Transaction};
+
+/// An input that still speaks of tasks by their ids.
+#[derive(Debug, Clone)]
+pub enum Submission {
+    /// New tasks: all of them, or none.
+    Create(Vec<Arc<Draft>>),
+    /// A webhook, verified and mapped.
+    Event(Box<Heard>),
+    /// A user's command.
+    Command(String, Command),
+    /// The end of an exchange.
+    Reply(Box<Reply>),
+    /// One of these, which happens at most once under its key.
+    Once(Once, Box<Submission>),
+    /// The answer that repeats of it are to get.
+    Answered(Box<Answered>),
+}
+
+/// A new task, with names instead of keys.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Draft {
+    /// Its id.
+    pub id: String,
+    /// `host:port` of its URL; `None` for an external task.
+    pub host: Option<String>,
+    /// The plan; its `host` is filled in from the name.
+    pub plan: Plan,
+    /// What only people and the dispatcher need; `after` names the tasks it waits for.
+    pub spec: Spec,
+    /// A hash of the request's JSON value.
+    pub content: [u8; 16],
+}
+
+/// A webhook as it was mapped at the edge.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Heard {
+    /// The task that its body names, by id.
+    pub task: Option<String>,
+    /// The task that its callback token is bound to.
+    pub token: Option<TaskKey>,
+    /// The attempt it names.
+    pub attempt: Option<u32>,
+    /// What it says.
+    pub kind: EventKind,
+    /// Under which a repeat of it is recognised.
+    pub claim: Option<ClaimKey>,
+    /// The request as it came.
+    pub received: Arc<Received>,
+}
+
+impl Submission {
+    /// Whether it brings new work. What moves work that has begun goes first when the writer is behind.
+    #[must_use]
+    pub fn is_new_work(&self) -> bool {
+        match self {
+            Submission::Create(_) => true,
+            Submission::Once(_, inner) => inner.is_new_work(),
+            _ => false,
+        }
+    }
+
+    /// How much it holds in memory, roughly, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Submission::Create(drafts) => {
+                drafts.iter().map(|draft| draft.plan.payload_bytes as usize + 512).sum()
+            }
+            Submission::Event(heard) => heard.received.body.len() + 512,
+            Submission::Command(..) => 128,
+            Submission::Reply(_) => 1_024,
+            Submission::Once(_, inner) => inner.bytes(),
+            Submission::Answered(answered) => answered.body.len() + 128,
+        }
+    }
+
+    /// What it is, apart from happening once.
+    fn inner(&self) -> &Submission {
+        match self {
+            Submission::Once(_, inner) => inner.inner(),
+            other => other,
+        }
+    }
+
+    fn names(&self, names: &mut BTreeMap<Name, i64>) {
+        let mut name = |name: Name| {
+            names.entry(name).or_insert(0);
+        };
+        match self {
+            Submission::Create(drafts) => {
+                for draft in drafts {
+                    name(Name::task(&draft.id));
+                    draft.host.iter().for_each(|host| name(Name::host(host)));
+                    draft.spec.after.iter().for_each(|(id, _)| name(Name::task(id)));
+                }
+            }
+            Submission::Event(heard) => heard.task.iter().for_each(|id| name(Name::task(id))),
+            Submission::Command(id, _) => name(Name::task(id)),
+            Submission::Once(_, inner) => inner.names(names),
+            Submission::Reply(_) | Submission::Answered(_) => {}
+        }
+    }
+}
+
+/// Gives every submission its keys. All names of the batch are resolved in one sorted pass, so that two
+/// transactions that meet lock them in the same order.
+///
+/// # Errors
+/// What the store says.
+pub async fn resolve(tx: &mut impl Transaction, batch: &[&Submission]) -> Result<Vec<Input>, StoreError> {
+    let mut names = BTreeMap::new();
+    batch.iter().for_each(|submission| submission.names(&mut names));
+    let sorted: Vec<Name> = names.keys().cloned().collect();
+    let keys = tx.resolve(&sorted).await?;
+    names.values_mut().zip(keys).for_each(|(key, found)| *key = found);
+    let events = batch.iter().filter(|submission| matches!(submission.inner(), Submission::Event(_))).count();
+    let mut event_keys = tx.event_keys(events).await?.into_iter();
+    Ok(batch.iter().map(|submission| keyed(submission, &names, &mut event_keys)).collect())
+}
+
+fn keyed(
+    submission: &Submission,
+    names: &BTreeMap<Name, i64>,
+    event_keys: &mut impl Iterator<Item = EventKey>,
+) -> Input {
+    let task = |id: &str| TaskKey(names.get(&Name::task(id)).copied().unwrap_or_default());
+    match submission {
+        Submission::Create(drafts) => {
+            let host = |host: &String| HostKey(names.get(&Name::host(host)).copied().unwrap_or_default());
+            let tasks = drafts.iter().map(|draft| Arc::new(new_task(draft, task, host))).collect();
+            Input::Create(Create { tasks })
+        }
+        Submission::Event(heard) => {
+            let named = heard.task.as_deref().map(task);
+            let callback = heard
+                .token
+                .map(|bound| Callback { names_another_task: named.is_some_and(|named| named != bound) });
+            Input::Event(Box::new(Event {
+                key: event_keys.next().unwrap_or_default(),
+                claim: heard.claim,
+                task: heard.token.or(named),
+                attempt: heard.attempt,
+                callback,
+                kind: heard.kind.clone(),
+                received: heard.received.clone(),
+            }))
+        }
+        Submission::Command(id, command) => Input::Command(task(id), *command),
+        Submission::Reply(reply) => Input::Reply(reply.clone()),
+        Submission::Once(once, inner) => Input::Once(*once, Box::new(keyed(inner, names, event_keys))),
+        Submission::Answered(answered) => Input::Answered(answered.clone()),
+    }
+}
+
+fn new_task(draft: &Draft, task: impl Fn(&str) -> TaskKey, host: impl Fn(&String) -> HostKey) -> NewTask {
+    let dependency = |(id, on): &(String, On)| Dependency { parent: task(id), on: *on };
+    NewTask {
+        key: task(&draft.id),
+        plan: Plan { host: draft.host.as_ref().map(host), queue: QueueKey::DEFAULT, ..draft.plan.clone() },
+        after: draft.spec.after.iter().map(dependency).collect(),
+        spec: draft.spec.clone(),
+        content: draft.content,
+    }
+}

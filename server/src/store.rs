@@ -1,0 +1,164 @@
+//! The seam between decisions and databases: few methods, and nothing behind them decides.
+//!
+//! Every store runs the same suite (`tests/it/store`): SQLite here, the memory store in `taskhook-sim`.
+//! Within a transaction there are six look-ups and no other: by key (names, tasks and what hangs on them),
+//! due, ready, edges, parked and claims.
+
+pub mod read;
+pub mod row;
+pub mod sqlite;
+
+use std::sync::Arc;
+
+use taskhook_core::{Context, Decided, EventKey, FollowUp, Input, Request, Subjects, TaskKey, Timestamp};
+
+/// A store of everything Taskhook knows. One lane writes to it at a time.
+#[expect(
+    async_fn_in_trait,
+    reason = "a lane owns its store and runs on a thread of its own, so no Send is needed"
+)]
+pub trait Store {
+    /// A transaction on it.
+    type Tx<'a>: Transaction
+    where
+        Self: 'a;
+
+    /// Begins the one transaction of a batch. `batch` is an id that no other batch has.
+    async fn begin(&mut self, batch: BatchId) -> Result<Self::Tx<'_>, StoreError>;
+
+    /// After an unknown commit: whether the batch was committed. Once this has answered `false`, it never
+    /// will be.
+    async fn was_committed(&mut self, batch: BatchId) -> Result<bool, StoreError>;
+
+    /// The tasks whose `wake_at` is not after `by`, earliest first, at most `max`; and the earliest of the
+    /// others.
+    async fn due(&mut self, by: Timestamp, max: usize) -> Result<Due, StoreError>;
+
+    /// The tasks whose request was in flight when they were last saved, and whose `wake_at` is not after `by`:
+    /// what a starting node looks at first.
+    async fn exchanges(&mut self, by: Timestamp) -> Result<Vec<TaskKey>, StoreError>;
+
+    /// Follow-ups that were kept by earlier transactions, behind `after`, in the order they were kept.
+    async fn kept(&mut self, after: KeptKey, max: usize) -> Result<Vec<Kept>, StoreError>;
+}
+
+/// One transaction: everything in it becomes true at once, or nothing does.
+#[expect(
+    async_fn_in_trait,
+    reason = "a lane owns its store and runs on a thread of its own, so no Send is needed"
+)]
+pub trait Transaction {
+    /// The time of this transaction; never earlier than that of the one before it.
+    fn now(&self) -> Timestamp;
+
+    /// The keys of these names, in their order. A name that nobody has yet gets a new key, which is kept only
+    /// if a saved decision creates something under it.
+    async fn resolve(&mut self, names: &[Name]) -> Result<Vec<i64>, StoreError>;
+
+    /// Keys for so many webhooks, in the order of their receipt.
+    async fn event_keys(&mut self, count: usize) -> Result<Vec<EventKey>, StoreError>;
+
+    /// Loads what deciding the round needs, and locks it. Answers the positions of follow-ups whose subject
+    /// is locked elsewhere: those cannot be decided now.
+    async fn load(
+        &mut self,
+        cx: &Context,
+        round: &[Input],
+        subjects: &mut Subjects,
+    ) -> Result<Vec<usize>, StoreError>;
+
+    /// Saves what was decided. `subjects` holds the tasks as they are after it.
+    async fn save(&mut self, decided: &[Decided], subjects: &Subjects) -> Result<(), StoreError>;
+
+    /// The public id and the request of these tasks, for dispatching them.
+    async fn requests(&mut self, tasks: &[TaskKey]) -> Result<Vec<(String, Arc<Request>)>, StoreError>;
+
+    /// Keeps follow-ups for a later transaction.
+    async fn keep(&mut self, follow_ups: &[FollowUp]) -> Result<Vec<KeptKey>, StoreError>;
+
+    /// Marks kept follow-ups as taken: their decision is part of this transaction.
+    async fn take(&mut self, kept: &[KeptKey]) -> Result<(), StoreError>;
+
+    /// Leaves a kept follow-up aside whose decision fails by a defect.
+    async fn quarantine(&mut self, follow_up: &FollowUp) -> Result<(), StoreError>;
+
+    /// Makes it durable. `Ok` is the only way to a receipt.
+    async fn commit(self) -> Result<(), StoreError>;
+}
+
+/// The id of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchId(pub u128);
+
+/// The key of a kept follow-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct KeptKey(pub i64);
+
+/// A kept follow-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// Its key.
+    pub key: KeptKey,
+    /// What is to be done.
+    pub follow_up: FollowUp,
+}
+
+/// Tasks that want to be looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Due {
+    /// Their keys, earliest first.
+    pub tasks: Vec<TaskKey>,
+    /// When the next one behind them is due.
+    pub next: Option<Timestamp>,
+}
+
+/// An outside name. There is one namespace so far; it is part of every stored name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name {
+    /// What it names.
+    pub kind: NameKind,
+    /// The name itself.
+    pub text: String,
+}
+
+/// What a name names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NameKind {
+    /// A task, by its id.
+    Task,
+    /// A queue.
+    Queue,
+    /// A target host, `host:port`.
+    Host,
+}
+
+impl Name {
+    /// A task's id.
+    #[must_use]
+    pub fn task(text: &str) -> Name {
+        Name { kind: NameKind::Task, text: text.into() }
+    }
+
+    /// A target host.
+    #[must_use]
+    pub fn host(text: &str) -> Name {
+        Name { kind: NameKind::Host, text: text.into() }
+    }
+}
+
+/// What went wrong in a store: one variant for each thing to be done about it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another transaction was in the way. Nothing was committed: decide the same batch again.
+    #[error("another transaction was in the way")]
+    Conflict,
+    /// Whether the batch was committed is not known: ask [`Store::was_committed`].
+    #[error("the connection was lost during the commit")]
+    Unknown,
+    /// There is no room. Nothing was committed: answer 503 and go on.
+    #[error("the disk is full")]
+    Full,
+    /// The store can no longer be trusted: stop without an answer, and look at it again at the next start.
+    #[error("{0}")]
+    Broken(String),
+}

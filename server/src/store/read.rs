@@ -1,0 +1,102 @@
+//! Reading for people: tasks, their history, webhooks. Never used to decide.
+//!
+//! Read-only connections of their own, so that no reader ever stands in the writer's way. Each query is short
+//! and bounded: a long one would keep the write-ahead log from being checkpointed.
+
+mod answers;
+mod events;
+mod tasks;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+pub use answers::AnswerView;
+pub use events::{EventFilter, EventView};
+pub use tasks::{HistoryEntry, SpecView, TaskFilter, TaskView};
+
+use crate::store::sqlite::SqlitePath;
+
+/// Rows that one page of a list may look at before it answers with what it has found so far.
+const ROWS_LOOKED_AT_MAX: usize = 20_000;
+
+/// Connections that read at the same time.
+const READERS: usize = 4;
+
+/// Why something could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the store could not be read: {0}")]
+pub struct ReadError(String);
+
+impl From<rusqlite::Error> for ReadError {
+    fn from(error: rusqlite::Error) -> ReadError {
+        ReadError(error.to_string())
+    }
+}
+
+/// The readers of a SQLite store.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    idle: Arc<Mutex<Vec<Connection>>>,
+    turns: Arc<tokio::sync::Semaphore>,
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listed<T> {
+    /// The rows, newest first.
+    pub rows: Vec<T>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<i64>,
+}
+
+impl Reader {
+    /// Opens the readers of the store at `path`, which exists.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn open(path: &SqlitePath) -> Result<Reader, ReadError> {
+        let connections = (0..READERS).map(|_| open(path)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Reader {
+            idle: Arc::new(Mutex::new(connections)),
+            turns: Arc::new(tokio::sync::Semaphore::new(READERS)),
+        })
+    }
+
+    /// Runs `query` on a thread that may block.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let stopped = |_| ReadError("the server is stopping".into());
+        let turn = self.turns.clone().acquire_owned().await.map_err(stopped)?;
+        let idle = self.idle.clone();
+        let ran = tokio::task::spawn_blocking(move || {
+            let taken = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let connection = taken.ok_or_else(|| ReadError("no reader is free".into()))?;
+            let result = query(&connection);
+            idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            drop(turn);
+            result.map_err(ReadError::from)
+        });
+        ran.await.unwrap_or_else(|panic| Err(ReadError(format!("a reader failed: {panic}"))))
+    }
+
+    /// Whether the store can be read at all.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn check(&self) -> Result<(), ReadError> {
+        self.run(|connection| connection.query_row("SELECT 1 FROM migration LIMIT 1", [], |_| Ok(()))).await
+    }
+}
+
+fn open(path: &SqlitePath) -> Result<Connection, ReadError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(&path.0, flags)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.execute_batch("PRAGMA query_only = 1; PRAGMA cache_size = -8192;")?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}

@@ -1,0 +1,46 @@
+//! Answers to requests that happen at most once.
+
+use rusqlite::{OptionalExtension, params};
+use taskhook_core::{ClaimKey, TaskKey, Timestamp, limits};
+
+use crate::store::read::{ReadError, Reader};
+
+/// What is known of a request that happened under a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerView {
+    /// A hash of the request.
+    pub request: [u8; 16],
+    /// The tasks that it created, while its answer is not known.
+    pub tasks: Vec<TaskKey>,
+    /// Status and body of its answer.
+    pub answer: Option<(u16, Vec<u8>)>,
+}
+
+impl Reader {
+    /// The request that happened under this key, as seen at `now`.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn answer(&self, claim: ClaimKey, now: Timestamp) -> Result<Option<AnswerView>, ReadError> {
+        self.run(move |connection| {
+            let since = now - limits::IDEMPOTENCY_KEPT_FOR;
+            let mut statement = connection.prepare_cached(
+                "SELECT request, tasks, status, body FROM answer WHERE claim = ?1 AND at > ?2",
+            )?;
+            let row = statement.query_row(params![claim.0, since.0], |row| {
+                let tasks: Option<String> = row.get(1)?;
+                let tasks: Vec<i64> =
+                    tasks.and_then(|keys| serde_json::from_str(&keys).ok()).unwrap_or_default();
+                let status: Option<u16> = row.get(2)?;
+                let body: Option<Vec<u8>> = row.get(3)?;
+                Ok(AnswerView {
+                    request: row.get(0)?,
+                    tasks: tasks.into_iter().map(TaskKey).collect(),
+                    answer: status.zip(body),
+                })
+            });
+            row.optional()
+        })
+        .await
+    }
+}

@@ -1,0 +1,423 @@
+//! Tasks and their history, as people see them.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use taskhook_core::{Failure, On, State, Task, TaskKey, Timestamp};
+
+use crate::store::read::{Listed, ROWS_LOOKED_AT_MAX, ReadError, Reader};
+use crate::store::row::{self, Detail};
+use crate::store::sqlite::{known, task_columns, task_of};
+
+/// A task with everything that is shown of it.
+#[derive(Debug, Clone)]
+pub struct TaskView {
+    /// Its id.
+    pub id: String,
+    /// What decisions know of it.
+    pub task: Task,
+    /// What it was created with.
+    pub spec: SpecView,
+    /// Its result, as JSON text.
+    pub result: Option<String>,
+    /// Why its latest failed attempt failed.
+    pub error: Option<Failure>,
+    /// The first of the tasks it waits for that has not ended.
+    pub waits_for: Option<String>,
+}
+
+/// The part of a task that never changes and that no decision looks at.
+#[derive(Debug, Clone, Default)]
+pub struct SpecView {
+    /// What kind of work it is.
+    pub name: Option<String>,
+    /// The method of its request.
+    pub method: Option<String>,
+    /// The URL of its request.
+    pub url: Option<String>,
+    /// The headers of its request.
+    pub headers: Vec<(String, String)>,
+    /// Words to find it by.
+    pub labels: BTreeMap<String, String>,
+    /// The tasks it waits for.
+    pub after: Vec<(String, On)>,
+    /// The body of its request, JSON text.
+    pub payload: Option<String>,
+}
+
+/// One entry of a task's history.
+#[derive(Debug, Clone)]
+pub struct HistoryEntry {
+    /// Its place in the history of everything.
+    pub position: i64,
+    /// When it became true.
+    pub at: Timestamp,
+    /// The name of the kind of change.
+    pub change: &'static str,
+    /// The attempt it is about.
+    pub attempt: Option<u32>,
+    /// What else is known.
+    pub detail: Detail,
+    /// The id of the other task that the detail speaks of.
+    pub other: Option<String>,
+    /// A response's body, or a result.
+    pub body: Option<Vec<u8>>,
+    /// The number of the kind of cause.
+    pub cause: i64,
+    /// The id of what caused it, where that has one.
+    pub cause_ref: Option<String>,
+}
+
+/// Which tasks a list shows. Every condition that is given must hold.
+#[derive(Debug, Clone, Default)]
+pub struct TaskFilter {
+    /// In one of these states.
+    pub states: Vec<State>,
+    /// Of this kind of work.
+    pub name: Option<String>,
+    /// With these labels.
+    pub labels: Vec<(String, String)>,
+    /// Created after this instant.
+    pub created_after: Option<Timestamp>,
+}
+
+impl Reader {
+    /// The task with this id.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn task(&self, id: &str) -> Result<Option<TaskView>, ReadError> {
+        let id = id.to_string();
+        self.run(move |connection| match key_of(connection, &id)? {
+            Some(key) => view(connection, key),
+            None => Ok(None),
+        })
+        .await
+    }
+
+    /// The tasks under these keys, in their order.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn tasks_by_key(&self, keys: Vec<TaskKey>) -> Result<Vec<TaskView>, ReadError> {
+        self.run(move |connection| {
+            keys.iter()
+                .filter_map(|key| view(connection, *key).transpose())
+                .collect::<rusqlite::Result<Vec<_>>>()
+        })
+        .await
+    }
+
+    /// The key of the task with this id, if there is such a task.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn task_key(&self, id: &str) -> Result<Option<TaskKey>, ReadError> {
+        let id = id.to_string();
+        self.run(move |connection| key_of(connection, &id)).await
+    }
+
+    /// The dependencies of the task with this id that have not ended as it asks: their positions in `after`,
+    /// each with a sentence.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn unmet_dependencies(&self, id: &str) -> Result<Vec<(usize, String)>, ReadError> {
+        let id = id.to_string();
+        self.run(move |connection| match key_of(connection, &id)? {
+            Some(key) => unmet(connection, key),
+            None => Ok(Vec::new()),
+        })
+        .await
+    }
+
+    /// The tasks that a filter lets through, newest first, from behind `before`.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn tasks(
+        &self,
+        filter: TaskFilter,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Listed<TaskView>, ReadError> {
+        self.run(move |connection| list(connection, &filter, before, limit)).await
+    }
+
+    /// The history of a task, oldest first; `None` where there is no such task. `after` is the position behind
+    /// which the page begins.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn history(
+        &self,
+        id: &str,
+        after: i64,
+        limit: usize,
+    ) -> Result<Option<Listed<HistoryEntry>>, ReadError> {
+        let id = id.to_string();
+        self.run(move |connection| match key_of(connection, &id)? {
+            Some(key) => history(connection, key, after, limit).map(Some),
+            None => Ok(None),
+        })
+        .await
+    }
+
+    /// Since when the oldest task that could run has been due.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn oldest_due(&self) -> Result<Option<Timestamp>, ReadError> {
+        self.run(|connection| {
+            let mut statement = connection.prepare_cached("SELECT min(due_at) FROM task WHERE state = 3")?;
+            statement.query_row([], |row| Ok(row.get::<_, Option<i64>>(0)?.map(row::time)))
+        })
+        .await
+    }
+
+    /// How many tasks there are in each state.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn counts(&self) -> Result<Vec<(State, u64)>, ReadError> {
+        self.run(|connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT state, count(*) FROM task GROUP BY state")?;
+            let rows = statement.query_map([], |row| {
+                Ok((known(row::state_of(row.get(0)?), 0)?, row.get::<_, i64>(1)?.unsigned_abs()))
+            })?;
+            rows.collect()
+        })
+        .await
+    }
+}
+
+fn key_of(connection: &Connection, id: &str) -> rusqlite::Result<Option<TaskKey>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT t.key FROM name n JOIN task t ON t.key = n.key WHERE n.namespace = 1 AND n.kind = 1 AND n.text = ?1",
+    )?;
+    statement.query_row(params![id], |row| row.get(0).map(TaskKey)).optional()
+}
+
+fn name_of(connection: &Connection, key: i64) -> rusqlite::Result<Option<String>> {
+    let mut statement = connection.prepare_cached("SELECT text FROM name WHERE key = ?1")?;
+    statement.query_row(params![key], |row| row.get(0)).optional()
+}
+
+fn view(connection: &Connection, key: TaskKey) -> rusqlite::Result<Option<TaskView>> {
+    let mut statement = connection.prepare_cached(task_columns!("FROM task WHERE key = ?1"))?;
+    let found =
+        statement.query_row(params![key.0], |row| Ok((task_of(row)?, row.get::<_, i64>(32)?))).optional()?;
+    let Some((task, last_change)) = found else { return Ok(None) };
+    let (result, error) = ending(connection, &task, last_change)?;
+    let waits_for = if task.state == State::Blocked { first_dependency(connection, &task)? } else { None };
+    Ok(Some(TaskView {
+        id: name_of(connection, key.0)?.unwrap_or_default(),
+        spec: spec(connection, key)?,
+        result,
+        error,
+        waits_for,
+        task,
+    }))
+}
+
+fn spec(connection: &Connection, key: TaskKey) -> rusqlite::Result<SpecView> {
+    let mut statement = connection.prepare_cached(
+        "SELECT name, method, url, headers, labels, after, payload FROM spec WHERE task = ?1",
+    )?;
+    let spec = statement.query_row(params![key.0], |row| {
+        let after: Vec<(String, i64)> = json(row, 5)?.unwrap_or_default();
+        let payload: Option<Vec<u8>> = row.get(6)?;
+        Ok(SpecView {
+            name: row.get(0)?,
+            method: row.get(1)?,
+            url: row.get(2)?,
+            headers: json(row, 3)?.unwrap_or_default(),
+            labels: json(row, 4)?.unwrap_or_default(),
+            after: after.into_iter().filter_map(|(id, on)| Some((id, row::on_of(on)?))).collect(),
+            payload: payload.map(|payload| String::from_utf8_lossy(&payload).into_owned()),
+        })
+    });
+    spec.optional().map(Option::unwrap_or_default)
+}
+
+fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<T>> {
+    let text: Option<String> = row.get(column)?;
+    text.map(|text| known(serde_json::from_str(&text).ok(), column)).transpose()
+}
+
+/// The result of a task that succeeded, and why its latest failed attempt failed: both are in its history,
+/// close to the end.
+fn ending(
+    connection: &Connection,
+    task: &Task,
+    last: i64,
+) -> rusqlite::Result<(Option<String>, Option<Failure>)> {
+    let mut wants_result = task.state == State::Succeeded;
+    let mut wants_error = task.attempts_used > 0 || task.attempt_number() > 1 || task.state == State::Failed;
+    let (mut result, mut error) = (None, None);
+    let mut position = last;
+    let mut statement = connection
+        .prepare_cached("SELECT previous, change, detail, body FROM history WHERE position = ?1")?;
+    while position > 0 && (wants_result || wants_error) {
+        position = statement.query_row(params![position], |row| {
+            match row::change_name(row.get(1)?) {
+                "succeeded" if wants_result => {
+                    wants_result = false;
+                    let body: Option<Vec<u8>> = row.get(3)?;
+                    result = body.map(|body| String::from_utf8_lossy(&body).into_owned());
+                }
+                "attempt_failed" if wants_error => {
+                    wants_error = false;
+                    let detail: Detail = json(row, 2)?.unwrap_or_default();
+                    error = Some(Failure {
+                        code: detail.code.unwrap_or_default(),
+                        message: detail.message.unwrap_or_default(),
+                    });
+                }
+                _ => {}
+            }
+            row.get(0)
+        })?;
+    }
+    Ok((result, error))
+}
+
+fn unmet(connection: &Connection, key: TaskKey) -> rusqlite::Result<Vec<(usize, String)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT t.state FROM name n JOIN edge e ON e.parent = n.key JOIN task t ON t.key = n.key
+         WHERE n.namespace = 1 AND n.kind = 1 AND n.text = ?1 AND e.child = ?2 AND e.status <> 2",
+    )?;
+    let mut unmet = Vec::new();
+    for (position, (id, _)) in spec(connection, key)?.after.into_iter().enumerate() {
+        let state = statement.query_row(params![id, key.0], |row| row.get(0)).optional()?;
+        if let Some(state) = state {
+            let state = known(row::state_of(state), 0)?;
+            unmet.push((position, format!("task {id} is {}", state.name())));
+        }
+    }
+    Ok(unmet)
+}
+
+fn first_dependency(connection: &Connection, task: &Task) -> rusqlite::Result<Option<String>> {
+    let after = spec(connection, task.key)?.after;
+    let mut statement = connection.prepare_cached(
+        "SELECT 1 FROM name n JOIN edge e ON e.parent = n.key
+         WHERE n.namespace = 1 AND n.kind = 1 AND n.text = ?1 AND e.child = ?2 AND e.status = 1",
+    )?;
+    for (id, _) in after {
+        if statement.exists(params![id, task.key.0])? {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
+}
+
+fn list(
+    connection: &Connection,
+    filter: &TaskFilter,
+    before: Option<i64>,
+    limit: usize,
+) -> rusqlite::Result<Listed<TaskView>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT t.key, t.state, t.created_at, s.name, s.labels FROM task t JOIN spec s ON s.task = t.key
+         WHERE t.key < ?1 ORDER BY t.key DESC",
+    )?;
+    let mut rows = statement.query(params![before.unwrap_or(i64::MAX)])?;
+    let (mut found, mut next, mut looked_at) = (Vec::new(), None, 0);
+    while let Some(row) = rows.next()? {
+        let key: i64 = row.get(0)?;
+        if found.len() == limit || looked_at == ROWS_LOOKED_AT_MAX {
+            break;
+        }
+        looked_at += 1;
+        next = Some(key);
+        if passes(filter, row)? {
+            found.push(TaskKey(key));
+        }
+    }
+    let more = found.len() == limit || looked_at == ROWS_LOOKED_AT_MAX;
+    let more = more && next.is_some_and(|last| has_older(connection, last).unwrap_or(true));
+    drop(rows);
+    let rows = found.into_iter().filter_map(|key| view(connection, key).transpose());
+    Ok(Listed { rows: rows.collect::<rusqlite::Result<_>>()?, next: next.filter(|_| more) })
+}
+
+fn has_older(connection: &Connection, key: i64) -> rusqlite::Result<bool> {
+    connection.prepare_cached("SELECT 1 FROM task WHERE key < ?1 LIMIT 1")?.exists(params![key])
+}
+
+fn passes(filter: &TaskFilter, row: &Row<'_>) -> rusqlite::Result<bool> {
+    if !filter.states.is_empty() && !filter.states.contains(&known(row::state_of(row.get(1)?), 1)?) {
+        return Ok(false);
+    }
+    if filter.created_after.is_some_and(|after| row.get::<_, i64>(2).is_ok_and(|at| at <= after.0)) {
+        return Ok(false);
+    }
+    if filter.name.is_some() && filter.name != row.get::<_, Option<String>>(3)? {
+        return Ok(false);
+    }
+    if filter.labels.is_empty() {
+        return Ok(true);
+    }
+    let labels: BTreeMap<String, String> = json(row, 4)?.unwrap_or_default();
+    Ok(filter.labels.iter().all(|(key, value)| labels.get(key) == Some(value)))
+}
+
+fn history(
+    connection: &Connection,
+    key: TaskKey,
+    after: i64,
+    limit: usize,
+) -> rusqlite::Result<Listed<HistoryEntry>> {
+    let mut statement = connection.prepare_cached("SELECT last_change FROM task WHERE key = ?1")?;
+    let mut position: i64 = statement.query_row(params![key.0], |row| row.get(0))?;
+    // The chain runs from the newest to the oldest; a task's story is bounded, so walking it whole is too.
+    let mut positions = Vec::new();
+    let mut statement = connection.prepare_cached("SELECT previous FROM history WHERE position = ?1")?;
+    while position > after {
+        positions.push(position);
+        position = statement.query_row(params![position], |row| row.get(0))?;
+    }
+    let more = positions.len() > limit;
+    let page = positions.into_iter().rev().take(limit);
+    let rows = page.map(|position| entry(connection, position)).collect::<rusqlite::Result<Vec<_>>>()?;
+    let next = rows.last().map(|entry| entry.position).filter(|_| more);
+    Ok(Listed { rows, next })
+}
+
+fn entry(connection: &Connection, position: i64) -> rusqlite::Result<HistoryEntry> {
+    let mut statement = connection.prepare_cached(
+        "SELECT at, change, attempt, detail, body, cause, cause_key FROM history WHERE position = ?1",
+    )?;
+    let mut entry = statement.query_row(params![position], |row| {
+        Ok((
+            HistoryEntry {
+                position,
+                at: row::time(row.get(0)?),
+                change: row::change_name(row.get(1)?),
+                attempt: row.get(2)?,
+                detail: json(row, 3)?.unwrap_or_default(),
+                other: None,
+                body: row.get(4)?,
+                cause: row.get(5)?,
+                cause_ref: None,
+            },
+            row.get::<_, Option<i64>>(6)?,
+        ))
+    })?;
+    if let Some(other) = entry.0.detail.task {
+        entry.0.other = name_of(connection, other)?;
+    }
+    entry.0.cause_ref = match (entry.0.cause, entry.1) {
+        (3, Some(event)) => connection
+            .prepare_cached("SELECT id FROM event WHERE key = ?1")?
+            .query_row(params![event], |row| row.get::<_, [u8; 16]>(0))
+            .optional()?
+            .map(|id| taskhook_core::EventId(id).to_string()),
+        (4, Some(attempt)) => Some(attempt.to_string()),
+        (6, Some(task)) => name_of(connection, task)?,
+        _ => None,
+    };
+    Ok(entry.0)
+}

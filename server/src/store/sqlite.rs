@@ -1,0 +1,266 @@
+//! SQLite: one file, one writer, everything answered is fsynced.
+//!
+//! One thread owns the one connection that writes and checkpoints; readers have read-only connections of
+//! their own ([`read`](crate::store::read)). The database files are never opened outside SQLite while it is
+//! open: closing them would drop its locks.
+
+mod audit;
+pub(crate) mod load;
+mod open;
+mod save;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, params};
+use taskhook_core::{Context, Decided, EventKey, FollowUp, Input, Request, Subjects, TaskKey, Timestamp};
+
+pub use audit::{Audit, Violation};
+pub(crate) use load::{known, task_columns, task_of};
+pub use open::{OpenError, Settings, SqlitePath};
+
+use crate::store::{BatchId, Due, Kept, KeptKey, Name, NameKind, Store, StoreError, Transaction, row};
+
+/// The SQLite store.
+#[derive(Debug)]
+pub struct SqliteStore {
+    connection: Connection,
+    clock: fn() -> Timestamp,
+    /// The time of the last transaction; the next one is never earlier, whatever the clock does.
+    last_now: Timestamp,
+    next_key: i64,
+    next_event: i64,
+    next_position: i64,
+    /// The host at which the next visit of a queue begins, where there are more than one visit can look at.
+    next_host: i64,
+    _lock: std::fs::File,
+}
+
+/// A transaction on the SQLite store. Dropping it without a commit rolls it back.
+#[derive(Debug)]
+pub struct SqliteTransaction<'a> {
+    store: &'a mut SqliteStore,
+    now: Timestamp,
+    next_key: i64,
+    next_event: i64,
+    next_position: i64,
+    /// Names that got a key in this transaction and are not stored yet.
+    new_names: BTreeMap<i64, Name>,
+    new_keys: BTreeMap<Name, i64>,
+    /// The newest history entry of the tasks that were loaded.
+    last_changes: BTreeMap<TaskKey, i64>,
+    committed: bool,
+}
+
+impl Store for SqliteStore {
+    type Tx<'a> = SqliteTransaction<'a>;
+
+    async fn begin(&mut self, _batch: BatchId) -> Result<SqliteTransaction<'_>, StoreError> {
+        self.connection.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
+        let now = (self.clock)().max(self.last_now);
+        Ok(SqliteTransaction {
+            now,
+            next_key: self.next_key,
+            next_event: self.next_event,
+            next_position: self.next_position,
+            new_names: BTreeMap::new(),
+            new_keys: BTreeMap::new(),
+            last_changes: BTreeMap::new(),
+            committed: false,
+            store: self,
+        })
+    }
+
+    async fn was_committed(&mut self, _batch: BatchId) -> Result<bool, StoreError> {
+        // A commit of a local file is durable, or has failed: it is never unknown.
+        Err(StoreError::Broken("SQLite reported an unknown commit".into()))
+    }
+
+    async fn due(&mut self, by: Timestamp, max: usize) -> Result<Due, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "SELECT key, wake_at FROM task WHERE wake_at IS NOT NULL ORDER BY wake_at LIMIT ?1",
+            )
+            .map_err(failed)?;
+        let limit = i64::try_from(max.saturating_add(1)).unwrap_or(i64::MAX);
+        let mut rows = statement.query(params![limit]).map_err(failed)?;
+        let mut due = Due::default();
+        while let Some(row) = rows.next().map_err(failed)? {
+            let at = Timestamp(row.get(1).map_err(failed)?);
+            if at > by || due.tasks.len() == max {
+                due.next = Some(at);
+                break;
+            }
+            due.tasks.push(TaskKey(row.get(0).map_err(failed)?));
+        }
+        Ok(due)
+    }
+
+    async fn exchanges(&mut self, by: Timestamp) -> Result<Vec<TaskKey>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT key FROM task WHERE wake_at <= ?1 AND state = 4 ORDER BY wake_at")
+            .map_err(failed)?;
+        let rows = statement.query_map(params![by.0], |row| row.get(0).map(TaskKey)).map_err(failed)?;
+        rows.collect::<rusqlite::Result<_>>().map_err(failed)
+    }
+
+    async fn kept(&mut self, after: KeptKey, max: usize) -> Result<Vec<Kept>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "SELECT key, kind, subject, other, generation, \"end\" FROM kept
+                 WHERE key > ?1 AND quarantined = 0 ORDER BY key LIMIT ?2",
+            )
+            .map_err(failed)?;
+        let mut rows =
+            statement.query(params![after.0, i64::try_from(max).unwrap_or(i64::MAX)]).map_err(failed)?;
+        let mut kept = Vec::new();
+        while let Some(row) = rows.next().map_err(failed)? {
+            let get = |column| row.get::<_, i64>(column).map_err(failed);
+            let follow_up = row::follow_up_of(get(1)?, get(2)?, get(3)?, get(4)?, get(5)?);
+            let follow_up = follow_up.ok_or_else(|| unreadable("kept", get(0).unwrap_or(0)))?;
+            kept.push(Kept { key: KeptKey(get(0)?), follow_up });
+        }
+        Ok(kept)
+    }
+}
+
+impl Transaction for SqliteTransaction<'_> {
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    async fn resolve(&mut self, names: &[Name]) -> Result<Vec<i64>, StoreError> {
+        names.iter().map(|name| self.key_of(name)).collect()
+    }
+
+    async fn event_keys(&mut self, count: usize) -> Result<Vec<EventKey>, StoreError> {
+        let first = self.next_event;
+        self.next_event += i64::try_from(count).unwrap_or(i64::MAX);
+        Ok((first..self.next_event).map(EventKey).collect())
+    }
+
+    async fn load(
+        &mut self,
+        cx: &Context,
+        round: &[Input],
+        subjects: &mut Subjects,
+    ) -> Result<Vec<usize>, StoreError> {
+        for input in round {
+            self.load_for(cx, input, subjects).map_err(failed)?;
+        }
+        // The only writer there is finds nothing locked.
+        Ok(Vec::new())
+    }
+
+    async fn save(&mut self, decided: &[Decided], subjects: &Subjects) -> Result<(), StoreError> {
+        self.save_all(decided, subjects).map_err(failed)
+    }
+
+    async fn requests(&mut self, tasks: &[TaskKey]) -> Result<Vec<(String, Arc<Request>)>, StoreError> {
+        tasks.iter().map(|task| self.request_of(*task).map_err(failed)).collect()
+    }
+
+    async fn keep(&mut self, follow_ups: &[FollowUp]) -> Result<Vec<KeptKey>, StoreError> {
+        follow_ups.iter().map(|follow_up| self.keep_one(follow_up, false)).collect()
+    }
+
+    async fn take(&mut self, kept: &[KeptKey]) -> Result<(), StoreError> {
+        let mut statement =
+            self.store.connection.prepare_cached("DELETE FROM kept WHERE key = ?1").map_err(failed)?;
+        for key in kept {
+            statement.execute(params![key.0]).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    async fn quarantine(&mut self, follow_up: &FollowUp) -> Result<(), StoreError> {
+        self.keep_one(follow_up, true).map(drop)
+    }
+
+    async fn commit(mut self) -> Result<(), StoreError> {
+        self.store.connection.execute_batch("COMMIT").map_err(failed)?;
+        self.committed = true;
+        self.store.last_now = self.now;
+        self.store.next_key = self.next_key;
+        self.store.next_event = self.next_event;
+        self.store.next_position = self.next_position;
+        Ok(())
+    }
+}
+
+impl SqliteTransaction<'_> {
+    fn key_of(&mut self, name: &Name) -> Result<i64, StoreError> {
+        if let Some(key) = self.new_keys.get(name) {
+            return Ok(*key);
+        }
+        let mut statement = self
+            .store
+            .connection
+            .prepare_cached("SELECT key FROM name WHERE namespace = 1 AND kind = ?1 AND text = ?2")
+            .map_err(failed)?;
+        let known = statement
+            .query_row(params![kind_number(name.kind), name.text], |row| row.get::<_, i64>(0))
+            .optional()
+            .map_err(failed)?;
+        if let Some(key) = known {
+            return Ok(key);
+        }
+        let key = self.next_key;
+        self.next_key += 1;
+        self.new_names.insert(key, name.clone());
+        self.new_keys.insert(name.clone(), key);
+        Ok(key)
+    }
+
+    fn keep_one(&mut self, follow_up: &FollowUp, quarantined: bool) -> Result<KeptKey, StoreError> {
+        let (kind, subject, other, generation, end) = row::follow_up_columns(follow_up);
+        let mut statement = self
+            .store
+            .connection
+            .prepare_cached(
+                "INSERT INTO kept (kind, subject, other, generation, \"end\", quarantined)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )
+            .map_err(failed)?;
+        statement.execute(params![kind, subject, other, generation, end, quarantined]).map_err(failed)?;
+        Ok(KeptKey(self.store.connection.last_insert_rowid()))
+    }
+}
+
+impl Drop for SqliteTransaction<'_> {
+    fn drop(&mut self) {
+        if !self.committed && !self.store.connection.is_autocommit() {
+            // SQLite rolls back by itself after some errors; then there is nothing left to do.
+            if let Err(error) = self.store.connection.execute_batch("ROLLBACK") {
+                tracing::error!(%error, "a transaction could not be rolled back");
+            }
+        }
+    }
+}
+
+/// The stored number of a kind of name.
+pub(crate) fn kind_number(kind: NameKind) -> i64 {
+    match kind {
+        NameKind::Task => 1,
+        NameKind::Queue => 2,
+        NameKind::Host => 3,
+    }
+}
+
+/// What an error of SQLite asks for.
+fn failed(error: rusqlite::Error) -> StoreError {
+    use rusqlite::ErrorCode;
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::Full,
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Conflict,
+        // G16: after an I/O error nothing may be answered, and no fsync may be tried again.
+        _ => StoreError::Broken(format!("SQLite: {error}")),
+    }
+}
+
+fn unreadable(table: &str, key: i64) -> StoreError {
+    StoreError::Broken(format!("row {key} of table {table} cannot be read"))
+}

@@ -1,0 +1,207 @@
+//! Whether a store at rest keeps what Taskhook promises (G4): every task in exactly one state, and no row that
+//! contradicts another. Each rule is one query for the rows that break it.
+
+use rusqlite::{Connection, OptionalExtension, params};
+use taskhook_core::State;
+
+use crate::store::row;
+use crate::store::sqlite::{Settings, SqliteStore};
+
+/// How many rows that break one rule are named.
+const NAMED_MAX: usize = 20;
+
+/// What was found in a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audit {
+    /// The settings in force.
+    pub settings: Settings,
+    /// The size of the database file, in bytes.
+    pub bytes: i64,
+    /// How many tasks are in each state that occurs.
+    pub tasks: Vec<(State, i64)>,
+    /// Webhooks that are kept.
+    pub events: i64,
+    /// Webhooks that wait for their task.
+    pub parked: i64,
+    /// Follow-ups that wait for a later transaction.
+    pub kept: i64,
+    /// What should not be.
+    pub violations: Vec<Violation>,
+}
+
+/// A rule that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// What should be true.
+    pub rule: &'static str,
+    /// How many rows break it.
+    pub count: usize,
+    /// The first of them, in words.
+    pub found: Vec<String>,
+}
+
+/// What must be true, and a query for the rows of which it is not: one text each.
+struct Rule {
+    text: &'static str,
+    broken_by: &'static str,
+}
+
+/// The state numbers, edge statuses, kinds of follow-ups and flags are those of `store/row.rs`. `named` is what
+/// a task is called.
+const RULES: [Rule; 12] = [
+    Rule {
+        text: "every task is in exactly one state",
+        broken_by: "SELECT 'task ' || named || ' has the state ' || state FROM t WHERE state NOT BETWEEN 1 AND 9",
+    },
+    Rule {
+        text: "every task has a name, a definition and a history",
+        broken_by: "SELECT 'task ' || named || ' has no ' || CASE
+                 WHEN NOT EXISTS (SELECT 1 FROM name n WHERE n.key = t.key AND n.kind = 1) THEN 'name'
+                 WHEN NOT EXISTS (SELECT 1 FROM spec s WHERE s.task = t.key) THEN 'definition'
+                 ELSE 'history' END
+             FROM t WHERE NOT EXISTS (SELECT 1 FROM name n WHERE n.key = t.key AND n.kind = 1)
+                 OR NOT EXISTS (SELECT 1 FROM spec s WHERE s.task = t.key)
+                 OR NOT EXISTS (SELECT 1 FROM history h WHERE h.position = t.last_change AND h.task = t.key)",
+    },
+    Rule {
+        text: "no task is lost: every definition has its task",
+        broken_by: "SELECT 'task ' || coalesce((SELECT text FROM name n WHERE n.key = s.task), s.task) || ' is gone'
+             FROM spec s WHERE NOT EXISTS (SELECT 1 FROM task t WHERE t.key = s.task)",
+    },
+    Rule {
+        text: "every task counts the tasks it waits for as its edges do",
+        broken_by: "SELECT 'task ' || named || ' counts ' || dependencies_pending || ' pending and '
+                 || dependencies_broken || ' broken, its edges ' || coalesce(pending, 0) || ' and '
+                 || coalesce(broken, 0)
+             FROM t LEFT JOIN (
+                 SELECT child, sum(status = 1) AS pending, sum(status = 3) AS broken FROM edge GROUP BY child
+             ) ON child = t.key
+             WHERE dependencies_pending <> coalesce(pending, 0) OR dependencies_broken <> coalesce(broken, 0)",
+    },
+    Rule {
+        text: "every edge joins two tasks",
+        broken_by: "SELECT 'the edge from ' || parent || ' to ' || child FROM edge
+             WHERE status NOT BETWEEN 1 AND 3
+                 OR NOT EXISTS (SELECT 1 FROM task t WHERE t.key = parent)
+                 OR NOT EXISTS (SELECT 1 FROM task t WHERE t.key = child)",
+    },
+    Rule {
+        text: "a task that has ended is at rest: it has an end, an attempt that is over, and no time to wake",
+        broken_by: "SELECT 'task ' || named FROM t
+             WHERE state BETWEEN 6 AND 9 AND (wake_at IS NOT NULL OR ended_at IS NULL OR flags & 32)",
+    },
+    Rule {
+        text: "a task that has not ended has no end, and something moves it on",
+        broken_by: "SELECT 'task ' || named || ' (state ' || state || ')' FROM t
+             WHERE state BETWEEN 1 AND 5 AND NOT flags & 16 AND (ended_at IS NOT NULL
+                 OR (state = 1 AND (dependencies_pending = 0 OR dependencies_broken > 0))
+                 OR (state IN (2, 4) AND wake_at IS NULL)
+                 OR (state IN (3, 4) AND host IS NULL)
+                 OR (state = 5 AND timeout IS NOT NULL AND wake_at IS NULL))",
+    },
+    Rule {
+        text: "an attempt is open exactly while its task is dispatching or running",
+        broken_by: "SELECT 'task ' || named || ' (state ' || state || ')' FROM t
+             WHERE NOT flags & 16 AND ((state IN (4, 5)) <> (flags & 32 <> 0) OR (flags & 32 AND attempt = 0))",
+    },
+    Rule {
+        text: "those that wait for a task are told of its end",
+        broken_by: "SELECT 'task ' || (SELECT text FROM name n WHERE n.key = e.child) || ' waits for '
+                 || named || ', which has ended'
+             FROM edge e JOIN t ON t.key = e.parent
+             WHERE e.status = 1 AND t.state BETWEEN 6 AND 9 AND NOT EXISTS (
+                 SELECT 1 FROM kept k WHERE k.generation = t.generation AND (
+                     (k.kind = 3 AND k.subject = e.parent AND k.other < e.child)
+                     OR (k.kind = 5 AND k.subject = e.child AND k.other = e.parent)))",
+    },
+    Rule {
+        text: "a webhook waits only for a task that does not exist",
+        broken_by: "SELECT 'event ' || p.event || ' waits for task ' || named
+             FROM parked p JOIN t ON t.key = p.task
+             WHERE NOT EXISTS (SELECT 1 FROM kept k WHERE k.kind = 2 AND k.subject = p.task AND k.other < p.event)",
+    },
+    Rule {
+        text: "a webhook that waits is kept, and says so",
+        broken_by: "SELECT 'event ' || p.event FROM parked p
+             WHERE NOT EXISTS (SELECT 1 FROM event e WHERE e.key = p.event AND e.outcome = 5 AND e.task = p.task)",
+    },
+    Rule {
+        text: "nothing is left aside because deciding about it failed",
+        broken_by: "SELECT 'task ' || named FROM t WHERE flags & 16
+             UNION ALL SELECT 'follow-up ' || key || ' (kind ' || kind || ') about ' || subject
+             FROM kept WHERE quarantined",
+    },
+];
+
+/// Tasks with the name they are called by.
+const TASKS: &str =
+    "WITH t AS (SELECT *, coalesce((SELECT text FROM name n WHERE n.key = task.key AND n.kind = 1),
+    'number ' || task.key) AS named FROM task) ";
+
+impl SqliteStore {
+    /// Looks at everything in the store. Reads all of it, and changes nothing.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn audit(&self) -> rusqlite::Result<Audit> {
+        let count = |sql: &str| self.connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+        Ok(Audit {
+            settings: self.settings()?,
+            bytes: count("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")?,
+            tasks: tasks_by_state(&self.connection)?,
+            events: count("SELECT count(*) FROM event")?,
+            parked: count("SELECT count(*) FROM parked")?,
+            kept: count("SELECT count(*) FROM kept")?,
+            violations: violations(&self.connection)?,
+        })
+    }
+
+    /// The secret under `name`; `None` if there is none yet.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn secret(&self, name: &str) -> rusqlite::Result<Option<Vec<u8>>> {
+        let mut statement = self.connection.prepare("SELECT value FROM secret WHERE name = ?1")?;
+        statement.query_row(params![name], |row| row.get(0)).optional()
+    }
+}
+
+fn tasks_by_state(connection: &Connection) -> rusqlite::Result<Vec<(State, i64)>> {
+    let mut statement =
+        connection.prepare("SELECT state, count(*) FROM task GROUP BY state ORDER BY state")?;
+    let rows = statement.query_map([], |row| Ok((row::state_of(row.get(0)?), row.get(1)?)))?;
+    // One that this version does not know is a violation, and named there.
+    rows.filter_map(|row| row.map(|(state, count)| Some((state?, count))).transpose()).collect()
+}
+
+fn violations(connection: &Connection) -> rusqlite::Result<Vec<Violation>> {
+    let sound =
+        violation(connection, "SQLite finds the file sound", "PRAGMA quick_check(100)", |text| text != "ok")?;
+    let mut violations: Vec<Violation> = sound.into_iter().collect();
+    for Rule { text, broken_by } in &RULES {
+        violations.extend(violation(connection, text, &format!("{TASKS}{broken_by}"), |_| true)?);
+    }
+    Ok(violations)
+}
+
+fn violation(
+    connection: &Connection,
+    rule: &'static str,
+    sql: &str,
+    breaks: impl Fn(&str) -> bool,
+) -> rusqlite::Result<Option<Violation>> {
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    let (mut count, mut found) = (0, Vec::new());
+    while let Some(row) = rows.next()? {
+        let text: Option<String> = row.get(0)?;
+        let text = text.unwrap_or_else(|| "a row that cannot be named".into());
+        if breaks(&text) {
+            count += 1;
+            if found.len() < NAMED_MAX {
+                found.push(text);
+            }
+        }
+    }
+    Ok((count > 0).then_some(Violation { rule, count, found }))
+}

@@ -1,0 +1,265 @@
+//! Opening a SQLite store: its lock, its settings read back, its schema.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension, params};
+use taskhook_core::Timestamp;
+
+use crate::store::sqlite::SqliteStore;
+
+/// The oldest SQLite whose write-ahead log is safe with a checkpointing writer beside readers
+/// (<https://sqlite.org/wal.html#walresetbug>).
+const SQLITE_VERSION_MIN: i32 = 3_051_003;
+
+/// Pages in the write-ahead log that make a commit checkpoint them. Small logs cost random writes.
+const CHECKPOINT_PAGES: i64 = 20_000;
+
+const MIGRATIONS: [(&str, &str); 1] =
+    [("0001_tasks", include_str!("../../../migrations/sqlite/0001_tasks.sql"))];
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("another taskhook has the store {0} open; stop it first, or use its HTTP API")]
+    Locked(String),
+    /// Its lock file cannot be made.
+    #[error("the lock file {path} cannot be opened: {error}; is the folder there, and may it be written to?")]
+    LockFile {
+        /// The lock file.
+        path: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// It was written by a newer Taskhook.
+    #[error(
+        "the store has the schema {found}, which this taskhook does not know; use the version that wrote it, or a newer one"
+    )]
+    Newer {
+        /// The unknown migration.
+        found: String,
+    },
+    /// A migration differs from the one that this store was made with.
+    #[error("the store was made with another form of the migration {0}; it was changed after its release")]
+    Changed(String),
+    /// The SQLite in this binary is too old.
+    #[error(
+        "this taskhook was built with SQLite {0}, which can corrupt a write-ahead log; build it with the bundled one"
+    )]
+    OldSqlite(String),
+    /// A setting did not take effect.
+    #[error("SQLite did not accept {setting} = {wanted}, it answers {found}; the store would not be durable")]
+    Setting {
+        /// The pragma.
+        setting: &'static str,
+        /// What it was set to.
+        wanted: &'static str,
+        /// What it says.
+        found: String,
+    },
+    /// SQLite refuses.
+    #[error("the store {path} cannot be opened: {error}")]
+    Sqlite {
+        /// The file.
+        path: String,
+        /// What SQLite says.
+        error: rusqlite::Error,
+    },
+}
+
+/// Where a SQLite store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqlitePath(pub PathBuf);
+
+impl SqlitePath {
+    /// The lock file beside the store.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        let mut name = self.0.clone().into_os_string();
+        name.push("-lock");
+        name.into()
+    }
+
+    /// The files of the store. They are for looking at their size only: opening and closing them would drop
+    /// SQLite's locks.
+    #[must_use]
+    pub fn files(&self) -> [PathBuf; 2] {
+        let mut log = self.0.clone().into_os_string();
+        log.push("-wal");
+        [self.0.clone(), log.into()]
+    }
+
+    fn text(&self) -> String {
+        self.0.display().to_string()
+    }
+}
+
+/// The settings that durability depends on, as SQLite reports them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// `wal`
+    pub journal_mode: String,
+    /// 2 is FULL: every commit is fsynced.
+    pub synchronous: i64,
+    /// The version of SQLite.
+    pub sqlite_version: String,
+    /// The last migration of the schema.
+    pub schema: String,
+}
+
+impl Settings {
+    /// Reads them from a connection.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn read(connection: &Connection) -> rusqlite::Result<Settings> {
+        Ok(Settings {
+            journal_mode: connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?,
+            synchronous: connection.query_row("PRAGMA synchronous", [], |row| row.get(0))?,
+            sqlite_version: rusqlite::version().to_string(),
+            schema: connection.query_row("SELECT max(name) FROM migration", [], |row| row.get(0))?,
+        })
+    }
+}
+
+impl SqliteStore {
+    /// Opens the store at `path`, or makes it. `clock` gives the time.
+    ///
+    /// # Errors
+    /// One variant for each thing that can be done about it.
+    pub fn open(path: &SqlitePath, clock: fn() -> Timestamp) -> Result<SqliteStore, OpenError> {
+        if rusqlite::version_number() < SQLITE_VERSION_MIN {
+            return Err(OpenError::OldSqlite(rusqlite::version().into()));
+        }
+        let lock = lock(path)?;
+        let is_new = !path.0.exists();
+        let refused = |error| OpenError::Sqlite { path: path.text(), error };
+        let connection = Connection::open(&path.0).map_err(refused)?;
+        settle(&connection, path)?;
+        migrate(&connection, path)?;
+        if is_new {
+            sync_folder(path)?;
+        }
+        // What an earlier process left in the log is rewritten and fsynced before anybody hears of it: pages
+        // whose fsync failed then may exist in the page cache alone.
+        connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
+            .map_err(refused)?;
+        let max = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(refused);
+        let last_now = connection
+            .query_row("SELECT at FROM history ORDER BY position DESC LIMIT 1", [], |row| row.get(0))
+            .optional()
+            .map_err(refused)?;
+        let next_key = max("SELECT coalesce(max(key), 0) + 1 FROM name")?;
+        let next_event = max("SELECT coalesce(max(key), 0) + 1 FROM event")?;
+        let next_position = max("SELECT coalesce(max(position), 0) + 1 FROM history")?;
+        Ok(SqliteStore {
+            connection,
+            clock,
+            last_now: Timestamp(last_now.unwrap_or(0)),
+            next_key,
+            next_event,
+            next_position,
+            next_host: i64::MIN,
+            _lock: lock,
+        })
+    }
+
+    /// The settings in force.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn settings(&self) -> rusqlite::Result<Settings> {
+        Settings::read(&self.connection)
+    }
+
+    /// The secret under `name`; where there is none yet, `fresh` is stored and becomes it.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn secret_or(&self, name: &str, fresh: &[u8]) -> rusqlite::Result<Vec<u8>> {
+        self.connection.execute(
+            "INSERT INTO secret (name, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+            params![name, fresh],
+        )?;
+        self.connection.query_row("SELECT value FROM secret WHERE name = ?1", params![name], |row| row.get(0))
+    }
+}
+
+fn lock(path: &SqlitePath) -> Result<File, OpenError> {
+    let file = path.lock();
+    let refused = |error| OpenError::LockFile { path: file.display().to_string(), error };
+    let lock = File::options().create(true).truncate(false).write(true).open(&file).map_err(refused)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked(path.text())),
+        Err(TryLockError::Error(error)) => Err(refused(error)),
+    }
+}
+
+fn settle(connection: &Connection, path: &SqlitePath) -> Result<(), OpenError> {
+    let refused = |error| OpenError::Sqlite { path: path.text(), error };
+    connection
+        .execute_batch(&format!(
+            "PRAGMA journal_mode = WAL;
+             PRAGMA synchronous = FULL;
+             PRAGMA fullfsync = 1;
+             PRAGMA checkpoint_fullfsync = 1;
+             PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};
+             PRAGMA journal_size_limit = 134217728;
+             PRAGMA cache_size = -65536;
+             PRAGMA temp_store = MEMORY;"
+        ))
+        .map_err(refused)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).map_err(refused)?;
+    if mode != "wal" {
+        return Err(OpenError::Setting { setting: "journal_mode", wanted: "wal", found: mode });
+    }
+    let level: i64 = connection.query_row("PRAGMA synchronous", [], |row| row.get(0)).map_err(refused)?;
+    if level != 2 {
+        return Err(OpenError::Setting { setting: "synchronous", wanted: "FULL", found: level.to_string() });
+    }
+    Ok(())
+}
+
+/// Brings the schema up to date: each migration once, in its own transaction, remembered with its text's hash.
+fn migrate(connection: &Connection, path: &SqlitePath) -> Result<(), OpenError> {
+    let refused = |error| OpenError::Sqlite { path: path.text(), error };
+    connection
+        .execute_batch("CREATE TABLE IF NOT EXISTS migration (name TEXT NOT NULL PRIMARY KEY, hash BLOB NOT NULL) WITHOUT ROWID")
+        .map_err(refused)?;
+    let mut statement =
+        connection.prepare("SELECT name, hash FROM migration ORDER BY name").map_err(refused)?;
+    let done = statement
+        .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?)))
+        .and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>)
+        .map_err(refused)?;
+    for (name, hash) in &done {
+        match MIGRATIONS.iter().find(|(known, _)| known == name) {
+            None => return Err(OpenError::Newer { found: name.clone() }),
+            Some((_, sql)) if crate::secrets::sha256(sql.as_bytes()) != hash.as_slice() => {
+                return Err(OpenError::Changed(name.clone()));
+            }
+            Some(_) => {}
+        }
+    }
+    for (name, sql) in MIGRATIONS.iter().skip(done.len()) {
+        let tx = connection.unchecked_transaction().map_err(refused)?;
+        tx.execute_batch(sql).map_err(refused)?;
+        let hash = crate::secrets::sha256(sql.as_bytes());
+        tx.execute("INSERT INTO migration (name, hash) VALUES (?1, ?2)", params![name, hash])
+            .map_err(refused)?;
+        tx.commit().map_err(refused)?;
+    }
+    Ok(())
+}
+
+/// A new file is durable only once its folder is.
+fn sync_folder(path: &SqlitePath) -> Result<(), OpenError> {
+    let folder = path.0.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|error| OpenError::LockFile { path: folder.display().to_string(), error })
+}

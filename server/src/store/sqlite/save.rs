@@ -1,0 +1,359 @@
+//! Saving what was decided: a few rows appended, one row changed for each task.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::params;
+use taskhook_core::decision::RecordedEvent;
+use taskhook_core::{
+    Cause, Change, Decided, EventKey, NewTask, Once, Outcome, Subjects, Task, TaskKey, limits,
+};
+
+use crate::store::row::{self, Mapped, flag};
+use crate::store::sqlite::{SqliteTransaction, kind_number};
+
+impl SqliteTransaction<'_> {
+    pub(super) fn save_all(&mut self, decided: &[Decided], subjects: &Subjects) -> rusqlite::Result<()> {
+        self.save_names(decided)?;
+        let mut touched: BTreeSet<TaskKey> = BTreeSet::new();
+        let mut notes = Notes::default();
+        for Decided { cause, decision, .. } in decided {
+            for (key, change) in &decision.changes {
+                touched.insert(*key);
+                self.save_change(*key, change, subjects)?;
+                if notes.are_told(*key, change, subjects, decided) {
+                    self.append_history(*key, change, *cause)?;
+                }
+            }
+            if let Some(recorded) = &decision.event {
+                self.save_event(recorded, &decision.outcome)?;
+            }
+            if let Some(once) = decision.once {
+                self.save_answer(once, &decision.outcome, None)?;
+            }
+            if let Some(answered) = &decision.answered {
+                self.save_answer(answered.once, &decision.outcome, Some((answered.status, &answered.body)))?;
+            }
+            for (event, outcome) in &decision.unparked {
+                self.save_unparked(*event, outcome)?;
+            }
+        }
+        for task in touched.into_iter().filter_map(|key| subjects.task(key)) {
+            self.save_task(task)?;
+        }
+        Ok(())
+    }
+
+    /// Stores the names under which something exists from now on. Those that are left are nobody's.
+    fn save_names(&mut self, decided: &[Decided]) -> rusqlite::Result<()> {
+        for Decided { decision, .. } in decided {
+            for (key, change) in &decision.changes {
+                if let Change::Created { new, .. } = change {
+                    self.save_name(key.0)?;
+                    new.plan.host.map_or(Ok(()), |host| self.save_name(host.0))?;
+                }
+            }
+            let parked = decision.event.as_ref().filter(|recorded| recorded.parked);
+            if let Some(task) = parked.and_then(|recorded| recorded.event.task) {
+                self.save_name(task.0)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn save_change(&mut self, key: TaskKey, change: &Change, subjects: &Subjects) -> rusqlite::Result<()> {
+        match change {
+            Change::Created { new, edges } => {
+                self.insert_spec(new)?;
+                let mut statement = self.store.connection.prepare_cached(
+                    "INSERT INTO edge (parent, child, \"on\", status, generation) VALUES (?1, ?2, ?3, ?4, ?5)",
+                )?;
+                for (parent, edge) in edges {
+                    let status = row::edge_status_number(edge.status);
+                    statement.execute(params![
+                        parent.0,
+                        key.0,
+                        row::on_number(edge.on),
+                        status,
+                        edge.generation
+                    ])?;
+                }
+            }
+            Change::DependencyEnded { parent, .. } | Change::DependencyReopened { parent, .. } => {
+                if let Some(edge) = subjects.edge(*parent, key) {
+                    let mut statement = self.store.connection.prepare_cached(
+                        "UPDATE edge SET status = ?3, generation = ?4 WHERE parent = ?1 AND child = ?2",
+                    )?;
+                    let status = row::edge_status_number(edge.status);
+                    statement.execute(params![parent.0, key.0, status, edge.generation])?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn append_history(&mut self, key: TaskKey, change: &Change, cause: Cause) -> rusqlite::Result<()> {
+        let Some(entry) = row::change_row(change) else { return Ok(()) };
+        let position = self.next_position;
+        self.next_position += 1;
+        let previous = self.last_changes.insert(key, position).unwrap_or(0);
+        let (cause, cause_key) = row::cause_columns(cause);
+        let detail = entry.detail.map(|detail| json(&detail)).transpose()?;
+        let mut statement = self.store.connection.prepare_cached(
+            "INSERT INTO history (position, task, previous, at, cause, cause_key, change, attempt, detail, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        )?;
+        statement.execute(params![
+            position,
+            key.0,
+            previous,
+            self.now.0,
+            cause,
+            cause_key,
+            entry.kind,
+            entry.attempt,
+            detail,
+            entry.body,
+        ])?;
+        Ok(())
+    }
+
+    /// Stores a name that got its key in this transaction.
+    fn save_name(&mut self, key: i64) -> rusqlite::Result<()> {
+        let Some(name) = self.new_names.remove(&key) else { return Ok(()) };
+        let mut statement = self
+            .store
+            .connection
+            .prepare_cached("INSERT INTO name (key, namespace, kind, text) VALUES (?1, 1, ?2, ?3)")?;
+        statement.execute(params![key, kind_number(name.kind), name.text])?;
+        Ok(())
+    }
+
+    fn insert_spec(&self, new: &NewTask) -> rusqlite::Result<()> {
+        let spec = &new.spec;
+        let request = spec.request.as_deref();
+        let after: Vec<(&str, i64)> =
+            spec.after.iter().map(|(id, on)| (id.as_str(), row::on_number(*on))).collect();
+        let mut statement = self.store.connection.prepare_cached(
+            "INSERT INTO spec (task, name, method, url, headers, labels, after, payload)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?;
+        let headers =
+            request.filter(|request| !request.headers.is_empty()).map(|request| json(&request.headers));
+        let labels = (!spec.labels.is_empty()).then(|| json(&spec.labels));
+        let after = (!after.is_empty()).then(|| json(&after));
+        statement.execute(params![
+            new.key.0,
+            spec.name,
+            request.map(|request| request.method.as_str()),
+            request.map(|request| request.url.as_str()),
+            headers.transpose()?,
+            labels.transpose()?,
+            after.transpose()?,
+            request.and_then(|request| request.payload.as_deref()),
+        ])?;
+        Ok(())
+    }
+
+    fn save_task(&self, task: &Task) -> rusqlite::Result<()> {
+        let plan = &task.plan;
+        let attempt = task.attempt;
+        let mut statement = self.store.connection.prepare_cached(
+            "INSERT INTO task (key, queue, rank, host, completion, run_at, timeout, request_timeout,
+                 retry_max_attempts, retry_initial, retry_factor, retry_max, payload_bytes, content, created_at,
+                 state, due_at, wake_at, generation, dependencies_pending, dependencies_broken, flags,
+                 attempt, attempt_began_at, attempt_sent_at, attempt_sends, attempts_before, attempts_used,
+                 progress, message, ended_at, notes, last_change)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
+                 ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33)
+             ON CONFLICT (key) DO UPDATE SET
+                 state = ?16, due_at = ?17, wake_at = ?18, generation = ?19, dependencies_pending = ?20,
+                 dependencies_broken = ?21, flags = ?22, attempt = ?23, attempt_began_at = ?24,
+                 attempt_sent_at = ?25, attempt_sends = ?26, attempts_before = ?27, attempts_used = ?28,
+                 progress = ?29, message = ?30, ended_at = ?31, notes = ?32, last_change = ?33",
+        )?;
+        statement.execute(params![
+            task.key.0,
+            plan.queue.0,
+            -plan.priority,
+            plan.host.map(|host| host.0),
+            row::completion_number(plan.completion),
+            plan.run_at.0,
+            plan.timeout.map(row::micros),
+            row::micros(plan.request_timeout),
+            plan.retry.max_attempts,
+            row::micros(plan.retry.initial),
+            plan.retry.factor,
+            row::micros(plan.retry.max),
+            plan.payload_bytes,
+            task.content,
+            task.created_at.0,
+            row::state_number(task.state),
+            task.due_at.0,
+            task.wake_at.map(|at| at.0),
+            task.generation,
+            task.dependencies_pending,
+            task.dependencies_broken,
+            flags(task),
+            task.attempt_number(),
+            attempt.map_or(0, |attempt| attempt.began_at.0),
+            attempt.map_or(0, |attempt| attempt.sent_at.0),
+            attempt.map_or(0, |attempt| attempt.sends),
+            task.attempts_before,
+            task.attempts_used,
+            task.progress,
+            task.message,
+            task.ended_at.map(|at| at.0),
+            task.notes,
+            self.last_changes.get(&task.key).copied().unwrap_or(0),
+        ])?;
+        Ok(())
+    }
+
+    fn save_event(&mut self, recorded: &RecordedEvent, outcome: &Outcome) -> rusqlite::Result<()> {
+        let event = &recorded.event;
+        let received = &event.received;
+        let duplicate_of = match outcome {
+            Outcome::Duplicate(first) => Some(first.0),
+            _ => None,
+        };
+        // A duplicate is counted and dated; what it says is what its original said.
+        let (headers, body) = match duplicate_of {
+            Some(_) => ("[]".to_string(), &[][..]),
+            None => (json(&received.headers)?, received.body.as_slice()),
+        };
+        // A name that is not kept may come back under another key, and this webhook is not about that one.
+        let task = event.task.filter(|task| !self.new_names.contains_key(&task.0));
+        let (number, reason) = row::outcome_columns(outcome);
+        let mut statement = self.store.connection.prepare_cached(
+            "INSERT INTO event (key, id, received_at, source, name, task, task_name, attempt, delivery_id,
+                 outcome, reason, duplicate_of, replay_of, headers, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+        )?;
+        statement.execute(params![
+            event.key.0,
+            received.id.0,
+            self.now.0,
+            received.source,
+            received.name,
+            task.map(|task| task.0),
+            received.task_name,
+            event.attempt,
+            received.delivery_id,
+            number,
+            reason,
+            duplicate_of,
+            received.replay_of.map(|id| id.0),
+            headers,
+            body,
+        ])?;
+        drop(statement);
+        if let Outcome::Rejected(_) = outcome {
+            self.make_room_for_rejected()?;
+        }
+        if let Some(claim) = recorded.claim {
+            let mut statement = self
+                .store
+                .connection
+                .prepare_cached("INSERT INTO claim (claim, event, at) VALUES (?1, ?2, ?3)")?;
+            statement.execute(params![claim.0, received.id.0, self.now.0])?;
+        }
+        if let (true, Some(task), Some(mapped)) = (recorded.parked, event.task, Mapped::of(&event.kind)) {
+            let mut statement = self
+                .store
+                .connection
+                .prepare_cached("INSERT INTO parked (task, event, at, mapped) VALUES (?1, ?2, ?3, ?4)")?;
+            statement.execute(params![task.0, event.key.0, self.now.0, json(&mapped)?])?;
+        }
+        Ok(())
+    }
+
+    /// Refused webhooks are bounded in number: strangers send them.
+    fn make_room_for_rejected(&self) -> rusqlite::Result<()> {
+        let mut statement = self.store.connection.prepare_cached(
+            "DELETE FROM event WHERE outcome = 7 AND key <=
+                 (SELECT key FROM event WHERE outcome = 7 ORDER BY key DESC LIMIT 1 OFFSET ?1)",
+        )?;
+        statement.execute(params![i64::try_from(limits::REJECTED_KEPT_MAX).unwrap_or(i64::MAX)])?;
+        Ok(())
+    }
+
+    fn save_answer(
+        &self,
+        once: Once,
+        outcome: &Outcome,
+        answer: Option<(u16, &Vec<u8>)>,
+    ) -> rusqlite::Result<()> {
+        // Until the answer is known, the keys of new tasks are what it can be made from again.
+        let tasks = match outcome {
+            Outcome::Created(created) => {
+                Some(json(&created.iter().map(|(key, _)| key.0).collect::<Vec<_>>())?)
+            }
+            _ => None,
+        };
+        let mut statement = self.store.connection.prepare_cached(
+            "INSERT OR REPLACE INTO answer (claim, request, at, tasks, status, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?;
+        let (status, body) = answer.unzip();
+        statement.execute(params![once.claim.0, once.request, self.now.0, tasks, status, body])?;
+        Ok(())
+    }
+
+    fn save_unparked(&self, event: EventKey, outcome: &Outcome) -> rusqlite::Result<()> {
+        let (number, reason) = row::outcome_columns(outcome);
+        let mut statement = self
+            .store
+            .connection
+            .prepare_cached("UPDATE event SET outcome = ?2, reason = ?3 WHERE key = ?1")?;
+        statement.execute(params![event.0, number, reason])?;
+        let mut statement = self.store.connection.prepare_cached(
+            "DELETE FROM parked WHERE event = ?1 AND task = (SELECT task FROM event WHERE key = ?1)",
+        )?;
+        statement.execute(params![event.0])?;
+        Ok(())
+    }
+}
+
+/// How many notes the tasks have that have more than are told, as a round is saved.
+#[derive(Default)]
+struct Notes(BTreeMap<TaskKey, u32>);
+
+impl Notes {
+    /// Whether a change becomes part of its task's history.
+    fn are_told(&mut self, key: TaskKey, change: &Change, subjects: &Subjects, round: &[Decided]) -> bool {
+        let after = subjects.task(key).map_or(0, |task| task.notes);
+        if !change.is_note() || after <= limits::NOTES_PER_TASK_MAX {
+            return true;
+        }
+        let count = self.0.entry(key).or_insert_with(|| {
+            let changes = round.iter().flat_map(|one| &one.decision.changes);
+            let notes = changes.filter(|(task, change)| *task == key && change.is_note()).count();
+            after.saturating_sub(u32::try_from(notes).unwrap_or(u32::MAX))
+        });
+        *count = count.saturating_add(1);
+        // The end of an exchange, or of a dependency, is always told: those are bounded by themselves.
+        let many = matches!(change, Change::Alive { .. } | Change::EventIgnored { .. });
+        !many || *count <= limits::NOTES_PER_TASK_MAX
+    }
+}
+
+fn flags(task: &Task) -> i64 {
+    let attempt = task.attempt;
+    [
+        (task.dependencies_ignored, flag::DEPENDENCIES_IGNORED),
+        (task.completed_by_response, flag::COMPLETED_BY_RESPONSE),
+        (task.answered_too_early, flag::ANSWERED_TOO_EARLY),
+        (task.contradicted, flag::CONTRADICTED),
+        (task.quarantined, flag::QUARANTINED),
+        (attempt.is_some_and(|attempt| attempt.open), flag::ATTEMPT_OPEN),
+        (attempt.is_some_and(|attempt| attempt.replied), flag::ATTEMPT_REPLIED),
+        (attempt.is_some_and(|attempt| attempt.alive), flag::ATTEMPT_ALIVE),
+    ]
+    .into_iter()
+    .map(|(is, bit)| if is { bit } else { 0 })
+    .sum()
+}
+
+fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}

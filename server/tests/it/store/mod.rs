@@ -1,0 +1,82 @@
+//! One suite for every store: SQLite, the memory store, and the memory store on its unlucky days.
+//!
+//! A case is a function of a [`World`](world::World), the smallest lane there can be. It speaks the engine's
+//! language, and looks at what became of it through [`Inspect`](inspect::Inspect), which every store answers
+//! in the same words. `suite!` makes each case a test of each store.
+
+mod backend;
+mod changes;
+mod inspect;
+mod kept;
+mod laws;
+mod names;
+mod once;
+mod pages;
+mod ready;
+mod script;
+mod sequences;
+mod sqlite;
+mod transactions;
+mod webhooks;
+mod world;
+
+/// Every case as a test of every store.
+macro_rules! suite {
+    ($($module:ident: $($case:ident),+;)+) => {
+        mod on_sqlite {
+            use super::{backend::Sqlite, world::World};
+            $($(#[test] fn $case() { super::$module::$case(&mut World::<Sqlite>::new()); })+)+
+        }
+        mod on_memory {
+            use super::{backend::Memory, world::World};
+            $($(#[test] fn $case() { super::$module::$case(&mut World::<Memory>::new()); })+)+
+        }
+        mod on_contended_memory {
+            use super::{backend::Contended, world::World};
+            $($(#[test] fn $case() { super::$module::$case(&mut World::<Contended>::new()); })+)+
+        }
+    };
+}
+
+suite! {
+    changes:
+        every_field_of_a_creation_survives,
+        every_change_survives,
+        notes_are_bounded_and_ends_are_not;
+    kept:
+        what_does_not_fit_survives_and_is_taken_once,
+        a_follow_up_left_aside_stays_aside,
+        kept_follow_ups_come_in_order_and_pages;
+    names:
+        a_refusal_leaves_no_name,
+        a_parked_webhook_shares_its_name_with_the_task,
+        a_parked_webhook_is_about_no_dispatch,
+        a_webhook_that_is_not_parked_leaves_no_name,
+        names_of_a_kind_are_their_own;
+    once:
+        a_request_happens_once_under_its_key,
+        a_key_may_be_used_again_after_its_time;
+    pages:
+        a_page_begins_behind_its_cursor,
+        everybody_behind_a_wide_task_hears_of_it,
+        more_parked_webhooks_than_a_page_apply_in_order;
+    ready:
+        first_things_come_first,
+        hosts_at_their_limit_are_left_out,
+        a_host_has_its_limit_over_all_priorities,
+        no_more_than_the_node_can_send,
+        a_candidate_that_is_gone_holds_nobody_up,
+        a_starting_node_looks_at_what_others_left,
+        priority_holds_over_many_hosts,
+        what_one_visit_leaves_the_next_one_takes;
+    transactions:
+        a_dropped_transaction_leaves_nothing,
+        time_never_goes_back,
+        due_tasks_come_earliest_first,
+        exchanges_in_flight_are_found,
+        every_request_comes_back_as_it_was_given;
+    webhooks:
+        a_delivery_counts_once,
+        a_refused_webhook_claims_nothing,
+        rejected_ones_are_bounded_and_the_newest_stay;
+}

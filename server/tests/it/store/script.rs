@@ -1,0 +1,207 @@
+//! Random submissions: what callers, workers and users might say, sense and nonsense alike.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskhook::engine::submission::{Draft, Submission};
+use taskhook_core::{
+    Answered, ClaimKey, Command, Completion, EventKind, On, Once, ReplyKind, Request, Response, RetryPolicy,
+    TaskKey, Timestamp,
+};
+use taskhook_sim::Random;
+
+use super::world::{command, create, delivered, event, external, failure, heard, hosted, reply};
+
+/// How many task ids there are: few enough that inputs meet.
+const IDS: usize = 12;
+const HOSTS: usize = 4;
+
+/// A source of submissions.
+pub(super) struct Script {
+    random: Random,
+    events: u64,
+}
+
+/// What a submission may refer to.
+pub(super) struct Scene {
+    /// The time.
+    pub(super) now: Timestamp,
+    /// The exchanges that are open.
+    pub(super) open: Vec<(TaskKey, u32)>,
+    /// Whether tasks may be created together.
+    pub(super) batches: bool,
+}
+
+impl Script {
+    /// The submissions that follow from `random`.
+    pub(super) fn new(random: Random) -> Script {
+        Script { random, events: 0 }
+    }
+
+    /// The next submission. `scene.open` loses the exchange that it answers.
+    pub(super) fn next(&mut self, scene: &mut Scene) -> Submission {
+        let submission = self.said(scene);
+        if matches!(submission, Submission::Reply(_)) || self.random.per_mille(900) {
+            return submission;
+        }
+        let request = [u8::from(self.random.per_mille(200)); 16];
+        let once = Once { claim: ClaimKey([u8::try_from(self.random.below(4)).unwrap_or(0); 16]), request };
+        if self.random.per_mille(200) {
+            let body = b"{}".to_vec();
+            return Submission::Answered(Box::new(Answered { once, status: 200, body }));
+        }
+        Submission::Once(once, Box::new(submission))
+    }
+
+    fn said(&mut self, scene: &mut Scene) -> Submission {
+        let open = &mut scene.open;
+        match self.random.below(100) {
+            0..25 => self.creation(scene),
+            25..50 => self.event(),
+            50..62 => self.command(),
+            _ if !open.is_empty() => {
+                let (task, attempt) = open.swap_remove(self.random.index(open.len()));
+                reply(task, attempt, self.answer())
+            }
+            62..65 => {
+                // An answer that nobody waits for, perhaps of a task that never was.
+                let task = TaskKey(1 + self.random.below(20).cast_signed());
+                reply(task, 1 + self.number(3), self.answer())
+            }
+            _ => self.event(),
+        }
+    }
+
+    fn number(&mut self, end: u64) -> u32 {
+        u32::try_from(self.random.below(end)).unwrap_or(0)
+    }
+
+    fn id(&mut self) -> String {
+        format!("t{}", self.random.index(IDS))
+    }
+
+    fn creation(&mut self, scene: &Scene) -> Submission {
+        let count = if self.random.per_mille(700) || !scene.batches { 1 } else { 2 + self.random.index(4) };
+        let mut drafts: BTreeMap<String, Draft> = BTreeMap::new();
+        for _ in 0..count {
+            let id = self.id();
+            drafts.insert(id.clone(), self.draft(&id, scene.now));
+        }
+        // Those that wait for each other come in any order.
+        let mut drafts: Vec<Draft> = drafts.into_values().collect();
+        let first = self.random.index(drafts.len());
+        drafts.rotate_left(first);
+        create(drafts)
+    }
+
+    fn draft(&mut self, id: &str, now: Timestamp) -> Draft {
+        let random = &mut self.random;
+        let mut draft = if random.per_mille(350) {
+            external(id)
+        } else {
+            hosted(id, &format!("h{}", random.index(HOSTS)))
+        };
+        let plan = &mut draft.plan;
+        plan.priority = *random.pick(&[-1, 0, 0, 0, 1]);
+        plan.run_at = now + Duration::from_micros(*random.pick(&[0, 0, 0, 0, 1, 2_000_000, 45_000_000]));
+        plan.completion = *random.pick(&[Completion::Auto, Completion::Response, Completion::Callback]);
+        plan.timeout =
+            *random.pick(&[None, None, Some(Duration::from_secs(10)), Some(Duration::from_micros(1))]);
+        plan.retry = RetryPolicy {
+            max_attempts: 1 + u32::try_from(random.below(4)).unwrap_or(0),
+            initial: Duration::from_micros(1 + random.below(3_000_000)),
+            factor: *random.pick(&[1.0, 2.5]),
+            max: Duration::from_secs(20),
+        };
+        if let Some(request) = &mut draft.spec.request {
+            let payload: Vec<u8> = (0..random.below(4)).map(|_| b'x').collect();
+            plan.payload_bytes = u32::try_from(payload.len()).unwrap_or(0);
+            *request = Arc::new(Request { payload: Some(payload), ..(**request).clone() });
+        }
+        if random.per_mille(200) {
+            draft.spec.name = Some("kind".into());
+            draft.spec.labels = BTreeMap::from([("a".into(), "b".into())]);
+        }
+        // The same id asks for something else now and then.
+        draft.content = [u8::from(random.per_mille(100)); 16];
+        if random.per_mille(500) {
+            let mut after: BTreeMap<String, On> = BTreeMap::new();
+            for _ in 0..=random.index(3) {
+                let on =
+                    *random.pick(&[On::Succeeded, On::Succeeded, On::Failed, On::NotFailed, On::Finished]);
+                after.insert(format!("t{}", random.index(IDS)), on);
+            }
+            // Most of the time, nobody waits for a task with a later id, so that there are few circles.
+            if random.per_mille(900) {
+                after.retain(|other, _| other.as_str() < id);
+            }
+            draft.spec.after = after.into_iter().collect();
+        }
+        draft
+    }
+
+    fn event(&mut self) -> Submission {
+        self.events += 1;
+        let result = || Some(br#"{"ok":true}"#[..].into());
+        let kind = match self.random.below(12) {
+            0 => EventKind::Started,
+            1 => EventKind::Progress(Some(self.random.below(101) as f64 / 100.0), Some("on the way".into())),
+            2 => EventKind::Progress(None, None),
+            3 => EventKind::Heartbeat,
+            4..8 => EventKind::Completed(if self.random.per_mille(500) { result() } else { None }),
+            8..10 => EventKind::Failed(failure("worker"), self.random.per_mille(700)),
+            10 => EventKind::Cancelled,
+            _ if self.random.per_mille(300) => EventKind::Rejected("the signature is wrong".into()),
+            _ => EventKind::Other(*self.random.pick(&[None, Some("it has no event name")])),
+        };
+        let id = self.id();
+        let mut heard = heard(self.events, &id, kind);
+        if self.random.per_mille(100) {
+            // By a callback token, which may be that of a task that never was.
+            heard.token = Some(TaskKey(2 + self.random.below(20).cast_signed()));
+            if self.random.per_mille(800) {
+                heard.task = None;
+            }
+        }
+        if self.random.per_mille(300) {
+            heard.attempt = Some(self.number(4));
+        }
+        if self.random.per_mille(200) {
+            heard = delivered(heard, &format!("delivery{}", self.random.index(6)));
+        }
+        event(heard)
+    }
+
+    fn command(&mut self) -> Submission {
+        let all = [
+            Command::Cancel,
+            Command::Trigger,
+            Command::Retry { ignore_dependencies: false },
+            Command::Retry { ignore_dependencies: false },
+            Command::Retry { ignore_dependencies: true },
+        ];
+        let what = *self.random.pick(&all);
+        command(&self.id(), what)
+    }
+
+    fn answer(&mut self) -> ReplyKind {
+        match self.random.below(20) {
+            0 => return ReplyKind::Lost(failure("connect")),
+            1 => return ReplyKind::NotAllowed(failure("egress_not_allowed")),
+            _ => {}
+        }
+        let status = *self.random.pick(&[200, 200, 202, 202, 202, 204, 302, 404, 408, 429, 500, 503]);
+        let pause = Duration::from_secs(self.random.below(8));
+        let json = status == 200 && self.random.per_mille(500);
+        ReplyKind::Response(Arc::new(Response {
+            status,
+            headers: vec![("content-type".into(), "application/json".into())],
+            body: if json { b"{}".to_vec() } else { Vec::new() },
+            truncated: self.random.per_mille(50),
+            result: json.then(|| b"{}"[..].into()),
+            no_retry: self.random.per_mille(50),
+            retry_after: (status == 429 || self.random.per_mille(50)).then_some(pause),
+        }))
+    }
+}

@@ -1,0 +1,216 @@
+//! A store in memory: the seam of `taskhook::store` with nothing below it.
+//!
+//! A plain one behaves as SQLite does. A contended one behaves as the unlucky days of a database that many
+//! nodes share: follow-ups find their subject locked, transactions are in each other's way, and the answer
+//! to a commit is lost. All of that is drawn from a seed. Every future is ready at once.
+//!
+//! Each table has the undo log of the open transaction, which writes into it directly: dropping the
+//! transaction rolls them all back.
+
+mod contention;
+mod data;
+mod load;
+mod save;
+mod transaction;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use taskhook::store::{BatchId, Due, Kept, KeptKey, Store, StoreError};
+use taskhook_core::{Cause, Change, ClaimKey, Edge, Event, EventId, Outcome, Parked, Spec, State, Task};
+use taskhook_core::{TaskKey, Timestamp};
+
+use crate::clock::Clock;
+pub use contention::Contention;
+use data::Data;
+pub use transaction::MemoryTransaction;
+
+/// A store whose rows are gone with its last handle.
+#[derive(Debug)]
+pub struct MemoryStore {
+    data: Arc<Mutex<Data>>,
+    clock: Clock,
+    /// How unlucky it is; `None`: never.
+    pub contention: Option<Contention>,
+}
+
+/// A webhook as it was kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeptEvent {
+    /// The webhook; a duplicate is kept without its headers and body.
+    pub event: Box<Event>,
+    /// When it was received.
+    pub at: Timestamp,
+    /// What it did.
+    pub outcome: Outcome,
+}
+
+/// A request that happened under a key, and what its repeats are answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptAnswer {
+    /// A hash of the request.
+    pub request: [u8; 16],
+    /// When it happened, or was answered.
+    pub at: Timestamp,
+    /// The tasks that it created, while its answer is not known.
+    pub tasks: Option<Vec<TaskKey>>,
+    /// Status and body of its answer.
+    pub answer: Option<(u16, Vec<u8>)>,
+}
+
+/// One entry of a task's history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// The task.
+    pub task: TaskKey,
+    /// When it became true.
+    pub at: Timestamp,
+    /// Why.
+    pub cause: Cause,
+    /// What became true.
+    pub change: Change,
+}
+
+impl MemoryStore {
+    /// An empty store that is always lucky.
+    #[must_use]
+    pub fn new(clock: Clock) -> MemoryStore {
+        MemoryStore { data: Arc::new(Mutex::new(Data::new())), clock, contention: None }
+    }
+
+    /// An empty store whose bad luck is drawn from `seed`.
+    #[must_use]
+    pub fn contended(clock: Clock, seed: u64) -> MemoryStore {
+        MemoryStore { contention: Some(Contention::new(seed)), ..MemoryStore::new(clock) }
+    }
+
+    /// Another handle on the same rows, as a node that starts on them has it. Its luck is its own, and keys
+    /// under which nothing was kept may come back.
+    #[must_use]
+    pub fn reopen(&mut self) -> MemoryStore {
+        self.data().restart_sequences();
+        MemoryStore {
+            data: self.data.clone(),
+            clock: self.clock.clone(),
+            contention: self.contention.as_mut().map(Contention::fork),
+        }
+    }
+
+    /// Every task, in key order.
+    #[must_use]
+    pub fn tasks(&self) -> Vec<Task> {
+        self.data().tasks.values().cloned().collect()
+    }
+
+    /// What was asked of a task, as far as no decision looks at it.
+    #[must_use]
+    pub fn spec(&self, task: TaskKey) -> Option<Spec> {
+        self.data().created.get(&task).map(|new| new.spec.clone())
+    }
+
+    /// The history of a task, oldest first.
+    #[must_use]
+    pub fn history(&self, task: TaskKey) -> Vec<Entry> {
+        self.data().history_of(task)
+    }
+
+    /// Every kept webhook, in the order of receipt.
+    #[must_use]
+    pub fn events(&self) -> Vec<KeptEvent> {
+        self.data().events.values().cloned().collect()
+    }
+
+    /// Every edge: parent, child, and what the child knows.
+    #[must_use]
+    pub fn edges(&self) -> Vec<(TaskKey, TaskKey, Edge)> {
+        self.data().edges.iter().map(|((parent, child), edge)| (*parent, *child, *edge)).collect()
+    }
+
+    /// The webhooks that wait for their task.
+    #[must_use]
+    pub fn parked(&self) -> Vec<(TaskKey, Parked)> {
+        self.data().parked.iter().map(|((task, _), parked)| (*task, parked.clone())).collect()
+    }
+
+    /// Every delivery that is claimed, and by which webhook.
+    #[must_use]
+    pub fn claims(&self) -> Vec<(ClaimKey, EventId)> {
+        self.data().claims.iter().map(|(claim, event)| (*claim, *event)).collect()
+    }
+
+    /// Every request that happened under a key.
+    #[must_use]
+    pub fn answers(&self) -> Vec<(ClaimKey, KeptAnswer)> {
+        self.data().answers.iter().map(|(claim, answer)| (*claim, answer.clone())).collect()
+    }
+
+    /// Every name that is kept, with its key, in key order.
+    #[must_use]
+    pub fn names(&self) -> Vec<(i64, taskhook::store::Name)> {
+        self.data().name_of.iter().map(|(key, name)| (*key, name.clone())).collect()
+    }
+
+    /// How many follow-ups are kept, those left aside for a defect among them.
+    #[must_use]
+    pub fn kept_count(&self) -> usize {
+        self.data().kept.len()
+    }
+
+    /// The rows, between transactions. A transaction that panicked has rolled itself back, so that there is
+    /// nothing to fear behind a poisoned lock.
+    fn data(&self) -> MutexGuard<'_, Data> {
+        self.data.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for MemoryStore {
+    type Tx<'a> = MemoryTransaction<'a>;
+
+    async fn begin(&mut self, batch: BatchId) -> Result<MemoryTransaction<'_>, StoreError> {
+        let mut data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(committed) = data.batches.get(&batch) {
+            let fate = if *committed { "was committed" } else { "will never be committed" };
+            return Err(broken(format!("batch {} began again, and it {fate}", batch.0)));
+        }
+        data.now = data.now.max(self.clock.now());
+        Ok(MemoryTransaction::new(data, self.contention.as_mut(), batch))
+    }
+
+    async fn was_committed(&mut self, batch: BatchId) -> Result<bool, StoreError> {
+        let mut data = self.data();
+        if let Some(committed) = data.batches.get(&batch) {
+            return Ok(*committed);
+        }
+        // The answer is final: from now on nobody can commit a batch with this id.
+        data.batches.put(batch, false);
+        data.settle();
+        Ok(false)
+    }
+
+    async fn due(&mut self, by: Timestamp, max: usize) -> Result<Due, StoreError> {
+        let data = self.data();
+        let tasks: Vec<TaskKey> =
+            data.due.keys().take_while(|(at, _)| *at <= by).take(max).map(|(_, task)| *task).collect();
+        let next = data.due.keys().nth(tasks.len()).map(|(at, _)| *at);
+        Ok(Due { tasks, next })
+    }
+
+    async fn exchanges(&mut self, by: Timestamp) -> Result<Vec<TaskKey>, StoreError> {
+        let data = self.data();
+        let due = data.due.keys().take_while(|(at, _)| *at <= by).map(|(_, task)| *task);
+        let in_flight =
+            |task: &TaskKey| data.tasks.get(task).is_some_and(|task| task.state == State::Dispatching);
+        Ok(due.filter(in_flight).collect())
+    }
+
+    async fn kept(&mut self, after: KeptKey, max: usize) -> Result<Vec<Kept>, StoreError> {
+        let data = self.data();
+        let behind = data.kept.range(KeptKey(after.0.saturating_add(1))..);
+        let open = behind.filter(|(_, row)| !row.quarantined);
+        Ok(open.take(max).map(|(key, row)| Kept { key: *key, follow_up: row.follow_up }).collect())
+    }
+}
+
+/// What a database would refuse for a broken constraint.
+fn broken(what: impl Into<String>) -> StoreError {
+    StoreError::Broken(what.into())
+}

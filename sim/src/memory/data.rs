@@ -1,0 +1,241 @@
+//! The tables, and what an open transaction has changed in them.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use taskhook::store::{BatchId, KeptKey, Name, NameKind};
+use taskhook_core::{
+    ClaimKey, Edge, EventId, EventKey, FollowUp, HostKey, NewTask, Parked, QueueKey, State, Task, TaskKey,
+    Timestamp,
+};
+
+use super::{Entry, KeptAnswer, KeptEvent};
+
+/// Rows by key, with the undo log of the open transaction. Read it as the map it is.
+#[derive(Debug)]
+pub(super) struct Table<K, V> {
+    rows: BTreeMap<K, V>,
+    undo: Vec<(K, Option<V>)>,
+}
+
+impl<K, V> Default for Table<K, V> {
+    fn default() -> Self {
+        Table { rows: BTreeMap::new(), undo: Vec::new() }
+    }
+}
+
+impl<K, V> Deref for Table<K, V> {
+    type Target = BTreeMap<K, V>;
+
+    fn deref(&self) -> &BTreeMap<K, V> {
+        &self.rows
+    }
+}
+
+impl<K: Ord + Clone, V: Clone> Table<K, V> {
+    /// Puts a row in; answers whether there was none.
+    pub(super) fn put(&mut self, key: K, row: V) -> bool {
+        let before = self.rows.insert(key.clone(), row);
+        let new = before.is_none();
+        self.undo.push((key, before));
+        new
+    }
+
+    /// Takes a row out; answers whether there was one.
+    pub(super) fn remove(&mut self, key: &K) -> bool {
+        let Some(before) = self.rows.remove(key) else { return false };
+        self.undo.push((key.clone(), Some(before)));
+        true
+    }
+}
+
+/// What can be undone until it is settled.
+trait Undo {
+    fn roll_back(&mut self);
+    fn settle(&mut self);
+}
+
+impl<K: Ord, V> Undo for Table<K, V> {
+    fn roll_back(&mut self) {
+        while let Some((key, before)) = self.undo.pop() {
+            match before {
+                Some(row) => self.rows.insert(key, row),
+                None => self.rows.remove(&key),
+            };
+        }
+    }
+
+    fn settle(&mut self) {
+        self.undo.clear();
+    }
+}
+
+/// The next key of everything that is numbered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sequences {
+    /// Of names.
+    pub(super) name: i64,
+    /// Of webhooks.
+    pub(super) event: i64,
+    /// Of kept follow-ups.
+    pub(super) kept: i64,
+    /// Of history entries.
+    pub(super) position: i64,
+}
+
+/// A kept follow-up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KeptRow {
+    pub(super) follow_up: FollowUp,
+    pub(super) quarantined: bool,
+}
+
+/// Everything there is.
+#[derive(Debug)]
+pub(super) struct Data {
+    pub(super) names: Table<Name, i64>,
+    pub(super) name_of: Table<i64, Name>,
+    pub(super) tasks: Table<TaskKey, Task>,
+    pub(super) created: Table<TaskKey, Arc<NewTask>>,
+    pub(super) edges: Table<(TaskKey, TaskKey), Edge>,
+    /// The tasks that want to be looked at, earliest first.
+    pub(super) due: Table<(Timestamp, TaskKey), ()>,
+    /// The queued tasks of each queue, first things first, with their hosts.
+    pub(super) ready: Table<(QueueKey, i16, Timestamp, TaskKey), HostKey>,
+    pub(super) events: Table<EventKey, KeptEvent>,
+    pub(super) event_ids: Table<EventId, EventKey>,
+    /// The webhooks that were refused: strangers send them, so they are bounded.
+    pub(super) rejected: Table<EventKey, ()>,
+    pub(super) parked: Table<(TaskKey, EventKey), Parked>,
+    pub(super) claims: Table<ClaimKey, EventId>,
+    pub(super) answers: Table<ClaimKey, KeptAnswer>,
+    pub(super) kept: Table<KeptKey, KeptRow>,
+    history: Table<i64, Entry>,
+    history_of: Table<(TaskKey, i64), ()>,
+    /// Whether these batches were committed; `false` is as final as `true`.
+    pub(super) batches: Table<BatchId, bool>,
+    pub(super) next: Sequences,
+    settled: Sequences,
+    /// The time of the newest transaction.
+    pub(super) now: Timestamp,
+}
+
+impl Data {
+    pub(super) fn new() -> Data {
+        // The queue `default` has the first key.
+        let next = Sequences { name: QueueKey::DEFAULT.0, event: 1, kept: 1, position: 1 };
+        let mut data = Data {
+            names: Table::default(),
+            name_of: Table::default(),
+            tasks: Table::default(),
+            created: Table::default(),
+            edges: Table::default(),
+            due: Table::default(),
+            ready: Table::default(),
+            events: Table::default(),
+            event_ids: Table::default(),
+            rejected: Table::default(),
+            parked: Table::default(),
+            claims: Table::default(),
+            answers: Table::default(),
+            kept: Table::default(),
+            history: Table::default(),
+            history_of: Table::default(),
+            batches: Table::default(),
+            next,
+            settled: next,
+            now: Timestamp(i64::MIN),
+        };
+        let default = Name { kind: NameKind::Queue, text: "default".into() };
+        data.names.put(default.clone(), data.next.name);
+        data.name_of.put(data.next.name, default);
+        data.next.name += 1;
+        data.settle();
+        data
+    }
+
+    /// The history of a task, oldest first.
+    pub(super) fn history_of(&self, task: TaskKey) -> Vec<Entry> {
+        let positions = self.history_of.range((task, i64::MIN)..=(task, i64::MAX));
+        positions.filter_map(|((_, position), ())| self.history.get(position)).cloned().collect()
+    }
+
+    /// Adds to a task's history.
+    pub(super) fn append(&mut self, entry: Entry) {
+        let position = self.next.position;
+        self.next.position += 1;
+        self.history_of.put((entry.task, position), ());
+        self.history.put(position, entry);
+    }
+
+    /// Puts a task in, and where it is found by.
+    pub(super) fn put_task(&mut self, task: Task) {
+        if let Some(before) = self.tasks.get(&task.key) {
+            if let Some(at) = before.wake_at {
+                self.due.remove(&(at, before.key));
+            }
+            let place = place_of(before);
+            self.ready.remove(&place);
+        }
+        if let Some(at) = task.wake_at {
+            self.due.put((at, task.key), ());
+        }
+        if let (State::Queued, Some(host)) = (task.state, task.plan.host) {
+            self.ready.put(place_of(&task), host);
+        }
+        self.tasks.put(task.key, task);
+    }
+
+    /// Goes on with the first keys behind those that are kept, as a store does that is opened.
+    pub(super) fn restart_sequences(&mut self) {
+        self.next.name = self.name_of.keys().next_back().map_or(1, |key| key + 1);
+        self.next.event = self.events.keys().next_back().map_or(1, |key| key.0 + 1);
+        self.settled = self.next;
+    }
+
+    /// Makes what was changed final.
+    pub(super) fn settle(&mut self) {
+        self.settled = self.next;
+        for table in self.tables() {
+            table.settle();
+        }
+    }
+
+    /// Undoes what was changed since the last time it was settled.
+    pub(super) fn roll_back(&mut self) {
+        self.next = self.settled;
+        for table in self.tables() {
+            table.roll_back();
+        }
+    }
+
+    fn tables(&mut self) -> [&mut dyn Undo; 17] {
+        [
+            &mut self.names,
+            &mut self.name_of,
+            &mut self.tasks,
+            &mut self.created,
+            &mut self.edges,
+            &mut self.due,
+            &mut self.ready,
+            &mut self.events,
+            &mut self.event_ids,
+            &mut self.rejected,
+            &mut self.parked,
+            &mut self.claims,
+            &mut self.answers,
+            &mut self.kept,
+            &mut self.history,
+            &mut self.history_of,
+            &mut self.batches,
+        ]
+    }
+}
+
+/// Where a queued task stands in its queue.
+fn place_of(task: &Task) -> (QueueKey, i16, Timestamp, TaskKey) {
+    // Priorities are between -100 and 100: the higher comes first.
+    (task.plan.queue, -task.plan.priority, task.due_at, task.key)
+}

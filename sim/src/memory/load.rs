@@ -1,0 +1,126 @@
+//! The look-ups of a round.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use taskhook_core::subjects::Page;
+use taskhook_core::{
+    Context, EventId, EventKey, FollowUp, HostKey, Input, Parked, QueueKey, Subjects, TaskKey, Timestamp,
+    limits,
+};
+
+use super::data::Data;
+
+impl Data {
+    /// Everything that deciding `input` may look at.
+    pub(super) fn load(&self, cx: &Context, input: &Input, subjects: &mut Subjects) {
+        match input {
+            Input::Create(create) => {
+                for new in &create.tasks {
+                    self.load_named(new.key, subjects);
+                    for dependency in &new.after {
+                        self.load_task(dependency.parent, subjects);
+                    }
+                }
+            }
+            Input::Event(event) => {
+                if let Some(task) = event.task {
+                    self.load_named(task, subjects);
+                }
+                if let Some(claim) = event.claim {
+                    subjects.put_claim(claim, self.claims.get(&claim).copied());
+                }
+            }
+            Input::Command(task, _) | Input::Wake(task) => self.load_task(*task, subjects),
+            Input::Reply(reply) => self.load_task(reply.task, subjects),
+            Input::FollowUp(follow_up) => self.load_follow_up(cx, *follow_up, subjects),
+            Input::Once(once, inner) => {
+                let since = self.now - limits::IDEMPOTENCY_KEPT_FOR;
+                let happened = self.answers.get(&once.claim).is_some_and(|answer| answer.at > since);
+                // No webhook has claimed it, so it has no id to show.
+                subjects.put_claim(once.claim, happened.then_some(EventId([0; 16])));
+                self.load(cx, inner, subjects);
+            }
+            Input::Answered(_) => {}
+        }
+    }
+
+    fn load_follow_up(&self, cx: &Context, follow_up: FollowUp, subjects: &mut Subjects) {
+        match follow_up {
+            FollowUp::Look(queue) => {
+                let ready = self.candidates(cx, queue);
+                for task in &ready {
+                    self.load_task(*task, subjects);
+                }
+                subjects.put_ready(queue, ready);
+            }
+            FollowUp::Unpark { task, after } => {
+                self.load_task(task, subjects);
+                subjects.put_parked(task, after, self.parked_behind(task, after));
+            }
+            FollowUp::EndDependents { parent, after, .. }
+            | FollowUp::ReopenDependents { parent, after, .. } => {
+                self.load_task(parent, subjects);
+                subjects.put_dependents(parent, after, self.dependents_behind(parent, after));
+            }
+            FollowUp::ParentEnded { task, parent, .. } | FollowUp::ParentReopened { task, parent, .. } => {
+                self.load_task(task, subjects);
+                subjects.put_edge(parent, task, self.edges.get(&(parent, task)).copied());
+            }
+        }
+    }
+
+    /// A task that may not exist yet, and how many webhooks wait for it.
+    fn load_named(&self, task: TaskKey, subjects: &mut Subjects) {
+        self.load_task(task, subjects);
+        let parked = self.parked.range((task, EventKey(i64::MIN))..=(task, EventKey(i64::MAX)));
+        subjects.put_parked_count(task, parked.count());
+    }
+
+    fn load_task(&self, task: TaskKey, subjects: &mut Subjects) {
+        if !subjects.has_loaded(task) {
+            subjects.put_task(task, self.tasks.get(&task).cloned());
+        }
+    }
+
+    /// The queue's first tasks that a permit could be found for, were there no others.
+    fn candidates(&self, cx: &Context, queue: QueueKey) -> Vec<TaskKey> {
+        let max = limits::CANDIDATES_MAX.min(usize::try_from(cx.permits.free).unwrap_or(usize::MAX));
+        let mut of_host: BTreeMap<HostKey, u32> = BTreeMap::new();
+        let first = (queue, i16::MIN, Timestamp(i64::MIN), TaskKey(i64::MIN));
+        let last = (queue, i16::MAX, Timestamp(i64::MAX), TaskKey(i64::MAX));
+        let mut found = Vec::new();
+        for ((_, _, _, task), host) in self.ready.range(first..=last) {
+            if found.len() == max {
+                break;
+            }
+            let taken = of_host.entry(*host).or_insert(0);
+            if *taken < cx.permits.free_with(*host) {
+                *taken += 1;
+                found.push(*task);
+            }
+        }
+        found
+    }
+
+    fn dependents_behind(&self, parent: TaskKey, after: TaskKey) -> Page<TaskKey> {
+        let behind = (Bound::Excluded((parent, after)), Bound::Included((parent, TaskKey(i64::MAX))));
+        // `after` may be the very last key, and a range may not end before it begins.
+        let rows = (after.0 < i64::MAX).then(|| self.edges.range(behind).map(|((_, child), _)| *child));
+        page(rows.into_iter().flatten())
+    }
+
+    fn parked_behind(&self, task: TaskKey, after: EventKey) -> Page<Parked> {
+        let behind = (Bound::Excluded((task, after)), Bound::Included((task, EventKey(i64::MAX))));
+        let rows = (after.0 < i64::MAX).then(|| self.parked.range(behind).map(|(_, parked)| parked.clone()));
+        page(rows.into_iter().flatten())
+    }
+}
+
+/// The first [`limits::FAN_OUT_PAGE`] of these, and whether there are more.
+fn page<T>(rows: impl Iterator<Item = T>) -> Page<T> {
+    let mut rows: Vec<T> = rows.take(limits::FAN_OUT_PAGE + 1).collect();
+    let more = rows.len() > limits::FAN_OUT_PAGE;
+    rows.truncate(limits::FAN_OUT_PAGE);
+    Page { rows, more }
+}

@@ -1,0 +1,193 @@
+//! What a round of decisions leaves in the tables.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use taskhook::store::{Name, StoreError};
+use taskhook_core::decision::RecordedEvent;
+use taskhook_core::{
+    Cause, Change, Decided, Edge, EdgeStatus, EventKey, Outcome, Parked, Subjects, TaskKey, limits,
+};
+
+use super::data::Data;
+use super::{Entry, KeptAnswer, KeptEvent, broken};
+
+/// Keys under which something exists from now on: their names are to be kept.
+pub(super) fn named(decided: &[Decided]) -> Vec<i64> {
+    let mut keys = Vec::new();
+    for one in decided {
+        for (task, change) in &one.decision.changes {
+            if let Change::Created { new, .. } = change {
+                keys.push(task.0);
+                keys.extend(new.plan.host.map(|host| host.0));
+            }
+        }
+        let parked = one.decision.event.iter().filter(|recorded| recorded.parked);
+        keys.extend(parked.filter_map(|recorded| recorded.event.task).map(|task| task.0));
+    }
+    keys
+}
+
+impl Data {
+    /// Saves what was decided in a round. `nobody` are the keys whose names are not kept.
+    pub(super) fn save(
+        &mut self,
+        decided: &[Decided],
+        subjects: &Subjects,
+        nobody: &BTreeMap<i64, Name>,
+    ) -> Result<(), StoreError> {
+        let mut notes: BTreeMap<TaskKey, u32> = BTreeMap::new();
+        for one in decided {
+            for (task, change) in &one.decision.changes {
+                self.save_change(*task, change)?;
+                if self.is_told(*task, change, &mut notes) {
+                    self.tell(*task, one.cause, change);
+                }
+            }
+            if let Some(recorded) = &one.decision.event {
+                self.save_event(recorded, &one.decision.outcome, nobody)?;
+            }
+            if let Some(once) = one.decision.once {
+                let tasks = match &one.decision.outcome {
+                    Outcome::Created(created) => Some(created.iter().map(|(task, _)| *task).collect()),
+                    _ => None,
+                };
+                let answer = KeptAnswer { request: once.request, at: self.now, tasks, answer: None };
+                self.answers.put(once.claim, answer);
+            }
+            if let Some(answered) = &one.decision.answered {
+                let answer = Some((answered.status, answered.body.clone()));
+                let request = answered.once.request;
+                self.answers
+                    .put(answered.once.claim, KeptAnswer { request, at: self.now, tasks: None, answer });
+            }
+            for (event, outcome) in &one.decision.unparked {
+                self.unpark(*event, outcome)?;
+            }
+        }
+        let changed = decided.iter().flat_map(|one| one.decision.changes.iter().map(|(task, _)| *task));
+        for task in changed.collect::<BTreeSet<_>>() {
+            let now = subjects.task(task).ok_or_else(|| broken(format!("task {} has no state", task.0)))?;
+            self.put_task(now.clone());
+        }
+        Ok(())
+    }
+
+    /// What a change leaves beside the task's own row.
+    fn save_change(&mut self, task: TaskKey, change: &Change) -> Result<(), StoreError> {
+        match change {
+            Change::Created { new, edges } => {
+                if !self.created.put(task, new.clone()) {
+                    return Err(broken(format!("task {} was created twice", task.0)));
+                }
+                for (parent, edge) in edges {
+                    if !self.edges.put((*parent, task), *edge) {
+                        return Err(broken(format!("task {} waits twice for {}", task.0, parent.0)));
+                    }
+                }
+            }
+            Change::DependencyEnded { parent, generation, allowed, .. } => {
+                let status = if *allowed { EdgeStatus::Met } else { EdgeStatus::Broken };
+                self.change_edge(*parent, task, |edge| Edge { status, generation: *generation, ..edge })?;
+            }
+            Change::DependencyReopened { parent, generation, was_broken } => {
+                self.change_edge(*parent, task, |edge| Edge {
+                    status: if *was_broken { EdgeStatus::Pending } else { edge.status },
+                    generation: *generation,
+                    ..edge
+                })?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn change_edge(
+        &mut self,
+        parent: TaskKey,
+        child: TaskKey,
+        change: impl FnOnce(Edge) -> Edge,
+    ) -> Result<(), StoreError> {
+        let edge = self.edges.get(&(parent, child)).copied();
+        let edge = edge.ok_or_else(|| broken(format!("task {} does not wait for {}", child.0, parent.0)))?;
+        self.edges.put((parent, child), change(edge));
+        Ok(())
+    }
+
+    /// Whether the change becomes part of the task's history. `notes` counts those of this round.
+    fn is_told(&self, task: TaskKey, change: &Change, notes: &mut BTreeMap<TaskKey, u32>) -> bool {
+        if change.is_note() {
+            let before = self.tasks.get(&task).map_or(0, |task| task.notes);
+            let count = notes.entry(task).or_insert(before);
+            *count = count.saturating_add(1);
+            // An end of an exchange, or of a dependency, is bounded by itself: it is always told.
+            let many = matches!(change, Change::Alive { .. } | Change::EventIgnored { .. });
+            return !many || *count <= limits::NOTES_PER_TASK_MAX;
+        }
+        !matches!(change, Change::Rearmed { .. })
+    }
+
+    fn tell(&mut self, task: TaskKey, cause: Cause, change: &Change) {
+        self.append(Entry { task, at: self.now, cause, change: change.clone() });
+    }
+
+    fn save_event(
+        &mut self,
+        recorded: &RecordedEvent,
+        outcome: &Outcome,
+        nobody: &BTreeMap<i64, Name>,
+    ) -> Result<(), StoreError> {
+        let mut event = recorded.event.clone();
+        // A name that is not kept may come back under another key.
+        event.task = event.task.filter(|task| !nobody.contains_key(&task.0));
+        let (key, id, at) = (event.key, event.received.id, self.now);
+        if recorded.parked {
+            let task = event.task.ok_or_else(|| broken(format!("event {} waits for no task", key.0)))?;
+            self.parked.put((task, key), Parked { event: (*event).clone(), at });
+        }
+        if let Some(claim) = recorded.claim
+            && !self.claims.put(claim, id)
+        {
+            return Err(broken(format!("the delivery of event {} was claimed before", key.0)));
+        }
+        if matches!(outcome, Outcome::Duplicate(_)) {
+            let mut received = (*event.received).clone();
+            received.headers.clear();
+            received.body.clear();
+            event.received = received.into();
+        }
+        let new = self.event_ids.put(id, key);
+        if !self.events.put(key, KeptEvent { event, at, outcome: outcome.clone() }) || !new {
+            return Err(broken(format!("event {} was kept twice", key.0)));
+        }
+        if matches!(outcome, Outcome::Rejected(_)) {
+            self.reject(key);
+        }
+        Ok(())
+    }
+
+    /// Keeps the newest of the webhooks that were refused.
+    fn reject(&mut self, key: EventKey) {
+        self.rejected.put(key, ());
+        while self.rejected.len() > limits::REJECTED_KEPT_MAX {
+            let Some(oldest) = self.rejected.keys().next().copied() else { return };
+            self.rejected.remove(&oldest);
+            if let Some(id) = self.events.get(&oldest).map(|event| event.event.received.id) {
+                self.events.remove(&oldest);
+                self.event_ids.remove(&id);
+            }
+        }
+    }
+
+    /// The outcome of a webhook that waited for its task.
+    fn unpark(&mut self, key: EventKey, outcome: &Outcome) -> Result<(), StoreError> {
+        let event = self.events.get(&key).cloned();
+        let task = event.as_ref().and_then(|event| event.event.task);
+        match (event, task) {
+            (Some(event), Some(task)) if self.parked.remove(&(task, key)) => {
+                self.events.put(key, KeptEvent { outcome: outcome.clone(), ..event });
+                Ok(())
+            }
+            _ => Err(broken(format!("event {} did not wait for a task", key.0))),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! One transaction on the memory store.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, MutexGuard};
+
+use taskhook::store::{BatchId, KeptKey, Name, StoreError, Transaction};
+use taskhook_core::{Context, Decided, EventKey, FollowUp, Input, Request, Subjects, TaskKey, Timestamp};
+
+use super::broken;
+use super::contention::{Contention, Fate};
+use super::data::{Data, KeptRow};
+use super::save::named;
+
+/// A transaction. Dropped without a commit, it changes nothing.
+#[derive(Debug)]
+pub struct MemoryTransaction<'a> {
+    data: MutexGuard<'a, Data>,
+    contention: Option<&'a mut Contention>,
+    batch: BatchId,
+    /// Names that have a key for this transaction, and so far in it alone.
+    fresh: BTreeMap<i64, Name>,
+    rounds: usize,
+}
+
+impl<'a> MemoryTransaction<'a> {
+    pub(super) fn new(
+        data: MutexGuard<'a, Data>,
+        contention: Option<&'a mut Contention>,
+        batch: BatchId,
+    ) -> MemoryTransaction<'a> {
+        MemoryTransaction { data, contention, batch, fresh: BTreeMap::new(), rounds: 0 }
+    }
+
+    /// The key of a name that is not kept yet.
+    fn fresh_key(&mut self, name: &Name) -> i64 {
+        if let Some((key, _)) = self.fresh.iter().find(|(_, fresh)| *fresh == name) {
+            return *key;
+        }
+        let key = self.data.next.name;
+        self.data.next.name += 1;
+        self.fresh.insert(key, name.clone());
+        key
+    }
+
+    fn keep_row(&mut self, follow_up: FollowUp, quarantined: bool) -> KeptKey {
+        let key = KeptKey(self.data.next.kept);
+        self.data.next.kept += 1;
+        self.data.kept.put(key, KeptRow { follow_up, quarantined });
+        key
+    }
+}
+
+impl Transaction for MemoryTransaction<'_> {
+    fn now(&self) -> Timestamp {
+        self.data.now
+    }
+
+    async fn resolve(&mut self, names: &[Name]) -> Result<Vec<i64>, StoreError> {
+        let known = |data: &Data, name| data.names.get(name).copied();
+        Ok(names.iter().map(|name| known(&self.data, name).unwrap_or_else(|| self.fresh_key(name))).collect())
+    }
+
+    async fn event_keys(&mut self, count: usize) -> Result<Vec<EventKey>, StoreError> {
+        let first = self.data.next.event;
+        self.data.next.event += i64::try_from(count).unwrap_or(0);
+        Ok((first..self.data.next.event).map(EventKey).collect())
+    }
+
+    async fn load(
+        &mut self,
+        cx: &Context,
+        round: &[Input],
+        subjects: &mut Subjects,
+    ) -> Result<Vec<usize>, StoreError> {
+        self.rounds += 1;
+        let mut locked = Vec::new();
+        if let Some(contention) = &mut self.contention {
+            if contention.deadlock() {
+                return Err(StoreError::Conflict);
+            }
+            if self.rounds > 1 {
+                let follow_ups =
+                    round.iter().enumerate().filter(|(_, input)| matches!(input, Input::FollowUp(_)));
+                locked = follow_ups.map(|(at, _)| at).filter(|_| contention.locked()).collect();
+            }
+        }
+        for (position, input) in round.iter().enumerate() {
+            if !locked.contains(&position) {
+                self.data.load(cx, input, subjects);
+            }
+        }
+        Ok(locked)
+    }
+
+    async fn save(&mut self, decided: &[Decided], subjects: &Subjects) -> Result<(), StoreError> {
+        for key in named(decided) {
+            if let Some(name) = self.fresh.remove(&key) {
+                self.data.names.put(name.clone(), key);
+                self.data.name_of.put(key, name);
+            }
+        }
+        self.data.save(decided, subjects, &self.fresh)
+    }
+
+    async fn requests(&mut self, tasks: &[TaskKey]) -> Result<Vec<(String, Arc<Request>)>, StoreError> {
+        let request = |task: &TaskKey| {
+            let name = self.data.name_of.get(&task.0)?;
+            Some((name.text.clone(), self.data.created.get(task)?.spec.request.clone()?))
+        };
+        let missing = |task: &TaskKey| broken(format!("task {} has no request", task.0));
+        tasks.iter().map(|task| request(task).ok_or_else(|| missing(task))).collect()
+    }
+
+    async fn keep(&mut self, follow_ups: &[FollowUp]) -> Result<Vec<KeptKey>, StoreError> {
+        Ok(follow_ups.iter().map(|follow_up| self.keep_row(*follow_up, false)).collect())
+    }
+
+    async fn take(&mut self, kept: &[KeptKey]) -> Result<(), StoreError> {
+        for key in kept {
+            if !self.data.kept.remove(key) {
+                return Err(broken(format!("the kept follow-up {} was taken twice", key.0)));
+            }
+        }
+        Ok(())
+    }
+
+    async fn quarantine(&mut self, follow_up: &FollowUp) -> Result<(), StoreError> {
+        self.keep_row(*follow_up, true);
+        Ok(())
+    }
+
+    async fn commit(mut self) -> Result<(), StoreError> {
+        let fate = self.contention.as_mut().map_or(Fate::Committed, |contention| contention.fate());
+        if matches!(fate, Fate::Committed | Fate::Unknown { committed: true }) {
+            let batch = self.batch;
+            self.data.batches.put(batch, true);
+            self.data.settle();
+        }
+        match fate {
+            Fate::Committed => Ok(()),
+            Fate::Conflict => Err(StoreError::Conflict),
+            Fate::Unknown { .. } => Err(StoreError::Unknown),
+        }
+    }
+}
+
+impl Drop for MemoryTransaction<'_> {
+    fn drop(&mut self) {
+        // After a commit everything is settled, and there is nothing left to undo.
+        self.data.roll_back();
+    }
+}
