@@ -1,0 +1,138 @@
+//! The API's answers, as far as tables and sentences need them.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// A page of a list.
+#[derive(Debug, Deserialize)]
+pub(super) struct List<T> {
+    pub(super) data: Vec<T>,
+    pub(super) next_cursor: Option<String>,
+}
+
+/// A task.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Task {
+    pub(super) id: String,
+    pub(super) name: Option<String>,
+    pub(super) state: String,
+    pub(super) attempt: u32,
+    pub(super) url: Option<String>,
+    pub(super) method: Option<String>,
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) payload: Option<Box<RawValue>>,
+    pub(super) queue: String,
+    pub(super) priority: i64,
+    pub(super) run_at: String,
+    pub(super) after: Vec<Dependency>,
+    pub(super) completion: String,
+    pub(super) timeout: Option<String>,
+    pub(super) request_timeout: String,
+    pub(super) retry: Retry,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) result: Option<Box<RawValue>>,
+    pub(super) error: Option<Error>,
+    pub(super) progress: Option<f64>,
+    pub(super) message: Option<String>,
+    pub(super) waiting_for: Option<Waiting>,
+    pub(super) warnings: Vec<Warning>,
+    pub(super) created_at: String,
+    pub(super) ended_at: Option<String>,
+}
+
+/// A task that another one waits for.
+#[derive(Debug, Deserialize)]
+pub(super) struct Dependency {
+    pub(super) task: String,
+    pub(super) on: String,
+}
+
+/// How failed attempts are tried again.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Retry {
+    pub(super) max_attempts: u32,
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Deserialize)]
+pub(super) struct Error {
+    pub(super) code: String,
+    pub(super) message: String,
+}
+
+/// Why a task is not further.
+#[derive(Debug, Deserialize)]
+pub(super) struct Waiting {
+    pub(super) text: String,
+    pub(super) until: Option<String>,
+    #[serde(rename = "ref")]
+    pub(super) reference: Option<String>,
+}
+
+/// Something that the owner of a task should know.
+#[derive(Debug, Deserialize)]
+pub(super) struct Warning {
+    pub(super) detail: String,
+}
+
+/// One decision about a task.
+#[derive(Debug, Deserialize)]
+pub(super) struct Decision {
+    pub(super) at: String,
+    pub(super) text: String,
+}
+
+/// A received webhook.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Event {
+    pub(super) id: String,
+    pub(super) source: String,
+    #[serde(rename = "type")]
+    pub(super) name: Option<String>,
+    pub(super) task: Option<String>,
+    pub(super) attempt: Option<u32>,
+    pub(super) delivery_id: Option<String>,
+    pub(super) received_at: String,
+    pub(super) outcome: String,
+    pub(super) reason: Option<String>,
+    pub(super) duplicate_of: Option<String>,
+    pub(super) replay_of: Option<String>,
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) body: String,
+}
+
+/// The answer to a webhook.
+#[derive(Debug, Deserialize)]
+pub(super) struct Receipt {
+    pub(super) event_id: String,
+    pub(super) outcome: String,
+    pub(super) reason: Option<String>,
+    pub(super) task_state: Option<String>,
+}
+
+impl Task {
+    /// Whether it has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.state.as_str(), "succeeded" | "failed" | "cancelled" | "skipped")
+    }
+
+    /// Where it stands, in one sentence.
+    pub(super) fn sentence(&self) -> String {
+        let name = self.name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+        let task = format!("task {}{name}", self.id);
+        let at = self.ended_at.as_ref().map(|at| format!(" at {at}")).unwrap_or_default();
+        match (self.state.as_str(), &self.waiting_for, &self.error) {
+            ("succeeded", _, _) => format!("{task} succeeded{at}"),
+            ("failed", _, Some(error)) => format!("{task} failed{at}: {} ({})", error.message, error.code),
+            ("failed", _, None) => format!("{task} failed{at}"),
+            (state @ ("cancelled" | "skipped"), _, _) => format!("{task} was {state}{at}"),
+            (state, Some(waiting), _) => format!("{task} is {state}: it waits for {}", waiting.text),
+            (state, None, _) => format!("{task} is {state}"),
+        }
+    }
+}

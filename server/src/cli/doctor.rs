@@ -1,0 +1,158 @@
+//! `taskhook doctor`: whether a server is well, or a store at rest.
+
+use clap::Args;
+use serde_json::json;
+
+use crate::cli::client::{Ask, Client};
+use crate::cli::{Code, Failed, Output, Remote, out, table};
+use crate::config::StoreUrl;
+use crate::engine::lane::wall_clock;
+use crate::store::sqlite::{Audit, SqlitePath, SqliteStore};
+
+/// Check a running server or, with --store, a store that no server runs on
+#[derive(Debug, Args)]
+#[command(before_help = "taskhook doctor\n\
+                         taskhook doctor --store sqlite:taskhook.db")]
+pub(super) struct Arguments {
+    /// The store to check: its settings, its counts, and that nothing in it is lost or contradicts itself
+    #[arg(long, value_name = "STORE")]
+    store: Option<String>,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// If neither a server nor the store can be looked at.
+pub(super) async fn run(arguments: Arguments) -> anyhow::Result<Code> {
+    match &arguments.store {
+        Some(store) => {
+            let url = StoreUrl::parse(store);
+            let url = url.map_err(|why| Failed::new(Code::Usage, format!("--store {why}")))?;
+            examine(&url, arguments.remote.printed.output)
+        }
+        None => ask(&arguments.remote).await,
+    }
+}
+
+/// Asks a running server.
+async fn ask(remote: &Remote) -> anyhow::Result<Code> {
+    let client = Client::new(remote)?;
+    let mut checked = Vec::new();
+    for name in ["healthz", "readyz"] {
+        let answer = client.get(Ask { path: &[name], ..Ask::default() }).await;
+        match answer.map_err(anyhow::Error::downcast::<Failed>) {
+            Ok(_) => checked.push((name, "ok".to_string())),
+            Err(Ok(failed)) if failed.code == Code::Unreachable => {
+                let text = format!(
+                    "{failed}\nto check the store of a stopped server: taskhook doctor --store sqlite:taskhook.db"
+                );
+                return Err(Failed::new(Code::Unreachable, text).into());
+            }
+            Err(Ok(failed)) => checked.push((name, failed.text)),
+            Err(Err(error)) => return Err(error),
+        }
+    }
+    let well = checked.iter().all(|(_, found)| found == "ok");
+    if client.prints_json() {
+        let mut report = json!({"server": client.base(), "ok": well});
+        for (name, found) in &checked {
+            report[*name] = json!(found);
+        }
+        out::data(report.to_string())?;
+    } else {
+        let server = [("server", client.base().to_string())];
+        table::pairs(server.into_iter().chain(checked))?;
+    }
+    Ok(if well { Code::Done } else { Code::Failed })
+}
+
+/// Examines a store at rest.
+fn examine(url: &StoreUrl, output: Output) -> anyhow::Result<Code> {
+    let StoreUrl::Sqlite(path) = url;
+    let audit = open(&SqlitePath(path.clone()))?.audit()?;
+    match output {
+        Output::Json => out::data(report(url, &audit).to_string())?,
+        Output::Table => print(url, &audit)?,
+    }
+    Ok(if audit.violations.is_empty() { Code::Done } else { Code::Failed })
+}
+
+/// Opens a store that exists, under its lock.
+///
+/// # Errors
+/// If there is none, if a server runs on it, or if it cannot be opened.
+pub(super) fn open(path: &SqlitePath) -> anyhow::Result<SqliteStore> {
+    if !path.0.try_exists()? {
+        let text = format!("there is no store {}", path.0.display());
+        return Err(Failed::new(Code::NotFound, text).into());
+    }
+    Ok(SqliteStore::open(path, wall_clock)?)
+}
+
+fn report(url: &StoreUrl, audit: &Audit) -> serde_json::Value {
+    let tasks: serde_json::Map<_, _> =
+        audit.tasks.iter().map(|(state, count)| (state.name().to_string(), json!(count))).collect();
+    let violations = audit
+        .violations
+        .iter()
+        .map(|violation| json!({"rule": violation.rule, "count": violation.count, "found": violation.found}));
+    json!({
+        "store": url.to_string(),
+        "ok": audit.violations.is_empty(),
+        "settings": {
+            "journal_mode": audit.settings.journal_mode,
+            "synchronous": synchronous(audit.settings.synchronous),
+            "sqlite": audit.settings.sqlite_version,
+            "schema": audit.settings.schema,
+        },
+        "bytes": audit.bytes,
+        "tasks": tasks,
+        "events": audit.events,
+        "parked": audit.parked,
+        "kept": audit.kept,
+        "violations": violations.collect::<Vec<_>>(),
+    })
+}
+
+fn print(url: &StoreUrl, audit: &Audit) -> anyhow::Result<()> {
+    let settings = &audit.settings;
+    let tasks = audit.tasks.iter().map(|(state, count)| (format!("  {}", state.name()), count.to_string()));
+    let before = [
+        ("store", url.to_string()),
+        ("journal_mode", settings.journal_mode.clone()),
+        ("synchronous", synchronous(settings.synchronous)),
+        ("SQLite", settings.sqlite_version.clone()),
+        ("schema", settings.schema.clone()),
+        ("size", format!("{} bytes", audit.bytes)),
+        ("tasks", audit.tasks.iter().map(|(_, count)| count).sum::<i64>().to_string()),
+    ];
+    let after = [
+        ("webhooks", format!("{}, of which {} wait for their task", audit.events, audit.parked)),
+        ("follow-ups", format!("{} kept for later", audit.kept)),
+    ];
+    let named = |(name, value): (&str, String)| (name.to_string(), value);
+    table::pairs(before.into_iter().map(named).chain(tasks).chain(after.into_iter().map(named)))?;
+    out::data("")?;
+    if audit.violations.is_empty() {
+        out::data("nothing is lost, and nothing contradicts itself")?;
+    }
+    for violation in &audit.violations {
+        out::data(format!("violated {}x: {}", violation.count, violation.rule))?;
+        for found in &violation.found {
+            out::data(format!("  {}", out::visible(found)))?;
+        }
+    }
+    Ok(())
+}
+
+fn synchronous(level: i64) -> String {
+    match level {
+        0 => "OFF".into(),
+        1 => "NORMAL".into(),
+        2 => "FULL".into(),
+        3 => "EXTRA".into(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,72 @@
+//! What the flags of several commands have in common.
+
+use std::io::Read as _;
+
+use serde_json::value::RawValue;
+
+use crate::cli::{Code, Failed};
+
+/// The JSON of a flag: the text itself, `@file`, or `-` for standard input. Its bytes are kept as they are.
+///
+/// # Errors
+/// A usage error if it cannot be read or is no JSON.
+pub(super) fn json(flag: &str, given: &str) -> Result<Box<RawValue>, Failed> {
+    let unreadable = |error| Failed::new(Code::Usage, format!("{flag} {given}: {error}"));
+    let text = match given.strip_prefix('@') {
+        Some(path) => std::fs::read_to_string(path).map_err(unreadable)?,
+        None if given == "-" => {
+            let mut text = String::new();
+            std::io::stdin().lock().read_to_string(&mut text).map_err(unreadable)?;
+            text
+        }
+        None => given.to_string(),
+    };
+    serde_json::from_str(&text).map_err(|error| {
+        let hint = if text.trim_start().starts_with(['{', '[', '"']) {
+            ""
+        } else {
+            "; a text needs quotes: '\"done\"'"
+        };
+        Failed::new(Code::Usage, format!("{flag} is not JSON: {error}{hint}"))
+    })
+}
+
+/// A `name=value` pair.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
+        _ => Err("must be NAME=VALUE".into()),
+    }
+}
+
+/// A value that may not be empty.
+///
+/// # Errors
+/// If it is.
+pub(super) fn filled(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("must not be empty".into()) } else { Ok(text.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_kept_byte_for_byte_wherever_it_comes_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("payload.json");
+        std::fs::write(&path, "{\"a\": 1.00, \"a b\":[ ]}\n").unwrap();
+        assert_eq!(json("--payload", "{\"n\":  1e3}").unwrap().get(), "{\"n\":  1e3}");
+        assert_eq!(
+            json("--payload", &format!("@{}", path.display())).unwrap().get(),
+            "{\"a\": 1.00, \"a b\":[ ]}"
+        );
+        let wrong = json("--result", "done").unwrap_err();
+        assert_eq!(wrong.code, Code::Usage);
+        assert!(wrong.text.ends_with("a text needs quotes: '\"done\"'"), "{wrong}");
+        assert_eq!(json("--result", "@/no/such/file").unwrap_err().code, Code::Usage);
+    }
+}

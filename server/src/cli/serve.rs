@@ -1,0 +1,127 @@
+//! `taskhook serve`: the server itself.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Code, DEFAULT_URL, Failed, out};
+use crate::config::{Config, Faults, Flags};
+use crate::serve::Server;
+
+/// Run the server
+#[derive(Debug, Args)]
+#[command(
+    before_help = "taskhook serve --listen 127.0.0.1:8420 --store sqlite:taskhook.db",
+    after_help = "Flags win over the environment (TASKHOOK_LISTEN, TASKHOOK_PUBLIC_URL, TASKHOOK_STORE …), that wins \
+                  over the file. `taskhook config default` prints every setting and what it means."
+)]
+pub(super) struct Arguments {
+    /// The address to listen on [default: 127.0.0.1:8420]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// The URL under which workers reach it [default: http:// and the address]
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+    /// Where everything is kept [default: sqlite:taskhook.db]
+    #[arg(long, value_name = "STORE")]
+    store: Option<String>,
+    /// The file with its settings [default: taskhook.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Runs it until it is told to stop.
+///
+/// # Errors
+/// If a setting is wrong, or the server cannot start.
+pub(super) fn run(arguments: Arguments) -> anyhow::Result<Code> {
+    let flags = Flags {
+        config: arguments.config,
+        listen: arguments.listen,
+        public_url: arguments.public_url,
+        store: arguments.store,
+    };
+    let config = Config::load(&flags, environment).map_err(|faults| refused(&faults))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_new(&config.log.level)?)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .try_init()
+        .map_err(|error| anyhow::anyhow!(error))?;
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(&config))
+}
+
+async fn serve(config: &Config) -> anyhow::Result<Code> {
+    // Registered first: a signal during the start ends it in order.
+    let mut signals = Signals::new()?;
+    let mut server = Server::start(config).await?;
+    greet(config, &server);
+    let code = tokio::select! {
+        name = signals.next() => {
+            out::message(format_args!("{name}: stopping; a second signal stops at once"));
+            Code::Done
+        }
+        ended = server.ended() => {
+            if let Err(error) = ended {
+                out::message(format_args!("error: {error:#}"));
+            }
+            Code::Failed
+        }
+    };
+    tokio::select! {
+        () = server.stop() => Ok(code),
+        name = signals.next() => Err(anyhow::anyhow!("{name} again: stopped before open exchanges were recorded")),
+    }
+}
+
+/// What a newcomer needs. The first line is for programs too: it ends with the address.
+fn greet(config: &Config, server: &Server) {
+    let own = format!("http://{}", server.address());
+    let public = config.public_url.as_deref().unwrap_or(&own);
+    let url = if own == DEFAULT_URL { String::new() } else { format!(" --url {own}") };
+    out::message(format_args!("taskhook {} listens on {own}", env!("CARGO_PKG_VERSION")));
+    out::message(format_args!("  webhooks  POST {public}/webhook"));
+    out::message(format_args!("  store     {}", config.store));
+    out::message(
+        "  open      no keys: every program on this machine may use it; of forwarded requests only those \
+         to /webhook, /callback and /healthz are answered",
+    );
+    out::message(format_args!("  next      taskhook tasks create --id 123{url}"));
+}
+
+/// The variables that settings are read from.
+pub(super) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Faults of the settings, as the error that they are.
+pub(super) fn refused(faults: &Faults) -> Failed {
+    let lines = faults.to_string().replace('\n', "\n  ");
+    Failed::new(Code::Usage, format!("the settings cannot be used\n  {lines}"))
+}
+
+/// The signals that stop a server.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Signals> {
+        let listen = |kind| signal(kind).context("signals cannot be received");
+        Ok(Signals {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

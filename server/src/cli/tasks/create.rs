@@ -1,0 +1,182 @@
+//! `taskhook tasks create`
+
+use std::collections::BTreeMap;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::cli::client::{Ask, Client};
+use crate::cli::tasks::wait;
+use crate::cli::{Code, answer, input, out};
+
+/// Create a task: one that is dispatched to URL or, without it, one that is only tracked
+#[derive(Debug, Args)]
+#[command(
+    before_help = "taskhook tasks create https://worker.example/resize --payload '{\"image\": 7}' --wait\n\
+                         taskhook tasks create --id 123\n\
+                         taskhook tasks create https://worker.example/notify --after 123 --delay 10m"
+)]
+pub(super) struct Arguments {
+    /// Where it is dispatched, http or https
+    #[arg(value_name = "URL", value_parser = input::filled)]
+    target: Option<String>,
+    /// Its id; the same id with the same content creates nothing twice
+    #[arg(long)]
+    id: Option<String>,
+    /// What kind of work it is, for grouping
+    #[arg(long)]
+    name: Option<String>,
+    /// The request's body: JSON, @FILE, or - for standard input
+    #[arg(long, value_name = "JSON")]
+    payload: Option<String>,
+    /// Not before so much time has passed: 30s, 1h 30m
+    #[arg(long, value_name = "DURATION", conflicts_with = "run_at")]
+    delay: Option<String>,
+    /// Not before this instant (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    run_at: Option<String>,
+    /// Only when that task has ended: ID, or ID:failed, ID:not_failed, ID:finished; may be repeated
+    #[arg(long, value_name = "ID[:ON]", value_parser = dependency)]
+    after: Vec<Dependency>,
+    /// Which answers complete it
+    #[arg(long, value_enum)]
+    completion: Option<Completion>,
+    /// An attempt must be complete this long after its dispatch began
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<String>,
+    /// How long the HTTP exchange itself may take
+    #[arg(long, value_name = "DURATION")]
+    request_timeout: Option<String>,
+    /// Attempts in all
+    #[arg(long, value_name = "N")]
+    max_attempts: Option<u32>,
+    /// −100 to 100, higher first
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    priority: Option<i32>,
+    /// A word to find it by; may be repeated
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = input::pair)]
+    labels: Vec<(String, String)>,
+    /// Wait until it has ended; fails unless it succeeded
+    #[arg(long)]
+    wait: bool,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+enum Completion {
+    /// 202 waits for a webhook, any other 2xx is success
+    Auto,
+    /// Every 2xx is success
+    Response,
+    /// Every 2xx waits for a webhook
+    Callback,
+}
+
+/// The request's body. What is not given is left to the server.
+#[derive(Debug, Serialize)]
+struct Body {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delay: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    after: Vec<Dependency>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completion: Option<Completion>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_timeout: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry: Option<Retry>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Retry {
+    max_attempts: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Dependency {
+    task: String,
+    on: &'static str,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// If no server answers, or not with a success.
+pub(super) async fn run(client: &Client, arguments: Arguments) -> anyhow::Result<Code> {
+    let wait = arguments.wait;
+    let body = serde_json::to_vec(&body(arguments)?)?;
+    let answer = client.post(Ask { path: &["v1", "tasks"], body: Some(body), ..Ask::default() }).await?;
+    let task: answer::Task = answer.read()?;
+    if !answer.is_created() {
+        out::message(format_args!("task {} exists already, with the same content", out::visible(&task.id)));
+    }
+    if wait {
+        return wait::until_ended(client, &task.id, None).await;
+    }
+    client.print(&answer, |task: answer::Task| out::data(out::visible(&task.sentence())))?;
+    Ok(Code::Done)
+}
+
+fn body(arguments: Arguments) -> anyhow::Result<Body> {
+    let payload = arguments.payload.map(|given| input::json("--payload", &given)).transpose()?;
+    Ok(Body {
+        id: arguments.id,
+        name: arguments.name,
+        url: arguments.target,
+        payload,
+        priority: arguments.priority,
+        run_at: arguments.run_at,
+        delay: arguments.delay,
+        after: arguments.after,
+        completion: arguments.completion,
+        timeout: arguments.timeout,
+        request_timeout: arguments.request_timeout,
+        retry: arguments.max_attempts.map(|max_attempts| Retry { max_attempts }),
+        labels: arguments.labels.into_iter().collect(),
+    })
+}
+
+/// `ID` or `ID:ON`. An id may have colons of its own, so only a known word behind the last one is a condition.
+fn dependency(text: &str) -> Result<Dependency, String> {
+    const ONS: [&str; 4] = ["succeeded", "failed", "not_failed", "finished"];
+    let known = text
+        .rsplit_once(':')
+        .and_then(|(task, on)| Some((task, ONS.into_iter().find(|known| *known == on)?)));
+    let (task, on) = known.unwrap_or((text, "succeeded"));
+    Ok(Dependency { task: input::filled(task)?, on })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dependency_is_an_id_and_maybe_a_condition() {
+        let check = |text: &str, task: &str, on| {
+            assert_eq!(dependency(text), Ok(Dependency { task: task.into(), on }), "{text}");
+        };
+        check("122", "122", "succeeded");
+        check("122:failed", "122", "failed");
+        check("job:122:not_failed", "job:122", "not_failed");
+        check("job:122", "job:122", "succeeded");
+        check("job:failed:succeeded", "job:failed", "succeeded");
+        assert!(dependency(":finished").is_err());
+    }
+}

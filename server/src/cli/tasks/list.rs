@@ -1,0 +1,76 @@
+//! `taskhook tasks list`
+
+use clap::Args;
+
+use crate::cli::answer::{List, Task};
+use crate::cli::client::{Ask, Client};
+use crate::cli::{Code, input, out, table};
+
+/// Characters of a cell that may be long.
+const CELL_CHARS: usize = 80;
+
+/// List tasks, newest first
+#[derive(Debug, Args)]
+#[command(before_help = "taskhook tasks list --state failed --label customer=42")]
+pub(super) struct Arguments {
+    /// Only those in this state; several with commas between them
+    #[arg(long)]
+    state: Option<String>,
+    /// Only those of this queue
+    #[arg(long)]
+    queue: Option<String>,
+    /// Only those of this kind of work
+    #[arg(long)]
+    name: Option<String>,
+    /// Only those with this label; may be repeated
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = input::pair)]
+    labels: Vec<(String, String)>,
+    /// At most so many (1 to 1000)
+    #[arg(long, value_name = "N")]
+    limit: Option<u32>,
+    /// Where the page before ended
+    #[arg(long)]
+    cursor: Option<String>,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// If no server answers, or not with a success.
+pub(super) async fn run(client: &Client, arguments: Arguments) -> anyhow::Result<Code> {
+    let mut query: Vec<(&str, String)> = Vec::new();
+    let given = [
+        ("state", arguments.state),
+        ("queue", arguments.queue),
+        ("name", arguments.name),
+        ("limit", arguments.limit.map(|limit| limit.to_string())),
+        ("cursor", arguments.cursor),
+    ];
+    query.extend(given.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    query.extend(arguments.labels.into_iter().map(|(name, value)| ("label", format!("{name}:{value}"))));
+    let answer = client.get(Ask { path: &["v1", "tasks"], query, ..Ask::default() }).await?;
+    client.print(&answer, |list: List<Task>| {
+        let next = list.next_cursor;
+        table::rows(["ID", "STATE", "NAME", "ATTEMPT", "CREATED", "WHY"], list.data.iter().map(row))?;
+        if let Some(cursor) = next {
+            out::message(format_args!("there are more: --cursor {cursor}"));
+        }
+        Ok(())
+    })?;
+    Ok(Code::Done)
+}
+
+fn row(task: &Task) -> [String; 6] {
+    let attempt = if task.attempt == 0 { "-".into() } else { task.attempt.to_string() };
+    let waits = task.waiting_for.as_ref().map(|waiting| format!("waits for {}", waiting.text));
+    let failed = || task.error.as_ref().filter(|_| task.state == "failed").map(|error| error.message.clone());
+    let why = waits.or_else(failed).unwrap_or_default();
+    [
+        task.id.clone(),
+        task.state.clone(),
+        task.name.clone().unwrap_or_else(|| "-".into()),
+        attempt,
+        task.created_at.clone(),
+        table::cut(&why, CELL_CHARS),
+    ]
+}

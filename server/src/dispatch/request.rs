@@ -1,0 +1,178 @@
+//! The request of one attempt. Everything in it but its time is the same on every resend.
+
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, USER_AGENT,
+};
+use hyper::{HeaderMap, Method, Uri};
+use taskhook_core::{Failure, Request, Timestamp};
+
+use crate::dispatch::failure;
+use crate::engine::commit::Dispatch;
+use crate::secrets::{Secrets, fingerprint};
+
+const USER_AGENT_TEXT: &str = concat!("taskhook/", env!("CARGO_PKG_VERSION"));
+
+/// A request as it is sent.
+pub(super) type Outgoing = hyper::Request<Full<Bytes>>;
+
+/// The payload where it lies: it is sent from there, without a copy.
+struct Payload(Arc<Request>);
+
+impl AsRef<[u8]> for Payload {
+    fn as_ref(&self) -> &[u8] {
+        self.0.payload.as_deref().unwrap_or_default()
+    }
+}
+
+/// The request of an attempt that is sent at `now`.
+///
+/// # Errors
+/// If the task holds what is no request. A creation refuses that, so it is a last line of defence: nothing of
+/// a request may be written that was not meant as what it would be read as.
+pub(super) fn build(
+    dispatch: &Dispatch,
+    secrets: &Secrets,
+    callback_base: &str,
+    now: Timestamp,
+) -> Result<Outgoing, Failure> {
+    let request = &dispatch.request;
+    let method = Method::from_bytes(request.method.as_bytes())
+        .ok()
+        .filter(|method| method != Method::CONNECT)
+        .ok_or_else(|| invalid(format!("{:?} is no method that can be sent", request.method)))?;
+    let uri = target(&request.url)?;
+    let mut headers = given(&request.headers)?;
+    let body = Bytes::from_owner(Payload(request.clone()));
+    if request.payload.is_some() {
+        headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+    } else if [Method::POST, Method::PUT, Method::PATCH].contains(&method) {
+        // Some servers answer 411 without it; hyper leaves it out where there is no body.
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+    sign(&mut headers, dispatch, secrets, callback_base, now, &body)?;
+
+    let mut outgoing = hyper::Request::new(Full::new(body));
+    *outgoing.method_mut() = method;
+    *outgoing.uri_mut() = uri;
+    *outgoing.headers_mut() = headers;
+    Ok(outgoing)
+}
+
+/// `host:port` of a URL, for people.
+pub(super) fn host_and_port(uri: &Uri) -> String {
+    let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+    let host = uri.host().unwrap_or_default();
+    // No name that resolves is longer than this.
+    let host = &host[..host.floor_char_boundary(255)];
+    format!("{host}:{}", uri.port_u16().unwrap_or(default_port))
+}
+
+fn invalid(message: String) -> Failure {
+    failure("invalid_request", message)
+}
+
+fn target(url: &str) -> Result<Uri, Failure> {
+    let uri: Uri = url.parse().map_err(|error| invalid(format!("the task's URL is not valid: {error}")))?;
+    let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
+    let authority = uri.authority().filter(|authority| is_http && !authority.host().is_empty());
+    let Some(authority) = authority else {
+        return Err(invalid("the task's URL is not an http or https URL with a host".into()));
+    };
+    let bracketed = authority.host().strip_prefix('[').map(|host| host.trim_end_matches(']'));
+    if bracketed.is_some_and(|host| host.parse::<Ipv6Addr>().is_err()) {
+        return Err(invalid("what stands in brackets in the task's URL is not an IPv6 address".into()));
+    }
+    // It would be left out of the request without a word.
+    if authority.as_str().contains('@') {
+        let advice = "set an authorization header instead";
+        return Err(invalid(format!("the task's URL holds a user name, which is not sent: {advice}")));
+    }
+    // A number that is no port is read as if there were none, and another port would be called.
+    let port = &authority.as_str()[authority.host().len()..];
+    if port.len() > 1 && authority.port_u16().is_none() {
+        return Err(invalid("the port in the task's URL is not a port".into()));
+    }
+    Ok(uri)
+}
+
+/// The task's own headers.
+fn given(headers: &[(String, String)]) -> Result<HeaderMap, Failure> {
+    let mut map = HeaderMap::with_capacity(headers.len() + 12);
+    for (name, value) in headers {
+        let known = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| invalid(format!("{name:?} is no header name")))?;
+        if is_ours(&known) {
+            return Err(invalid(format!("the header {name:?} is not the task's to set")));
+        }
+        // The value may be a secret, so the message does not hold it.
+        let value = HeaderValue::from_bytes(value.as_bytes())
+            .map_err(|_| invalid(format!("the value of the header {name:?} is no header value")))?;
+        map.append(known, value);
+    }
+    Ok(map)
+}
+
+/// Whether a task may not set it: with these it could pretend to be us, or to be two requests.
+fn is_ours(name: &HeaderName) -> bool {
+    [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(name)
+        || name.as_str().starts_with("webhook-")
+        || name.as_str().starts_with("taskhook-")
+}
+
+/// Adds what tells the target who calls, about what, and where to answer.
+fn sign(
+    headers: &mut HeaderMap,
+    dispatch: &Dispatch,
+    secrets: &Secrets,
+    callback_base: &str,
+    now: Timestamp,
+    body: &[u8],
+) -> Result<(), Failure> {
+    let (task, attempt) = (dispatch.task.key, dispatch.attempt);
+    let id = secrets.attempt_id(task, attempt);
+    let timestamp = now.0.div_euclid(1_000_000);
+    let ours = [
+        ("webhook-timestamp", timestamp.to_string()),
+        ("webhook-signature", secrets.sign(&id, timestamp, body)),
+        ("webhook-id", id),
+        ("taskhook-task-id", dispatch.id.clone()),
+        ("taskhook-attempt", attempt.to_string()),
+        ("taskhook-scheduled-for", dispatch.task.plan.run_at.to_string()),
+        (
+            "taskhook-callback-url",
+            format!("{callback_base}/callback/{}", secrets.callback_token(task, attempt)),
+        ),
+    ];
+    for (name, text) in ours {
+        headers.insert(HeaderName::from_static(name), header(name, text)?);
+    }
+    // These a task may set itself, and then it knows why.
+    let key = secrets.idempotency_key(task, dispatch.task.generation);
+    let trace = traceparent(&key, attempt);
+    for (name, text) in
+        [("idempotency-key", key), ("traceparent", trace), (USER_AGENT.as_str(), USER_AGENT_TEXT.into())]
+    {
+        let value = header(name, text)?;
+        headers.entry(name).or_insert(value);
+    }
+    Ok(())
+}
+
+fn header(name: &str, text: String) -> Result<HeaderValue, Failure> {
+    HeaderValue::try_from(text)
+        .map_err(|_| invalid(format!("the header {name} cannot be made for this task")))
+}
+
+/// One trace for a task until it is retried explicitly, one span for an attempt (W3C Trace Context, version
+/// 00, sampled). Made from a key that is bound to this store, so that two stores do not meet in one trace.
+fn traceparent(idempotency_key: &str, attempt: u32) -> String {
+    let key = idempotency_key.as_bytes();
+    let trace = u128::from_be_bytes(fingerprint(&[b"trace", key]));
+    let span = u128::from_be_bytes(fingerprint(&[b"span", key, &attempt.to_be_bytes()])) >> 64;
+    format!("00-{trace:032x}-{span:016x}-01")
+}

@@ -1,0 +1,93 @@
+//! A target's answer, as far as it is kept.
+
+use std::sync::Arc;
+
+use http_body_util::BodyExt;
+use hyper::HeaderMap;
+use hyper::body::Incoming;
+use hyper::header::{HeaderName, RETRY_AFTER};
+use serde_json::value::RawValue;
+use taskhook_core::limits::{BODY_BYTES_MAX, RESPONSE_BYTES_KEPT};
+use taskhook_core::{Response, Timestamp};
+
+use crate::dispatch::retry_after;
+
+/// Headers kept on an attempt.
+const HEADERS_KEPT_MAX: usize = 32;
+/// Bytes kept of one header's value.
+const HEADER_VALUE_BYTES_KEPT: usize = 1_024;
+
+/// Headers of interest, beside `taskhook-…`. None of them is known to carry secrets.
+const KEPT: [&str; 8] = [
+    "content-type",
+    "content-length",
+    "retry-after",
+    "location",
+    "server",
+    "date",
+    "x-request-id",
+    "webhook-id",
+];
+
+/// Reads an answer. Of its body at most [`BODY_BYTES_MAX`] are taken in; an answer that goes on is cut off by
+/// dropping the connection. Bounded in time by the caller.
+///
+/// # Errors
+/// If the connection broke before the end of the body.
+pub(super) async fn read(
+    response: hyper::Response<Incoming>,
+    clock: fn() -> Timestamp,
+) -> Result<Response, hyper::Error> {
+    let (head, mut body) = response.into_parts();
+    // Beyond what is kept, the body matters only where it may be a result.
+    let held_max = if head.status.is_success() { BODY_BYTES_MAX } else { RESPONSE_BYTES_KEPT };
+    let mut held = Vec::new();
+    let mut body_bytes = 0_usize;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        body_bytes = body_bytes.saturating_add(data.len());
+        held.extend_from_slice(&data[..data.len().min(held_max - held.len())]);
+        if body_bytes > BODY_BYTES_MAX {
+            break;
+        }
+    }
+    // Dropping a body that is not at its end closes the connection.
+    drop(body);
+
+    let is_whole = body_bytes == held.len();
+    let result = if head.status.is_success() && is_whole { json(&held) } else { None };
+    held.truncate(RESPONSE_BYTES_KEPT);
+    held.shrink_to_fit();
+    let asks = |name: &str, what: &str| {
+        head.headers.get_all(name).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(what.as_bytes()))
+    };
+    let pause = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    Ok(Response {
+        status: head.status.as_u16(),
+        truncated: body_bytes > held.len(),
+        body: held,
+        result,
+        no_retry: asks("taskhook-no-retry", "true"),
+        retry_after: pause.and_then(|value| retry_after::pause(value, clock())),
+        headers: kept(&head.headers),
+    })
+}
+
+/// The body without the space around it, if it is JSON.
+fn json(body: &[u8]) -> Option<Arc<[u8]>> {
+    let value: &RawValue = serde_json::from_slice(body).ok()?;
+    Some(value.get().as_bytes().into())
+}
+
+fn kept(headers: &HeaderMap) -> Vec<(String, String)> {
+    let of_interest =
+        |name: &HeaderName| KEPT.contains(&name.as_str()) || name.as_str().starts_with("taskhook-");
+    let found = headers.iter().filter(|(name, _)| of_interest(name)).take(HEADERS_KEPT_MAX);
+    found
+        .map(|(name, value)| {
+            let mut value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            value.truncate(value.floor_char_boundary(HEADER_VALUE_BYTES_KEPT));
+            (name.as_str().into(), value)
+        })
+        .collect()
+}

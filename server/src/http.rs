@@ -1,0 +1,121 @@
+//! The HTTP edge: requests become submissions, receipts become answers.
+
+mod body;
+mod draft;
+pub mod duration;
+mod events;
+mod fields;
+mod guard;
+mod health;
+pub mod json;
+mod list;
+mod listen;
+mod once;
+pub mod problem;
+mod rejections;
+mod respond;
+mod story;
+mod tasks;
+mod webhook;
+pub mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::IntoResponse;
+use taskhook_core::Timestamp;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use crate::engine::Engine;
+use crate::http::problem::Problem;
+use crate::secrets::Secrets;
+use crate::store::read::Reader;
+use crate::telemetry::Metrics;
+
+pub use listen::{Listener, Settings};
+pub use once::InProgress;
+pub use rejections::Rejections;
+
+/// What every handler may use.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// The only way in.
+    pub engine: Engine,
+    /// For answers.
+    pub reader: Reader,
+    /// For callback tokens.
+    pub secrets: Arc<Secrets>,
+    /// The time, for `delay`.
+    pub clock: fn() -> Timestamp,
+    /// How long the body of a request may take, beside a second for each KiB that did come.
+    pub body_time: Duration,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// How many refused webhooks may be kept now.
+    pub rejections: Arc<Rejections>,
+    /// Requests with an idempotency key that are in progress.
+    pub in_progress: Arc<InProgress>,
+}
+
+/// How long the body of a request may take, where nothing else is said.
+pub const BODY_TIME: Duration = Duration::from_secs(15);
+
+impl App {
+    fn new_id(&self) -> Uuid {
+        Uuid::now_v7()
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Taskhook",
+    description = "A durable task scheduler driven by webhooks.",
+    license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
+))]
+struct Document;
+
+fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(webhook::receive))
+        .routes(routes!(webhook::receive_from))
+        .routes(routes!(webhook::call_back))
+        .routes(routes!(tasks::create, tasks::list))
+        .routes(routes!(tasks::create_batch))
+        .routes(routes!(tasks::get))
+        .routes(routes!(tasks::history))
+        .routes(routes!(tasks::cancel))
+        .routes(routes!(tasks::retry))
+        .routes(routes!(tasks::trigger))
+        .routes(routes!(events::list))
+        .routes(routes!(events::get))
+        .routes(routes!(events::replay))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+        .routes(routes!(health::openapi))
+}
+
+/// The OpenAPI document, made from the routes.
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    routes().into_openapi()
+}
+
+/// Every route, with its guard.
+pub fn router(app: App) -> Router {
+    let (router, _) = routes().split_for_parts();
+    router
+        .fallback(|| async { Problem::not_found("there is nothing here; see /openapi.json").into_response() })
+        .method_not_allowed_fallback(|| async {
+            let status = axum::http::StatusCode::METHOD_NOT_ALLOWED;
+            Problem::new(status, "method_not_allowed", "this path has other methods; see /openapi.json")
+                .into_response()
+        })
+        .layer(axum::middleware::from_fn_with_state(app.clone(), once::once))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), guard::guard))
+        .with_state(app)
+}

@@ -1,0 +1,337 @@
+//! A task as it is asked for: from JSON to a draft, with every fault named.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{HeaderName, HeaderValue, Method, Uri};
+use serde_json::value::RawValue;
+use taskhook_core::id::is_callers_id;
+use taskhook_core::{Completion, On, Plan, QueueKey, Request, RetryPolicy, Spec, Timestamp, limits};
+
+use crate::engine::submission::Draft;
+use crate::http::fields::Fields;
+use crate::http::json::{self, Members};
+use crate::http::problem::FieldError;
+use crate::secrets::fingerprint;
+
+/// The fields of a task that can be given.
+const KNOWN: [&str; 17] = [
+    "id",
+    "name",
+    "url",
+    "method",
+    "headers",
+    "payload",
+    "queue",
+    "priority",
+    "run_at",
+    "delay",
+    "after",
+    "completion",
+    "timeout",
+    "request_timeout",
+    "retry",
+    "late_success",
+    "labels",
+];
+
+/// Fields of the contract whose features are not built yet.
+const LATER: [&str; 8] =
+    ["heartbeat", "deadline", "status", "cancel_url", "source", "correlate", "concurrency_key", "unique"];
+
+/// Headers that are Taskhook's own to set.
+const OWN_HEADERS: [&str; 4] = ["host", "content-length", "transfer-encoding", "connection"];
+
+/// Where no time-out is given, an attempt must be complete this long after its dispatch began.
+const TIMEOUT: Duration = Duration::from_secs(3_600);
+
+/// Reads one task. `fresh_id` is used where the caller gives none.
+pub(super) fn read(
+    text: &str,
+    members: Members<'_>,
+    pointer: &str,
+    now: Timestamp,
+    fresh_id: impl FnOnce() -> String,
+) -> Result<Draft, Vec<FieldError>> {
+    let of_a_request =
+        ["method", "headers", "payload"].into_iter().filter(|field| members.contains_key(*field));
+    let of_a_request: Vec<&str> = of_a_request.collect();
+    let mut fields = Fields::new(members, pointer);
+    let id = id(&mut fields);
+    let name = short_text(&mut fields, "name", limits::NAME_BYTES_MAX);
+    let target = request(&mut fields);
+    let external = target.is_none();
+    let priority = priority(&mut fields);
+    queue(&mut fields);
+    let run_at = run_at(&mut fields, now);
+    let after = after(&mut fields);
+    let completion = completion(&mut fields);
+    let timeout = positive(&mut fields, "timeout").or((!external).then_some(TIMEOUT));
+    let request_timeout = positive(&mut fields, "request_timeout")
+        .unwrap_or(Duration::from_secs(if completion == Completion::Callback { 30 } else { 300 }));
+    let retry = retry(&mut fields, pointer);
+    late_success(&mut fields);
+    let labels = labels(&mut fields);
+    if external {
+        for field in of_a_request {
+            fields.wrong(
+                field,
+                "needs_url",
+                "makes sense with a url only; without one the task is only tracked",
+            );
+        }
+    }
+    let errors = fields.finish(&KNOWN, &LATER);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let (host, request) = target.unzip();
+    let payload_bytes = request.as_ref().and_then(|request| request.payload.as_ref()).map_or(0, Vec::len);
+    Ok(Draft {
+        id: id.unwrap_or_else(fresh_id),
+        host,
+        plan: Plan {
+            host: None,
+            queue: QueueKey::DEFAULT,
+            priority,
+            run_at,
+            completion,
+            timeout,
+            request_timeout: timeout.map_or(request_timeout, |timeout| request_timeout.min(timeout)),
+            retry,
+            payload_bytes: u32::try_from(payload_bytes).unwrap_or(u32::MAX),
+        },
+        spec: Spec { name, request: request.map(Arc::new), labels, after },
+        content: fingerprint(&[&json::canonical(text)]),
+    })
+}
+
+fn id(fields: &mut Fields<'_>) -> Option<String> {
+    let id: String = fields.take("id", "a string")?;
+    if !is_callers_id(&id, limits::ID_BYTES_MAX) {
+        let detail = "must begin with a letter or digit and have at most 128 of A-Z a-z 0-9 . _ : @ -";
+        fields.wrong("id", "not_an_id", detail);
+    }
+    Some(id)
+}
+
+fn short_text(fields: &mut Fields<'_>, name: &str, bytes_max: usize) -> Option<String> {
+    let text: String = fields.take(name, "a string")?;
+    if text.is_empty() || text.len() > bytes_max || text.chars().any(char::is_control) {
+        fields.wrong(
+            name,
+            "not_a_name",
+            format!("must have 1 to {bytes_max} bytes and no control characters"),
+        );
+    }
+    Some(text)
+}
+
+/// The host it goes to, and the request.
+fn request(fields: &mut Fields<'_>) -> Option<(String, Request)> {
+    let url: Option<String> = fields.take("url", "a string");
+    let method = fields.take::<String>("method", "a string");
+    let headers = headers(fields);
+    let payload = fields.raw_or_null("payload").map(|raw: &RawValue| raw.get().as_bytes().to_vec());
+    if payload.as_ref().is_some_and(|payload| payload.len() > limits::BODY_BYTES_MAX) {
+        fields.wrong("payload", "too_large", "has more than 1 MiB; store it elsewhere and send a link");
+    }
+    let url = url?;
+    let host = match target_host(&url) {
+        Ok(host) => host,
+        Err(wrong) => {
+            fields.wrong("url", "not_a_url", wrong);
+            String::new()
+        }
+    };
+    let method = method.unwrap_or_else(|| "POST".into());
+    let known = matches!(method.as_str(), "GET" | "POST" | "PUT" | "PATCH" | "DELETE");
+    if !known || Method::from_bytes(method.as_bytes()).is_err() {
+        fields.wrong("method", "not_a_method", "must be GET, POST, PUT, PATCH or DELETE");
+    }
+    Some((host, Request { method, url, headers, payload }))
+}
+
+/// `host:port` of an absolute http or https URL.
+fn target_host(url: &str) -> Result<String, String> {
+    if url.len() > limits::URL_BYTES_MAX {
+        return Err(format!("has more than {} bytes", limits::URL_BYTES_MAX));
+    }
+    let uri: Uri = url.parse().map_err(|error| format!("is no URL: {error}"))?;
+    let port = match uri.scheme_str() {
+        Some("http") => 80,
+        Some("https") => 443,
+        _ => return Err("must begin with http:// or https://".into()),
+    };
+    let authority = uri.authority().ok_or("names no host")?;
+    if authority.as_str().contains('@') {
+        return Err("must not carry a user or password; use headers".into());
+    }
+    if authority.host().is_empty() {
+        return Err("names no host".into());
+    }
+    Ok(format!("{}:{}", authority.host().to_ascii_lowercase(), authority.port_u16().unwrap_or(port)))
+}
+
+fn headers(fields: &mut Fields<'_>) -> Vec<(String, String)> {
+    let wanted = "an object of strings";
+    let Some(given) = fields.take::<BTreeMap<String, String>>("headers", wanted) else { return Vec::new() };
+    let bytes: usize = given.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if given.len() > limits::HEADERS_MAX || bytes > limits::HEADER_BYTES_MAX {
+        fields.wrong("headers", "too_many", "may have at most 32 headers with 8 KiB in all");
+    }
+    for (name, value) in &given {
+        let field = format!("headers/{name}");
+        let lower = name.to_ascii_lowercase();
+        if OWN_HEADERS.contains(&lower.as_str())
+            || lower.starts_with("webhook-")
+            || lower.starts_with("taskhook-")
+        {
+            fields.wrong(&field, "own_header", "is set by Taskhook itself");
+        } else if HeaderName::from_bytes(name.as_bytes()).is_err() {
+            fields.wrong(&field, "not_a_header", "is no header name");
+        } else if HeaderValue::from_str(value).is_err() {
+            fields.wrong(&field, "not_a_header", "is no header value");
+        }
+    }
+    given.into_iter().collect()
+}
+
+fn priority(fields: &mut Fields<'_>) -> i16 {
+    let wanted = "an integer from -100 to 100";
+    let priority: i64 = fields.take("priority", wanted).unwrap_or(0);
+    if !(-100..=100).contains(&priority) {
+        fields.wrong("priority", "out_of_range", format!("must be {wanted}"));
+    }
+    i16::try_from(priority).unwrap_or(0)
+}
+
+fn queue(fields: &mut Fields<'_>) {
+    if fields.take::<String>("queue", "a string").is_some_and(|queue| queue != "default") {
+        fields.wrong("queue", "no_such_queue", "no queue has this name; there is only \"default\" so far");
+    }
+}
+
+fn run_at(fields: &mut Fields<'_>, now: Timestamp) -> Timestamp {
+    let (run_at, delay) = (fields.instant("run_at"), fields.duration("delay"));
+    if run_at.is_some() && delay.is_some() {
+        fields.wrong("delay", "conflict", "give either run_at or delay");
+    }
+    run_at.unwrap_or(now + delay.unwrap_or_default())
+}
+
+fn after(fields: &mut Fields<'_>) -> Vec<(String, On)> {
+    let wanted = "a list of ids, or of objects with task and on";
+    let Some(list) = fields.take::<Vec<Box<RawValue>>>("after", wanted) else { return Vec::new() };
+    if list.len() > limits::DEPENDENCIES_MAX {
+        fields.wrong("after", "too_many", format!("may name at most {} tasks", limits::DEPENDENCIES_MAX));
+        return Vec::new();
+    }
+    let mut after: Vec<(String, On)> = Vec::new();
+    for (position, raw) in list.iter().enumerate() {
+        match dependency(raw) {
+            Ok((id, _)) if after.iter().any(|(other, _)| *other == id) => {
+                fields.wrong(&format!("after/{position}"), "twice", format!("names {id:?} a second time"));
+            }
+            Ok(dependency) => after.push(dependency),
+            Err(wrong) => fields.wrong(&format!("after/{position}"), "not_a_dependency", wrong),
+        }
+    }
+    after
+}
+
+fn dependency(raw: &RawValue) -> Result<(String, On), String> {
+    if let Ok(id) = serde_json::from_str::<String>(raw.get()) {
+        return Ok((id, On::Succeeded));
+    }
+    let object: BTreeMap<String, String> = serde_json::from_str(raw.get())
+        .map_err(|_| "must be an id, or {\"task\": id, \"on\": how it ends}".to_string())?;
+    if let Some(unknown) = object.keys().find(|key| !["task", "on"].contains(&key.as_str())) {
+        return Err(format!("has an unknown field {unknown:?}; there are task and on"));
+    }
+    let id = object.get("task").ok_or("names no task")?;
+    let on = match object.get("on").map_or("succeeded", String::as_str) {
+        "succeeded" => On::Succeeded,
+        "failed" => On::Failed,
+        "not_failed" => On::NotFailed,
+        "finished" => On::Finished,
+        other => return Err(format!("on {other:?} must be succeeded, failed, not_failed or finished")),
+    };
+    Ok((id.clone(), on))
+}
+
+fn completion(fields: &mut Fields<'_>) -> Completion {
+    match fields.take::<String>("completion", "a string").as_deref() {
+        None | Some("auto") => Completion::Auto,
+        Some("response") => Completion::Response,
+        Some("callback") => Completion::Callback,
+        Some(_) => {
+            fields.wrong("completion", "unknown_value", "must be auto, response or callback");
+            Completion::Auto
+        }
+    }
+}
+
+fn late_success(fields: &mut Fields<'_>) {
+    match fields.take::<String>("late_success", "a string").as_deref() {
+        None | Some("accept") => {}
+        Some("reject") => {
+            fields.wrong("late_success", "not_supported", "reject is not supported yet; leave it out");
+        }
+        Some(_) => fields.wrong("late_success", "unknown_value", "must be accept"),
+    }
+}
+
+fn positive(fields: &mut Fields<'_>, name: &str) -> Option<Duration> {
+    let duration = fields.duration(name)?;
+    if duration.is_zero() {
+        fields.wrong(name, "out_of_range", "must be longer than nothing");
+    }
+    Some(duration)
+}
+
+fn retry(fields: &mut Fields<'_>, pointer: &str) -> RetryPolicy {
+    let default = RetryPolicy::default();
+    let Some(raw) = fields.raw("retry") else { return default };
+    let Ok(members) = serde_json::from_str::<Members<'_>>(raw.get()) else {
+        fields.wrong("retry", "wrong_type", "must be an object with max_attempts, initial, factor, max");
+        return default;
+    };
+    let mut inner = Fields::new(members, format!("{pointer}/retry"));
+    let max_attempts =
+        inner.take::<u32>("max_attempts", "an integer from 1 to 100").unwrap_or(default.max_attempts);
+    if !(1..=limits::ATTEMPTS_MAX).contains(&max_attempts) {
+        inner.wrong("max_attempts", "out_of_range", "must be from 1 to 100");
+    }
+    let factor = inner.take::<f64>("factor", "a number from 1 to 100").unwrap_or(default.factor);
+    if !(1.0..=100.0).contains(&factor) {
+        inner.wrong("factor", "out_of_range", "must be from 1 to 100");
+    }
+    let initial = inner.duration("initial").unwrap_or(default.initial);
+    let max = inner.duration("max").unwrap_or(default.max);
+    if max > limits::RETRY_PAUSE_MAX {
+        inner.wrong("max", "out_of_range", "must be at most 24h");
+    }
+    let errors = inner.finish(&["max_attempts", "initial", "factor", "max"], &[]);
+    fields.errors.extend(errors);
+    RetryPolicy { max_attempts, initial, factor, max }
+}
+
+fn labels(fields: &mut Fields<'_>) -> BTreeMap<String, String> {
+    let wanted = "an object of strings";
+    let labels: BTreeMap<String, String> = fields.take("labels", wanted).unwrap_or_default();
+    if labels.len() > limits::LABELS_MAX {
+        fields.wrong("labels", "too_many", "may have at most 32 labels");
+    }
+    for (name, value) in &labels {
+        if name.is_empty() || name.len() > limits::LABEL_BYTES_MAX || value.len() > limits::LABEL_BYTES_MAX {
+            fields.wrong(
+                &format!("labels/{name}"),
+                "too_long",
+                "name and value may have at most 128 bytes each",
+            );
+        }
+    }
+    labels
+}

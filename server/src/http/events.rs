@@ -1,0 +1,78 @@
+//! `/v1/events`: what was received, and what became of it.
+
+use axum::extract::{Extension, Path, Query as RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use taskhook_core::id::parse_type_id;
+use taskhook_core::{EventId, Once};
+
+use crate::engine::submission::Submission;
+use crate::http::list::{Query, cursor};
+use crate::http::once::keyed;
+use crate::http::problem::Problem;
+use crate::http::wire::{EventBody, ListBody};
+use crate::http::{App, respond, webhook};
+use crate::store::read::{EventFilter, EventView};
+
+/// Lists webhooks, newest first.
+#[utoipa::path(
+    get, path = "/v1/events", tag = "events",
+    params(
+        ("source" = Option<String>, Query), ("task" = Option<String>, Query, description = "A task's id"),
+        ("outcome" = Option<String>, Query), ("type" = Option<String>, Query, description = "The event name"),
+        ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query),
+    ),
+    responses((status = 200, body = ListBody<EventBody>), (status = 400, body = Problem))
+)]
+pub(super) async fn list(
+    State(app): State<App>,
+    RawQuery(pairs): RawQuery<Vec<(String, String)>>,
+) -> Result<Response, Problem> {
+    let query = Query::new(pairs, &["source", "task", "outcome", "type", "limit", "cursor"])?;
+    let text = |name| query.one(name).map(|value| value.map(String::from));
+    let filter = EventFilter {
+        source: text("source")?,
+        task: text("task")?,
+        outcome: text("outcome")?,
+        name: text("type")?,
+    };
+    let (limit, before) = query.page()?;
+    let listed = app.reader.events(filter, before, limit).await?;
+    let data = listed.rows.into_iter().map(EventBody::of).collect();
+    Ok(respond::json(StatusCode::OK, &ListBody::<EventBody> { data, next_cursor: listed.next.map(cursor) }))
+}
+
+/// Reads a webhook as it came, and what became of it.
+#[utoipa::path(
+    get, path = "/v1/events/{id}", tag = "events", params(("id" = String, Path)),
+    responses((status = 200, body = EventBody), (status = 404, body = Problem))
+)]
+pub(super) async fn get(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Problem> {
+    Ok(respond::json(StatusCode::OK, &EventBody::of(find(&app, &id).await?)))
+}
+
+/// Takes in a kept webhook once more, as a new event, past de-duplication.
+#[utoipa::path(
+    post, path = "/v1/events/{id}/replay", tag = "events", params(("id" = String, Path)),
+    responses((status = 200, body = webhook::WebhookAnswer), (status = "4XX", body = Problem), (status = 503, body = Problem))
+)]
+pub(super) async fn replay(
+    State(app): State<App>,
+    once: Option<Extension<Once>>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let mut event = find(&app, &id).await?;
+    // A duplicate is what its original was.
+    if let Some(original) = event.duplicate_of {
+        event = find(&app, &original.to_string()).await?;
+    }
+    let heard = webhook::map_again(&app, event)?;
+    let receipt = app.engine.submit(keyed(once, Submission::Event(Box::new(heard)))).await?;
+    webhook::answer(&receipt)
+}
+
+async fn find(app: &App, id: &str) -> Result<EventView, Problem> {
+    let none = || Problem::not_found(format!("there is no event with the id {id:?}"));
+    let key = parse_type_id("evt", id).map(EventId).ok_or_else(none)?;
+    app.reader.event(key).await?.ok_or_else(none)
+}

@@ -1,0 +1,104 @@
+//! Reading the fields of a request: every fault is found, and each says where it is.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use taskhook_core::Timestamp;
+
+use crate::http::duration;
+use crate::http::json::Members;
+use crate::http::problem::FieldError;
+
+/// The fields of one JSON object, taken one by one.
+pub(super) struct Fields<'a> {
+    members: Members<'a>,
+    pointer: String,
+    /// What is wrong so far.
+    pub(super) errors: Vec<FieldError>,
+}
+
+impl<'a> Fields<'a> {
+    /// The members of the object at `pointer`.
+    pub(super) fn new(members: Members<'a>, pointer: impl Into<String>) -> Fields<'a> {
+        Fields { members, pointer: pointer.into(), errors: Vec::new() }
+    }
+
+    /// The text of a field that is there and not null.
+    pub(super) fn raw(&mut self, name: &str) -> Option<&'a RawValue> {
+        self.members.remove(name).filter(|raw| raw.get() != "null")
+    }
+
+    /// The text of a field that is there, be it null.
+    pub(super) fn raw_or_null(&mut self, name: &str) -> Option<&'a RawValue> {
+        self.members.remove(name)
+    }
+
+    /// A field of this type.
+    pub(super) fn take<T: DeserializeOwned>(&mut self, name: &str, wanted: &str) -> Option<T> {
+        let raw = self.raw(name)?;
+        match serde_json::from_str(raw.get()) {
+            Ok(value) => Some(value),
+            Err(_) => {
+                self.wrong(name, "wrong_type", format!("must be {wanted}"));
+                None
+            }
+        }
+    }
+
+    /// A duration.
+    pub(super) fn duration(&mut self, name: &str) -> Option<Duration> {
+        let text: String = self.take(name, "a duration such as \"30s\"")?;
+        match duration::parse(&text) {
+            Ok(duration) => Some(duration),
+            Err(wrong) => {
+                self.wrong(name, "not_a_duration", wrong);
+                None
+            }
+        }
+    }
+
+    /// An instant.
+    pub(super) fn instant(&mut self, name: &str) -> Option<Timestamp> {
+        let text: String = self.take(name, "a time such as \"2026-11-24T01:30:00Z\"")?;
+        match parse_instant(&text) {
+            Ok(at) => Some(at),
+            Err(wrong) => {
+                self.wrong(name, "not_a_time", wrong);
+                None
+            }
+        }
+    }
+
+    /// Notes that a field is wrong.
+    pub(super) fn wrong(&mut self, name: &str, code: &'static str, detail: impl Into<String>) {
+        let pointer = format!("{}/{}", self.pointer, name.replace('~', "~0"));
+        self.errors.push(FieldError { pointer, code, detail: detail.into() });
+    }
+
+    /// Refuses what was not taken: fields whose feature is not built yet, and unknown ones.
+    pub(super) fn finish(mut self, known: &[&str], later: &[&str]) -> Vec<FieldError> {
+        for name in std::mem::take(&mut self.members).into_keys() {
+            if later.contains(&name.as_str()) {
+                self.wrong(&name, "not_supported", "is not supported yet; leave it out");
+                continue;
+            }
+            let similar = crate::config::did_you_mean(&name, known.iter().copied());
+            let hint = similar.map(|known| format!("; did you mean {known:?}?")).unwrap_or_default();
+            self.wrong(&name, "unknown_field", format!("is not known here{hint}"));
+        }
+        self.errors
+    }
+}
+
+/// Reads an RFC 3339 time.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn parse_instant(text: &str) -> Result<Timestamp, String> {
+    let at: jiff::Timestamp = text
+        .parse()
+        .map_err(|_| format!("{text:?} is no RFC 3339 time; write for instance \"2026-11-24T01:30:00Z\""))?;
+    let at = Timestamp(at.as_microsecond());
+    if at > Timestamp::MAX { Err(format!("{text:?} is too far away")) } else { Ok(at) }
+}

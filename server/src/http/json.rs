@@ -1,0 +1,188 @@
+//! Strict JSON: what is ambiguous is refused, with line and column.
+//!
+//! `serde_json` bounds the depth (128); what it does not refuse is one key twice in an object, of which two
+//! readers may see two different halves.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// Checks that `bytes` are one JSON text, in UTF-8, without a key twice in one object.
+///
+/// # Errors
+/// One sentence with line and column.
+pub fn check(bytes: &[u8]) -> Result<(), String> {
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err("the body is empty; send a JSON object".into());
+    }
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    Strict.deserialize(&mut reader).and_then(|()| reader.end()).map_err(|error| error.to_string())
+}
+
+/// The members of a JSON object, each as the text it was written as.
+pub type Members<'a> = BTreeMap<String, &'a RawValue>;
+
+/// Checks `bytes` and splits the object that they are.
+///
+/// # Errors
+/// One sentence that says what is wrong, and where.
+pub fn object(bytes: &[u8]) -> Result<Members<'_>, String> {
+    check(bytes)?;
+    serde_json::from_slice(bytes).map_err(|_| "the body must be a JSON object".to_string())
+}
+
+/// `text` with the keys of all objects sorted and without spaces: equal for equal JSON values.
+#[must_use]
+pub fn canonical(text: &str) -> Vec<u8> {
+    fn write(value: &serde_json::Value, to: &mut Vec<u8>) {
+        match value {
+            serde_json::Value::Object(members) => {
+                let sorted: BTreeMap<_, _> = members.iter().collect();
+                for (key, value) in sorted {
+                    to.extend(b"{");
+                    to.extend(serde_json::Value::String(key.clone()).to_string().into_bytes());
+                    to.extend(b":");
+                    write(value, to);
+                }
+                to.extend(b"}");
+            }
+            serde_json::Value::Array(items) => {
+                to.extend(b"[");
+                for item in items {
+                    write(item, to);
+                    to.extend(b",");
+                }
+                to.extend(b"]");
+            }
+            scalar => to.extend(scalar.to_string().into_bytes()),
+        }
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    match serde_json::from_str(text) {
+        Ok(value) => write(&value, &mut bytes),
+        // Not reached for a text that was checked; any text is at least equal to itself.
+        Err(_) => bytes.extend(text.bytes()),
+    }
+    bytes
+}
+
+struct Strict;
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<(), D::Error> {
+        reader.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element_seed(Strict)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let mut keys = HashSet::new();
+        while let Some(Key(key)) = members.next_key()? {
+            if keys.contains(&key) {
+                return Err(A::Error::custom(format_args!("the key {key:?} is there twice")));
+            }
+            keys.insert(key);
+            members.next_value_seed(Strict)?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct Key<'de>(std::borrow::Cow<'de, str>);
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = std::borrow::Cow<'de, str>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(std::borrow::Cow::Borrowed(text))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(std::borrow::Cow::Owned(text.to_owned()))
+            }
+        }
+        reader.deserialize_str(Text).map(Key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ambiguous_is_refused_with_its_place() {
+        for (text, wanted) in [
+            ("", "the body is empty; send a JSON object"),
+            (" \n", "the body is empty; send a JSON object"),
+            ("{\"a\": 1", "EOF while parsing an object at line 1 column 7"),
+            ("{\"a\": 1,\n \"a\": 2}", "the key \"a\" is there twice at line 2 column 4"),
+            ("{\"x\": [{\"b\": 1, \"\\u0062\": 2}]}", "the key \"b\" is there twice at line 1 column 26"),
+            ("{} {}", "trailing characters at line 1 column 4"),
+            ("{'a': 1}", "key must be a string at line 1 column 2"),
+        ] {
+            assert_eq!(check(text.as_bytes()), Err(wanted.to_string()), "{text}");
+        }
+        assert!(
+            check(b"{\"a\": \"\xff\"}").is_err_and(|error| error.contains("invalid unicode")),
+            "not UTF-8"
+        );
+        let deep = "[".repeat(100_000);
+        assert_eq!(check(deep.as_bytes()), Err("recursion limit exceeded at line 1 column 128".into()));
+        assert_eq!(check(br#"{"a": {"a": [1, 2.5e300, null, true, "x"]}, "b": {}}"#), Ok(()));
+    }
+
+    #[test]
+    fn equal_values_have_one_canonical_form() {
+        let same = [r#"{"a": 1, "b": [1, {"x": "y"}]}"#, r#"{"b":[1,{"x":"\u0079"}],"a":1}"#];
+        assert_eq!(canonical(same[0]), canonical(same[1]));
+        assert_ne!(canonical(r#"{"a": [1, 2]}"#), canonical(r#"{"a": [2, 1]}"#));
+        assert_ne!(canonical(r#"{"a": {}}"#), canonical(r#"{"a": []}"#));
+    }
+}

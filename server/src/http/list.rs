@@ -1,0 +1,73 @@
+//! What all lists share: `limit`, `cursor`, and query parameters by name.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::http::problem::Problem;
+
+/// Rows of a page where none are asked for.
+const LIMIT: usize = 100;
+
+/// Most rows of a page.
+const LIMIT_MAX: usize = 1_000;
+
+/// The query of a request, read once: a parameter that nobody asks for is an error, not a filter that is
+/// quietly left out.
+pub(super) struct Query {
+    pairs: Vec<(String, String)>,
+}
+
+impl Query {
+    /// Reads the pairs of a query.
+    pub(super) fn new(pairs: Vec<(String, String)>, known: &[&str]) -> Result<Query, Problem> {
+        for (name, _) in &pairs {
+            if !known.contains(&name.as_str()) {
+                let similar = crate::config::did_you_mean(name, known.iter().copied());
+                let hint = similar.map(|known| format!("; did you mean {known:?}?")).unwrap_or_default();
+                return Err(Problem::bad_query(format!("the parameter {name:?} is not known here{hint}")));
+            }
+        }
+        Ok(Query { pairs })
+    }
+
+    /// The value of a parameter that may be given once.
+    pub(super) fn one(&self, name: &str) -> Result<Option<&str>, Problem> {
+        let mut values = self.all(name);
+        let first = values.next();
+        match values.next() {
+            Some(_) => Err(Problem::bad_query(format!("the parameter {name:?} may be given only once"))),
+            None => Ok(first),
+        }
+    }
+
+    /// All values of a parameter.
+    pub(super) fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.pairs.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// How many rows, and behind which.
+    pub(super) fn page(&self) -> Result<(usize, Option<i64>), Problem> {
+        let limit = match self.one("limit")? {
+            None => LIMIT,
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|limit| (1..=LIMIT_MAX).contains(limit))
+                .ok_or_else(|| Problem::bad_query("limit must be from 1 to 1000"))?,
+        };
+        let cursor = self.one("cursor")?.map(read_cursor).transpose()?;
+        Ok((limit, cursor))
+    }
+}
+
+/// A cursor for the row at `position`.
+pub(super) fn cursor(position: i64) -> String {
+    URL_SAFE_NO_PAD.encode(position.to_be_bytes())
+}
+
+fn read_cursor(text: &str) -> Result<i64, Problem> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+    bytes
+        .map(i64::from_be_bytes)
+        .ok_or_else(|| Problem::bad_query("this is no cursor of a list; leave it out"))
+}

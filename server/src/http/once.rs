@@ -1,0 +1,118 @@
+//! `Idempotency-Key`: a request that may be sent again without happening again.
+//!
+//! The key is claimed in the transaction of what the request does, so that not even a crash between doing and
+//! answering makes a repeat do it twice.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Extension, Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http_body_util::BodyExt as _;
+use taskhook_core::{Answered, ClaimKey, Once, limits};
+
+use crate::engine::submission::Submission;
+use crate::http::problem::Problem;
+use crate::http::{App, body, tasks};
+use crate::secrets::fingerprint;
+use crate::store::read::AnswerView;
+
+/// Bytes of a key.
+const KEY_BYTES_MAX: usize = 255;
+
+/// The keys whose requests are in progress.
+#[derive(Debug, Default)]
+pub struct InProgress(Mutex<HashSet<ClaimKey>>);
+
+/// A key's place among those in progress, given back when dropped.
+struct Place<'a>(&'a InProgress, ClaimKey);
+
+impl InProgress {
+    fn enter(&self, claim: ClaimKey) -> Option<Place<'_>> {
+        let is_new = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(claim);
+        is_new.then(|| Place(self, claim))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+    }
+}
+
+/// Lets a POST with a key happen at most once; others pass.
+pub(super) async fn once(State(app): State<App>, request: Request, next: Next) -> Response {
+    let keyed = request.method() == Method::POST && request.uri().path().starts_with("/v1/");
+    match request.headers().get("idempotency-key").cloned().filter(|_| keyed) {
+        None => next.run(request).await,
+        Some(key) => run_once(&app, &key, request, next).await.unwrap_or_else(IntoResponse::into_response),
+    }
+}
+
+async fn run_once(app: &App, key: &HeaderValue, request: Request, next: Next) -> Result<Response, Problem> {
+    if key.is_empty() || key.len() > KEY_BYTES_MAX {
+        let detail = format!("the header idempotency-key must have 1 to {KEY_BYTES_MAX} bytes");
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_idempotency_key", detail));
+    }
+    let (parts, body) = request.into_parts();
+    let bytes = body::read(app, &parts.headers, body, limits::BATCH_BODY_BYTES_MAX).await?;
+    let route = parts.uri.path().as_bytes();
+    let once = Once {
+        claim: ClaimKey(fingerprint(&[b"idempotency", route, key.as_bytes()])),
+        request: fingerprint(&[&bytes]),
+    };
+    let Some(_place) = app.in_progress.enter(once.claim) else {
+        let detail = "a request with this idempotency-key is in progress; wait for its answer";
+        return Err(Problem::new(StatusCode::CONFLICT, "in_progress", detail));
+    };
+    let mut request = Request::from_parts(parts, Body::from(bytes));
+    match app.reader.answer(once.claim, (app.clock)()).await? {
+        Some(view) if view.request != once.request => {
+            let detail = "another request was sent with this idempotency-key; use a new key for each request";
+            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", detail));
+        }
+        Some(AnswerView { answer: Some((status, body)), .. }) => return Ok(replayed(status, body)),
+        // It happened, and the process ended before it was answered.
+        Some(AnswerView { tasks, .. }) if !tasks.is_empty() => {
+            let is_batch = request.uri().path().ends_with("/batch");
+            return remember(app, once, tasks::show_created(app, tasks, is_batch).await?).await;
+        }
+        Some(_) => {}
+        None => drop(request.extensions_mut().insert(once)),
+    }
+    remember(app, once, next.run(request).await).await
+}
+
+/// A submission that happens once under its key, where it has one.
+pub(super) fn keyed(once: Option<Extension<Once>>, submission: Submission) -> Submission {
+    match once {
+        Some(Extension(once)) => Submission::Once(once, Box::new(submission)),
+        None => submission,
+    }
+}
+
+/// Keeps an answer for repeats, unless it is one that a repeat should not get.
+async fn remember(app: &App, once: Once, response: Response) -> Result<Response, Problem> {
+    let status = response.status();
+    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        return Ok(response);
+    }
+    let (parts, body) = response.into_parts();
+    let bytes = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let answered = Answered { once, status: status.as_u16(), body: bytes.to_vec() };
+    app.engine.submit(Submission::Answered(Box::new(answered))).await?;
+    Ok(Response::from_parts(parts, Body::from(bytes)))
+}
+
+fn replayed(status: u16, body: Vec<u8>) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    let kind = if status.is_success() { "application/json" } else { "application/problem+json" };
+    let mut response = Response::new(Body::from(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
+    response
+}

@@ -1,0 +1,194 @@
+//! Errors as people and programs get them: RFC 9457, and the one place that knows status codes.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use taskhook_core::Refused;
+use utoipa::ToSchema;
+
+use crate::engine::SubmitError;
+use crate::store::read::ReadError;
+
+/// A problem, as `application/problem+json` (RFC 9457).
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Problem {
+    /// Always `about:blank`: programs go by `code`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// The status in words.
+    pub title: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// What was wrong, and what to do.
+    pub detail: String,
+    /// A stable word for programs.
+    pub code: &'static str,
+    /// Each wrong field.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+    /// Seconds after which it is worth trying again.
+    #[serde(skip)]
+    pub retry_after: Option<u32>,
+}
+
+/// What is wrong with one field of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FieldError {
+    /// Where (RFC 6901), `/after/0`.
+    pub pointer: String,
+    /// A stable word for programs.
+    pub code: &'static str,
+    /// What is wrong, and what would be right.
+    pub detail: String,
+}
+
+impl Problem {
+    /// A problem without more to say than one sentence.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Problem {
+        Problem {
+            kind: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            detail: detail.into(),
+            code,
+            errors: Vec::new(),
+            retry_after: None,
+        }
+    }
+
+    /// 400: the body cannot be read.
+    pub fn malformed(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::BAD_REQUEST, "malformed", detail)
+    }
+
+    /// 400: the query cannot be read.
+    pub fn bad_query(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::BAD_REQUEST, "invalid_query", detail)
+    }
+
+    /// 422: fields are wrong.
+    #[must_use]
+    pub fn invalid(errors: Vec<FieldError>) -> Problem {
+        let detail = match errors.as_slice() {
+            [one] => format!("{}: {}", one.pointer, one.detail),
+            all => format!("{} fields are wrong", all.len()),
+        };
+        Problem { errors, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail) }
+    }
+
+    /// 404.
+    pub fn not_found(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
+    /// Come back later.
+    #[must_use]
+    pub fn after(self, seconds: u32) -> Problem {
+        Problem { retry_after: Some(seconds), ..self }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl From<SubmitError> for Problem {
+    fn from(error: SubmitError) -> Problem {
+        let detail = |what: &str| format!("{what}; nothing was changed, send the request again");
+        match error {
+            SubmitError::Behind => {
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "behind", detail("the writer is behind"))
+                    .after(1)
+            }
+            SubmitError::Full => {
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "disk_full", detail("the disk is full"))
+                    .after(10)
+            }
+            SubmitError::Stopping => {
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail("the server is stopping"))
+                    .after(1)
+            }
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Problem {
+        tracing::error!(%error, "a read failed");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "store", error.to_string())
+    }
+}
+
+/// A refusal as its caller gets it. `pointer` tells where the task at a position is in the request, and
+/// `name` what it is called there.
+pub fn refused(why: &Refused, pointer: impl Fn(usize) -> String, name: impl Fn(usize) -> String) -> Problem {
+    let conflict = |code, detail: String| Problem::new(StatusCode::CONFLICT, code, detail);
+    match why {
+        Refused::NotFound => Problem::not_found("there is no task with this id"),
+        Refused::IdTaken { position } => conflict(
+            "id_taken",
+            format!("the id {:?} belongs to a task with other content; choose another id", name(*position)),
+        ),
+        Refused::NoSuchDependency { position, dependency } => Problem::invalid(vec![FieldError {
+            pointer: format!("{}/after/{dependency}", pointer(*position)),
+            code: "no_such_task",
+            detail: "no task has this id; create it first, or in the same batch".into(),
+        }]),
+        Refused::Cycle(circle) => {
+            let mut path: Vec<String> = circle.iter().map(|position| name(*position)).collect();
+            path.extend(circle.first().map(|position| name(*position)));
+            Problem::invalid(vec![FieldError {
+                pointer: format!("{}/after", circle.first().map(|position| pointer(*position)).unwrap_or_default()),
+                code: "cycle",
+                detail: format!("the tasks wait for each other: {}", path.join(" after ")),
+            }])
+        }
+        Refused::Ended(state) => {
+            conflict("already_ended", format!("the task has {} and cannot be cancelled", ended(state.name())))
+        }
+        Refused::NotScheduled(state) => conflict(
+            "not_scheduled",
+            format!("only a scheduled task can be triggered; this one is {}", state.name()),
+        ),
+        Refused::NotRetryable(state) => conflict(
+            "not_retryable",
+            format!("only a failed, cancelled or skipped task can be retried; this one is {}", state.name()),
+        ),
+        Refused::DependenciesUnmet => conflict(
+            "dependencies_unmet",
+            "tasks that it waits for did not end as it asks; retry those, or send {\"ignore_dependencies\": true}"
+                .into(),
+        ),
+        Refused::Gone => Problem::new(StatusCode::GONE, "gone", "the task of this callback URL is no longer kept"),
+        Refused::NamesAnotherTask => Problem::invalid(vec![FieldError {
+            pointer: "/task_id".into(),
+            code: "other_task",
+            detail: "this callback URL belongs to another task; leave task_id out".into(),
+        }]),
+        Refused::ParkingFull => Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "parking_full",
+            "too many webhooks wait for a task with this id, which does not exist yet",
+        )
+        .after(60),
+    }
+}
+
+fn ended(state: &'static str) -> String {
+    match state {
+        "succeeded" | "failed" => state.into(),
+        other => format!("been {other}"),
+    }
+}

@@ -1,0 +1,144 @@
+//! A task's history in sentences: the answer to "why?".
+
+use serde_json::{Map, Value};
+use taskhook_core::Timestamp;
+
+use crate::store::read::HistoryEntry;
+use crate::store::row;
+
+/// What became true, in one sentence with its cause.
+pub(super) fn sentence(entry: &HistoryEntry) -> String {
+    let what = what(entry);
+    match why(entry) {
+        Some(why) => format!("{what}, {why}"),
+        None => what,
+    }
+}
+
+fn what(entry: &HistoryEntry) -> String {
+    let attempt = entry.attempt.unwrap_or(0);
+    let detail = &entry.detail;
+    let other = entry.other.as_deref().unwrap_or("that is no longer kept");
+    let message = || detail.message.as_deref().unwrap_or("no reason was given");
+    match entry.change {
+        "created" => "created".into(),
+        "blocked" => "blocked, waits for other tasks".into(),
+        "dependency_ended" => {
+            let end = detail.end.and_then(row::state_of).map_or("ended", |state| state.name());
+            let verdict = if detail.allowed == Some(true) { "as asked" } else { "which rules this task out" };
+            format!("task {other} ended as {end}, {verdict}")
+        }
+        "dependency_reopened" => format!("task {other} was reopened"),
+        "scheduled" => "scheduled, waits for its time".into(),
+        "queued" => "queued, waits for a free exchange".into(),
+        "begun" => format!("attempt {attempt} begun, waits for its webhook"),
+        "dispatched" => format!("attempt {attempt} dispatched"),
+        "resent" => {
+            format!(
+                "attempt {attempt} sent again (send {}), since Taskhook stopped before its response",
+                detail.send.unwrap_or(2)
+            )
+        }
+        "started" => format!("attempt {attempt} runs at the worker"),
+        "alive" => match (detail.progress, detail.message.as_deref()) {
+            (Some(part), Some(words)) => format!("progress {:.0} %: {words}", part * 100.0),
+            (Some(part), None) => format!("progress {:.0} %", part * 100.0),
+            (None, Some(words)) => format!("sign of life: {words}"),
+            (None, None) => "sign of life".into(),
+        },
+        "responded" => match detail.status {
+            Some(status) => format!("attempt {attempt} was answered {status}"),
+            None => format!("attempt {attempt} got no answer: {}", message()),
+        },
+        "attempt_failed" => {
+            let uncounted = if detail.counted == Some(false) { "; this uses up no attempt" } else { "" };
+            format!("attempt {attempt} failed: {}{uncounted}", message())
+        }
+        "retry_planned" => {
+            let at = detail.at.map(|at| Timestamp(at).to_string()).unwrap_or_default();
+            format!("the next attempt is planned for {at}")
+        }
+        "succeeded" if detail.by_response == Some(true) => "succeeded".into(),
+        "succeeded" => format!("succeeded in attempt {attempt}"),
+        "failed" => "failed for good".into(),
+        "cancelled" => "cancelled".into(),
+        "skipped" => format!("skipped, because of how task {other} ended"),
+        "triggered" => "made due now".into(),
+        "reopened" if detail.ignore_dependencies == Some(true) => "reopened, whatever it waited for".into(),
+        "reopened" => "reopened".into(),
+        "event_ignored" => {
+            let outcome = detail.outcome.map_or("ignored", row::outcome_name);
+            match detail.reason.as_deref() {
+                Some(reason) => format!("a webhook changed nothing: {outcome} ({reason})"),
+                None => format!("a webhook changed nothing: {outcome}"),
+            }
+        }
+        _ => "left alone: deciding about it failed by a defect of Taskhook".into(),
+    }
+}
+
+fn why(entry: &HistoryEntry) -> Option<String> {
+    let reference = entry.cause_ref.as_deref();
+    match (cause_kind(entry.cause), reference) {
+        ("event", Some(event)) => Some(format!("by webhook {event}")),
+        ("event", None) => Some("by a webhook that is no longer kept".into()),
+        ("command", _) => Some("by a call of the API".into()),
+        ("time", _) => Some("since its time came".into()),
+        ("queue", _) => Some("since there was a free exchange".into()),
+        ("creation", _) if entry.change == "created" => Some("by a call of the API".into()),
+        ("creation", _) => None,
+        // Those whose sentence names the other task or the response already.
+        ("task", Some(_)) if entry.other.is_some() => None,
+        ("task", Some(task)) => Some(format!("because of task {task}")),
+        ("response", _) if matches!(entry.change, "responded" | "attempt_failed") => None,
+        ("response", Some(attempt)) => Some(format!("by the response to attempt {attempt}")),
+        _ => None,
+    }
+}
+
+/// The word for what caused a change.
+pub(super) fn cause_kind(number: i64) -> &'static str {
+    match number {
+        1 => "creation",
+        2 => "command",
+        3 => "event",
+        4 => "response",
+        5 => "time",
+        6 => "task",
+        _ => "queue",
+    }
+}
+
+/// What else is known of a change, for programs.
+pub(super) fn detail(entry: &HistoryEntry) -> Map<String, Value> {
+    let detail = &entry.detail;
+    let mut map = Map::new();
+    let mut put = |key: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            map.insert(key.into(), value);
+        }
+    };
+    put("task", entry.other.clone().map(Value::from));
+    put("end", detail.end.and_then(row::state_of).map(|state| state.name().into()));
+    put("allowed", detail.allowed.map(Value::from));
+    put("code", detail.code.clone().map(Value::from));
+    put("message", detail.message.clone().map(Value::from));
+    put("counted", detail.counted.map(Value::from));
+    put("retry_at", detail.at.map(|at| Timestamp(at).to_string().into()));
+    put("progress", detail.progress.map(Value::from));
+    put("status", detail.status.map(Value::from));
+    let headers: Map<String, Value> =
+        detail.headers.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
+    put("headers", (!headers.is_empty()).then(|| headers.into()));
+    put("truncated", detail.truncated.map(Value::from));
+    put("by_response", detail.by_response.map(Value::from));
+    put("send", detail.send.map(Value::from));
+    put("outcome", detail.outcome.map(|number| row::outcome_name(number).into()));
+    put("reason", detail.reason.clone().map(Value::from));
+    let text = entry.body.as_ref().map(|body| String::from_utf8_lossy(body).into_owned());
+    match entry.change {
+        "responded" => put("body", text.map(Value::from)),
+        _ => put("result", text.and_then(|text| serde_json::from_str(&text).ok())),
+    }
+    map
+}

@@ -1,0 +1,373 @@
+//! `/v1/tasks`: creating, reading and commanding tasks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Extension, Path, Query as RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde_json::value::RawValue;
+use taskhook_core::id::type_id;
+use taskhook_core::{Command, Once, Outcome, Refused, State as TaskState, TaskKey, limits};
+
+use crate::engine::submission::{Draft, Submission};
+use crate::http::fields::{Fields, parse_instant};
+use crate::http::json::{self, Members};
+use crate::http::list::{Query, cursor};
+use crate::http::once::keyed;
+use crate::http::problem::{FieldError, Problem, refused};
+use crate::http::wire::{HistoryBody, ListBody, TaskBody};
+use crate::http::{App, body, draft, duration, respond};
+use crate::store::read::TaskFilter;
+
+type Pairs = RawQuery<Vec<(String, String)>>;
+
+/// Longest `?wait=`.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Creates a task.
+///
+/// The same id with the same content gives the existing task (200), with other content 409.
+#[utoipa::path(
+    post, path = "/v1/tasks", tag = "tasks",
+    request_body(content = serde_json::Value, example = json!({"id": "122", "url": "https://worker.example/resize", "payload": {"image": 7}})),
+    responses((status = 201, body = TaskBody), (status = 200, body = TaskBody, description = "It exists already"),
+        (status = "4XX", body = Problem), (status = 503, body = Problem))
+)]
+pub(super) async fn create(
+    State(app): State<App>,
+    once: Option<Extension<Once>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    // A payload may fill its own limit, and the task around it needs a little more.
+    let bytes = body::read(&app, &headers, body, limits::BODY_BYTES_MAX + (64 << 10)).await?;
+    let members = json::object(&bytes).map_err(Problem::malformed)?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| Problem::malformed(error.to_string()))?;
+    let draft = read_draft(&app, text, members, "").map_err(Problem::invalid)?;
+    let created = submit(&app, once, vec![Arc::new(draft)], |_| String::new()).await?;
+    let is_new = created.iter().any(|(_, is_new)| *is_new);
+    let bodies = show(&app, &created).await?;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    bodies.first().map(|body| respond::json(status, body)).ok_or_else(vanished)
+}
+
+/// Creates up to 1,000 tasks: all of them, or none.
+///
+/// `after` may name tasks of the same batch, in any order. The same batch again is 200.
+#[utoipa::path(
+    post, path = "/v1/tasks/batch", tag = "tasks",
+    request_body(content = serde_json::Value, example = json!({"tasks": [{"id": "a"}, {"id": "b", "after": ["a"]}]})),
+    responses((status = 201, body = ListBody<TaskBody>), (status = 200, body = ListBody<TaskBody>, description = "All exist already"),
+        (status = "4XX", body = Problem), (status = 503, body = Problem))
+)]
+pub(super) async fn create_batch(
+    State(app): State<App>,
+    once: Option<Extension<Once>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let bytes = body::read(&app, &headers, body, limits::BATCH_BODY_BYTES_MAX).await?;
+    let mut fields = Fields::new(json::object(&bytes).map_err(Problem::malformed)?, "");
+    let wanted = "a list of at most 1000 tasks";
+    let given = fields.raw("tasks");
+    let tasks: Option<Vec<&RawValue>> = given.and_then(|raw| serde_json::from_str(raw.get()).ok());
+    match &tasks {
+        Some(tasks) if (1..=limits::BATCH_TASKS_MAX).contains(&tasks.len()) => {}
+        _ => fields.wrong("tasks", "wrong_type", format!("must be {wanted}, and not empty")),
+    }
+    let mut errors = fields.finish(&["tasks"], &[]);
+    let mut drafts: Vec<Arc<Draft>> = Vec::new();
+    let mut positions: BTreeMap<String, usize> = BTreeMap::new();
+    for (position, raw) in tasks.unwrap_or_default().into_iter().enumerate() {
+        let pointer = format!("/tasks/{position}");
+        let wrong = |code, detail: String| FieldError { pointer: pointer.clone(), code, detail };
+        let Ok(members) = serde_json::from_str::<Members<'_>>(raw.get()) else {
+            errors.push(wrong("wrong_type", "must be an object".into()));
+            continue;
+        };
+        match read_draft(&app, raw.get(), members, &pointer) {
+            Err(wrong) => errors.extend(wrong),
+            Ok(draft) => {
+                if let Some(first) = positions.insert(draft.id.clone(), position) {
+                    let pointer = format!("{pointer}/id");
+                    let detail = format!("{:?} is the id of the task at position {first} too", draft.id);
+                    errors.push(FieldError { pointer, code: "twice", detail });
+                }
+                drafts.push(Arc::new(draft));
+            }
+        }
+    }
+    if !errors.is_empty() {
+        return Err(Problem::invalid(errors));
+    }
+    let created = submit(&app, once, drafts, |position| format!("/tasks/{position}")).await?;
+    let any_new = created.iter().any(|(_, is_new)| *is_new);
+    let status = if any_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(respond::json(status, &ListBody { data: show(&app, &created).await?, next_cursor: None }))
+}
+
+fn read_draft(app: &App, text: &str, members: Members<'_>, pointer: &str) -> Result<Draft, Vec<FieldError>> {
+    draft::read(text, members, pointer, (app.clock)(), || type_id("task", app.new_id().as_bytes()))
+}
+
+async fn submit(
+    app: &App,
+    once: Option<Extension<Once>>,
+    drafts: Vec<Arc<Draft>>,
+    pointer: impl Fn(usize) -> String,
+) -> Result<Vec<(TaskKey, bool)>, Problem> {
+    let receipt = app.engine.submit(keyed(once, Submission::Create(drafts.clone()))).await?;
+    let name = |position: usize| drafts.get(position).map(|draft| draft.id.clone()).unwrap_or_default();
+    match receipt.outcome() {
+        Outcome::Created(created) => Ok(created.clone()),
+        Outcome::Refused(why) => Err(refused(why, pointer, name)),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// The answer to a creation whose process ended before it was answered.
+pub(super) async fn show_created(app: &App, keys: Vec<TaskKey>, is_batch: bool) -> Result<Response, Problem> {
+    let created: Vec<(TaskKey, bool)> = keys.into_iter().map(|key| (key, true)).collect();
+    let mut bodies = show(app, &created).await?;
+    match (is_batch, bodies.pop()) {
+        (false, Some(body)) => Ok(respond::json(StatusCode::CREATED, &body)),
+        (_, last) => {
+            let data = bodies.into_iter().chain(last).collect();
+            Ok(respond::json(StatusCode::CREATED, &ListBody::<TaskBody> { data, next_cursor: None }))
+        }
+    }
+}
+
+async fn show(app: &App, created: &[(TaskKey, bool)]) -> Result<Vec<TaskBody>, Problem> {
+    let keys = created.iter().map(|(key, _)| *key).collect();
+    Ok(app.reader.tasks_by_key(keys).await?.into_iter().map(TaskBody::of).collect())
+}
+
+/// Lists tasks, newest first.
+#[utoipa::path(
+    get, path = "/v1/tasks", tag = "tasks",
+    params(
+        ("state" = Option<String>, Query, description = "One or more states, with commas between them"),
+        ("queue" = Option<String>, Query), ("name" = Option<String>, Query),
+        ("label" = Option<String>, Query, description = "`key:value`; may be given several times"),
+        ("created_after" = Option<String>, Query, description = "RFC 3339"),
+        ("limit" = Option<u32>, Query, description = "1 to 1000, default 100"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
+    ),
+    responses((status = 200, body = ListBody<TaskBody>), (status = 400, body = Problem))
+)]
+pub(super) async fn list(State(app): State<App>, RawQuery(pairs): Pairs) -> Result<Response, Problem> {
+    let known = ["state", "queue", "name", "label", "created_after", "limit", "cursor"];
+    let query = Query::new(pairs, &known)?;
+    let mut filter = TaskFilter { name: query.one("name")?.map(String::from), ..TaskFilter::default() };
+    for name in query.all("state").flat_map(|states| states.split(',')) {
+        let state =
+            TaskState::from_name(name).ok_or_else(|| Problem::bad_query(format!("{name:?} is no state")))?;
+        filter.states.push(state);
+    }
+    for label in query.all("label") {
+        let (key, value) =
+            label.split_once(':').ok_or_else(|| Problem::bad_query("label must be key:value"))?;
+        filter.labels.push((key.into(), value.into()));
+    }
+    if let Some(text) = query.one("created_after")? {
+        filter.created_after = Some(parse_instant(text).map_err(Problem::bad_query)?);
+    }
+    let (limit, before) = query.page()?;
+    if query.one("queue")?.is_some_and(|queue| queue != "default") {
+        return Ok(respond::json(
+            StatusCode::OK,
+            &ListBody::<TaskBody> { data: Vec::new(), next_cursor: None },
+        ));
+    }
+    let listed = app.reader.tasks(filter, before, limit).await?;
+    let data = listed.rows.into_iter().map(TaskBody::of).collect();
+    Ok(respond::json(StatusCode::OK, &ListBody::<TaskBody> { data, next_cursor: listed.next.map(cursor) }))
+}
+
+/// Reads a task, at once or when it has ended.
+#[utoipa::path(
+    get, path = "/v1/tasks/{id}", tag = "tasks",
+    params(("id" = String, Path), ("wait" = Option<String>, Query, description = "Up to `60s`: answers when the task has ended, or then")),
+    responses((status = 200, body = TaskBody), (status = 404, body = Problem))
+)]
+pub(super) async fn get(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    RawQuery(pairs): Pairs,
+) -> Result<Response, Problem> {
+    let query = Query::new(pairs, &["wait"])?;
+    let wait = query.one("wait")?.map(duration::parse).transpose().map_err(Problem::bad_query)?;
+    if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
+        let key = app.reader.task_key(&id).await?.ok_or_else(|| no_such_task(&id))?;
+        // Registered before it is looked at: an end in between is not missed.
+        let end = app.engine.watch().end_of(key);
+        let view = app.reader.task(&id).await?.ok_or_else(|| no_such_task(&id))?;
+        if !view.task.state.is_terminal() {
+            let _ = tokio::time::timeout(wait.min(WAIT_MAX), end).await;
+        }
+        app.engine.watch().forget(key);
+    }
+    let view = app.reader.task(&id).await?.ok_or_else(|| no_such_task(&id))?;
+    Ok(respond::json(StatusCode::OK, &TaskBody::of(view)))
+}
+
+/// Reads the decisions about a task, each with its cause, oldest first.
+#[utoipa::path(
+    get, path = "/v1/tasks/{id}/history", tag = "tasks",
+    params(("id" = String, Path), ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = ListBody<HistoryBody>), (status = 404, body = Problem))
+)]
+pub(super) async fn history(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    RawQuery(pairs): Pairs,
+) -> Result<Response, Problem> {
+    let (limit, after) = Query::new(pairs, &["limit", "cursor"])?.page()?;
+    let listed =
+        app.reader.history(&id, after.unwrap_or(0), limit).await?.ok_or_else(|| no_such_task(&id))?;
+    let data = listed.rows.into_iter().map(HistoryBody::of).collect();
+    Ok(respond::json(StatusCode::OK, &ListBody::<HistoryBody> { data, next_cursor: listed.next.map(cursor) }))
+}
+
+/// Cancels a task, now. Of a task that has ended otherwise 409.
+#[utoipa::path(
+    post, path = "/v1/tasks/{id}/cancel", tag = "tasks", params(("id" = String, Path)),
+    responses((status = 200, body = TaskBody), (status = "4XX", body = Problem), (status = 503, body = Problem))
+)]
+pub(super) async fn cancel(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    once: Option<Extension<Once>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    options(&app, &headers, body).await?.finish_or_refuse(&[])?;
+    command(&app, once, &id, Command::Cancel).await
+}
+
+/// Makes a scheduled task due now. Of a task in another state 409.
+#[utoipa::path(
+    post, path = "/v1/tasks/{id}/trigger", tag = "tasks", params(("id" = String, Path)),
+    responses((status = 200, body = TaskBody), (status = "4XX", body = Problem), (status = 503, body = Problem))
+)]
+pub(super) async fn trigger(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    once: Option<Extension<Once>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    options(&app, &headers, body).await?.finish_or_refuse(&[])?;
+    command(&app, once, &id, Command::Trigger).await
+}
+
+/// Reopens a task that failed, was cancelled or skipped, and those that were skipped only because of it.
+#[utoipa::path(
+    post, path = "/v1/tasks/{id}/retry", tag = "tasks", params(("id" = String, Path)),
+    request_body(content = Option<serde_json::Value>, example = json!({"ignore_dependencies": true})),
+    responses((status = 200, body = TaskBody), (status = "4XX", body = Problem), (status = 503, body = Problem))
+)]
+pub(super) async fn retry(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    once: Option<Extension<Once>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let mut options = options(&app, &headers, body).await?;
+    let ignore_dependencies = options.flag("ignore_dependencies");
+    options.finish_or_refuse(&["ignore_dependencies"])?;
+    command(&app, once, &id, Command::Retry { ignore_dependencies }).await
+}
+
+async fn command(
+    app: &App,
+    once: Option<Extension<Once>>,
+    id: &str,
+    command: Command,
+) -> Result<Response, Problem> {
+    let receipt = app.engine.submit(keyed(once, Submission::Command(id.into(), command))).await?;
+    match receipt.outcome() {
+        Outcome::Applied | Outcome::Unchanged => {
+            let view = app.reader.task(id).await?.ok_or_else(vanished)?;
+            Ok(respond::json(StatusCode::OK, &TaskBody::of(view)))
+        }
+        Outcome::Refused(Refused::NotFound) => Err(no_such_task(id)),
+        Outcome::Refused(Refused::DependenciesUnmet) => {
+            let mut problem = refused(&Refused::DependenciesUnmet, |_| String::new(), |_| String::new());
+            let unmet = app.reader.unmet_dependencies(id).await?;
+            problem.errors = unmet
+                .into_iter()
+                .map(|(position, detail)| FieldError {
+                    pointer: format!("/after/{position}"),
+                    code: "unmet",
+                    detail,
+                })
+                .collect();
+            Err(problem)
+        }
+        Outcome::Refused(why) => Err(refused(why, |_| String::new(), |_| id.to_string())),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// The options of a command: a small JSON object, or nothing.
+struct Options {
+    members: BTreeMap<String, serde_json::Value>,
+    errors: Vec<FieldError>,
+}
+
+async fn options(app: &App, headers: &HeaderMap, body: Body) -> Result<Options, Problem> {
+    let bytes = body::read(app, headers, body, 64 << 10).await?;
+    let members = match bytes.is_empty() {
+        true => BTreeMap::new(),
+        false => {
+            json::check(&bytes).map_err(Problem::malformed)?;
+            serde_json::from_slice(&bytes)
+                .map_err(|_| Problem::malformed("the body must be a JSON object"))?
+        }
+    };
+    Ok(Options { members, errors: Vec::new() })
+}
+
+impl Options {
+    fn flag(&mut self, name: &str) -> bool {
+        match self.members.remove(name) {
+            None | Some(serde_json::Value::Null) => false,
+            Some(serde_json::Value::Bool(flag)) => flag,
+            Some(_) => {
+                let detail = "must be true or false".into();
+                self.errors.push(FieldError { pointer: format!("/{name}"), code: "wrong_type", detail });
+                false
+            }
+        }
+    }
+
+    fn finish_or_refuse(mut self, known: &[&str]) -> Result<(), Problem> {
+        for name in self.members.into_keys() {
+            let similar = crate::config::did_you_mean(&name, known.iter().copied());
+            let hint = similar.map(|known| format!("; did you mean {known:?}?")).unwrap_or_default();
+            let detail = format!("is not known here{hint}");
+            self.errors.push(FieldError { pointer: format!("/{name}"), code: "unknown_field", detail });
+        }
+        if self.errors.is_empty() { Ok(()) } else { Err(Problem::invalid(self.errors)) }
+    }
+}
+
+fn no_such_task(id: &str) -> Problem {
+    Problem::not_found(format!("there is no task with the id {id:?}"))
+}
+
+fn vanished() -> Problem {
+    Problem::not_found("the task is no longer kept")
+}
+
+fn unexpected(outcome: &Outcome) -> Problem {
+    tracing::error!(?outcome, "a request had an outcome that it cannot have");
+    let detail = "deciding about this request failed by a defect of Taskhook";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "quarantined", detail)
+}

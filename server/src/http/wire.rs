@@ -1,0 +1,336 @@
+//! The public shapes. Renaming something inside never changes an answer.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use taskhook_core::{Completion, On};
+use utoipa::ToSchema;
+
+use crate::http::duration::show;
+use crate::store::read::{EventView, HistoryEntry, TaskView};
+
+/// A task.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TaskBody {
+    /// Its id.
+    pub id: String,
+    /// What kind of work it is.
+    pub name: Option<String>,
+    /// Where it is in its life.
+    #[schema(value_type = String, example = "running")]
+    pub state: &'static str,
+    /// The newest attempt's number; 0 before the first.
+    pub attempt: u32,
+    /// Where it is dispatched; null for an external task.
+    pub url: Option<String>,
+    /// The method of its request.
+    pub method: Option<String>,
+    /// The headers of its request.
+    pub headers: BTreeMap<String, String>,
+    /// The body of its request.
+    #[schema(value_type = serde_json::Value)]
+    pub payload: Option<Box<RawValue>>,
+    /// Its queue.
+    #[schema(value_type = String)]
+    pub queue: &'static str,
+    /// −100 to 100, higher first.
+    pub priority: i16,
+    /// Not before this instant.
+    pub run_at: String,
+    /// The tasks it waits for.
+    pub after: Vec<DependencyBody>,
+    /// Which answers complete it: `auto`, `response`, `callback`.
+    #[schema(value_type = String)]
+    pub completion: &'static str,
+    /// An attempt must be complete this long after its dispatch began.
+    pub timeout: Option<String>,
+    /// The HTTP exchange itself.
+    pub request_timeout: String,
+    /// How failed attempts are tried again.
+    pub retry: RetryBody,
+    /// `accept`: a success of any attempt since the last explicit retry completes the task.
+    #[schema(value_type = String)]
+    pub late_success: &'static str,
+    /// Words to find it by.
+    pub labels: BTreeMap<String, String>,
+    /// What it came to.
+    #[schema(value_type = serde_json::Value)]
+    pub result: Option<Box<RawValue>>,
+    /// Why its latest failed attempt failed.
+    pub error: Option<ErrorBody>,
+    /// Latest progress, 0 to 1.
+    pub progress: Option<f64>,
+    /// Latest words of the worker.
+    pub message: Option<String>,
+    /// Why it is not further; null once it has ended.
+    pub waiting_for: Option<WaitingBody>,
+    /// What its owner should know.
+    pub warnings: Vec<WarningBody>,
+    /// When it was created.
+    pub created_at: String,
+    /// When it ended.
+    pub ended_at: Option<String>,
+}
+
+/// A task that another one waits for.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DependencyBody {
+    /// Its id.
+    pub task: String,
+    /// Which end lets the dependent start: `succeeded`, `failed`, `not_failed`, `finished`.
+    #[schema(value_type = String)]
+    pub on: &'static str,
+}
+
+/// How failed attempts are tried again: a pause is drawn between 0 and `min(max, initial·factorⁿ)`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RetryBody {
+    /// Attempts in all.
+    pub max_attempts: u32,
+    /// Bound of the first pause.
+    pub initial: String,
+    /// By how much the bound grows.
+    pub factor: f64,
+    /// The bound never grows beyond this.
+    pub max: String,
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ErrorBody {
+    /// A stable word: `timeout`, `http_503`, `connect` …, or what the worker gave.
+    pub code: String,
+    /// One sentence.
+    pub message: String,
+}
+
+/// Why a task is not further.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WaitingBody {
+    /// `dependency`, `time`, `retry`, `capacity`, `response`, `callback`.
+    #[schema(value_type = String)]
+    pub code: &'static str,
+    /// What it waits for, exactly.
+    pub text: String,
+    /// When the waiting ends by itself.
+    pub until: Option<String>,
+    /// The id of what it waits for.
+    #[serde(rename = "ref")]
+    pub reference: Option<String>,
+}
+
+/// Something that the owner of a task should know.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WarningBody {
+    /// A stable word.
+    #[schema(value_type = String)]
+    pub code: &'static str,
+    /// What was noticed, and what to do.
+    #[schema(value_type = String)]
+    pub detail: &'static str,
+}
+
+/// A page of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ListBody<T: ToSchema> {
+    /// The rows.
+    pub data: Vec<T>,
+    /// For the next page: give it as `cursor`; null at the end.
+    pub next_cursor: Option<String>,
+}
+
+impl TaskBody {
+    /// A task as it is shown.
+    #[must_use]
+    pub fn of(view: TaskView) -> TaskBody {
+        let TaskView { id, task, spec, result, error, waits_for } = view;
+        let waiting = taskhook_core::waiting::waiting_for(&task, waits_for.as_deref());
+        let mut warnings = Vec::new();
+        if task.answered_too_early {
+            warnings.push(WarningBody {
+                code: "answered_too_early",
+                detail: "a webhook reported on this task after its response had completed it; \
+                         answer 202, or create it with completion: \"callback\"",
+            });
+        }
+        if task.contradicted {
+            warnings.push(WarningBody {
+                code: "contradicted",
+                detail: "a webhook says that this task ended otherwise; see its history",
+            });
+        }
+        if task.quarantined {
+            warnings.push(WarningBody {
+                code: "quarantined",
+                detail: "deciding about this task failed by a defect of Taskhook; it is left alone",
+            });
+        }
+        TaskBody {
+            id,
+            name: spec.name,
+            state: task.state.name(),
+            attempt: task.attempt_number(),
+            url: spec.url,
+            method: spec.method,
+            headers: spec.headers.into_iter().collect(),
+            payload: raw(spec.payload),
+            queue: "default",
+            priority: task.plan.priority,
+            run_at: task.plan.run_at.to_string(),
+            after: spec
+                .after
+                .into_iter()
+                .map(|(task, on)| DependencyBody { task, on: on_name(on) })
+                .collect(),
+            completion: match task.plan.completion {
+                Completion::Auto => "auto",
+                Completion::Response => "response",
+                Completion::Callback => "callback",
+            },
+            timeout: task.plan.timeout.map(show),
+            request_timeout: show(task.plan.request_timeout),
+            retry: RetryBody {
+                max_attempts: task.plan.retry.max_attempts,
+                initial: show(task.plan.retry.initial),
+                factor: task.plan.retry.factor,
+                max: show(task.plan.retry.max),
+            },
+            late_success: "accept",
+            labels: spec.labels,
+            result: raw(result),
+            error: error.map(|error| ErrorBody { code: error.code, message: error.message }),
+            progress: task.progress,
+            message: task.message,
+            waiting_for: waiting.map(|waiting| WaitingBody {
+                code: waiting.code,
+                text: waiting.text,
+                until: waiting.until.map(|until| until.to_string()),
+                reference: waiting.reference,
+            }),
+            warnings,
+            created_at: task.created_at.to_string(),
+            ended_at: task.ended_at.map(|at| at.to_string()),
+        }
+    }
+}
+
+fn raw(json: Option<String>) -> Option<Box<RawValue>> {
+    json.and_then(|json| RawValue::from_string(json).ok())
+}
+
+/// The contract's word for an end that is waited for.
+#[must_use]
+pub fn on_name(on: On) -> &'static str {
+    match on {
+        On::Succeeded => "succeeded",
+        On::Failed => "failed",
+        On::NotFailed => "not_failed",
+        On::Finished => "finished",
+    }
+}
+
+/// One decision about a task.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HistoryBody {
+    /// When it was made.
+    pub at: String,
+    /// What became true.
+    #[schema(value_type = String, example = "attempt_failed")]
+    pub change: &'static str,
+    /// The attempt it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// What caused it.
+    pub cause: CauseBody,
+    /// The same in one sentence.
+    pub text: String,
+    /// What else is known, by change.
+    #[schema(value_type = serde_json::Value)]
+    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+    pub detail: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What caused a decision.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CauseBody {
+    /// `creation`, `command`, `event`, `response`, `time`, `task`, `queue`.
+    #[schema(value_type = String)]
+    pub kind: &'static str,
+    /// The id of the event or task, or the attempt of the response.
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+}
+
+impl HistoryBody {
+    /// An entry as it is shown.
+    #[must_use]
+    pub fn of(entry: HistoryEntry) -> HistoryBody {
+        HistoryBody {
+            text: crate::http::story::sentence(&entry),
+            detail: crate::http::story::detail(&entry),
+            at: entry.at.to_string(),
+            change: entry.change,
+            attempt: entry.attempt,
+            cause: CauseBody {
+                kind: crate::http::story::cause_kind(entry.cause),
+                reference: entry.cause_ref,
+            },
+        }
+    }
+}
+
+/// A received webhook.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventBody {
+    /// Its id.
+    pub id: String,
+    /// The source it was sent to.
+    pub source: String,
+    /// The event name in its body.
+    #[serde(rename = "type")]
+    pub name: Option<String>,
+    /// The task it is about.
+    pub task: Option<String>,
+    /// The attempt it names.
+    pub attempt: Option<u32>,
+    /// Its delivery id.
+    pub delivery_id: Option<String>,
+    /// When it was received.
+    pub received_at: String,
+    /// What became of it.
+    #[schema(value_type = String, example = "applied")]
+    pub outcome: &'static str,
+    /// Why, where there is more to say.
+    pub reason: Option<String>,
+    /// The event it repeats.
+    pub duplicate_of: Option<String>,
+    /// The event it replays.
+    pub replay_of: Option<String>,
+    /// The request's headers; credentials are not kept.
+    pub headers: BTreeMap<String, String>,
+    /// The raw body; bytes that are not UTF-8 are replaced.
+    pub body: String,
+}
+
+impl EventBody {
+    /// A webhook as it is shown.
+    #[must_use]
+    pub fn of(view: EventView) -> EventBody {
+        EventBody {
+            id: view.id.to_string(),
+            source: view.source,
+            name: view.name,
+            task: view.task,
+            attempt: view.attempt,
+            delivery_id: view.delivery_id,
+            received_at: view.received_at.to_string(),
+            outcome: view.outcome,
+            reason: view.reason,
+            duplicate_of: view.duplicate_of.map(|id| id.to_string()),
+            replay_of: view.replay_of.map(|id| id.to_string()),
+            headers: view.headers.into_iter().collect(),
+            body: String::from_utf8_lossy(&view.body).into_owned(),
+        }
+    }
+}

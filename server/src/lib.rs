@@ -1,0 +1,14 @@
+//! Taskhook: a durable task scheduler driven by webhooks.
+//!
+//! The library behind the one binary. `core` decides; [`engine`] makes decisions durable; [`store`] keeps
+//! them. `ARCHITECTURE.md` draws the line from a webhook to the dispatch that follows from it.
+
+pub mod cli;
+pub mod config;
+pub mod dispatch;
+pub mod engine;
+pub mod http;
+pub mod secrets;
+pub mod serve;
+pub mod store;
+pub mod telemetry;

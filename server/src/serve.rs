@@ -1,0 +1,146 @@
+//! A whole server: store, lane, dispatcher and listener, started and stopped in the right order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::{mpsc, watch};
+
+use crate::config::{Config, StoreUrl};
+use crate::dispatch::{self, Dispatcher};
+use crate::engine::Engine;
+use crate::engine::lane::{self, LaneThread};
+use crate::http::{self, App, Listener};
+use crate::secrets::{Secrets, random};
+use crate::store::read::Reader;
+use crate::store::sqlite::{Settings, SqlitePath, SqliteStore};
+use crate::telemetry::Metrics;
+
+/// How long open exchanges may take to end when the server stops.
+const DRAIN_TIME: Duration = Duration::from_secs(8);
+
+/// How long requests in progress may take to end when the server stops.
+const GOODBYE_TIME: Duration = Duration::from_secs(1);
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    listener: Listener,
+    dispatcher: Dispatcher,
+    draining: watch::Sender<bool>,
+    lane: LaneThread,
+    engine: Engine,
+    reader: Reader,
+    settings: Settings,
+}
+
+impl Server {
+    /// Opens the store, takes up what an earlier process left, and listens.
+    ///
+    /// # Errors
+    /// What is wrong, and what to do about it.
+    pub async fn start(config: &Config) -> anyhow::Result<Server> {
+        let StoreUrl::Sqlite(path) = &config.store;
+        let path = SqlitePath(path.clone());
+        let store = SqliteStore::open(&path, lane::wall_clock)?;
+        let settings = store.settings()?;
+        let fresh = || random().map_err(|_| anyhow::anyhow!("the system gives no random bytes"));
+        let secrets = Arc::new(Secrets::new(
+            &store.secret_or("callback", &fresh()?)?,
+            &store.secret_or("dispatch", &fresh()?)?,
+        ));
+        let reader = Reader::open(&path)?;
+
+        let socket = tokio::net::TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", config.listen))?;
+        let address = socket.local_addr()?;
+        let (send, dispatches) = mpsc::unbounded_channel();
+        let (draining, drains) = watch::channel(false);
+        let metrics = Arc::new(Metrics::new(path.clone()));
+        let lanes = lane::Settings {
+            metrics: metrics.clone(),
+            exchanges_max: config.dispatch.exchanges,
+            exchanges_per_host_max: config.dispatch.exchanges_per_host,
+            ..lane::Settings::default()
+        };
+        let (engine, lane) = lane::lane(&lanes, send, drains);
+        let callback_base = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+        let allow = config.dispatch.allow.iter().map(|network| network.parse()).collect::<Result<_, _>>()?;
+        let dispatching = dispatch::Settings {
+            callback_base,
+            allow_loopback: address.ip().is_loopback(),
+            allow,
+            ..dispatch::Settings::default()
+        };
+        let dispatcher = Dispatcher::start(dispatches, engine.clone(), secrets.clone(), dispatching);
+        let lane = lane::spawn(lane, store)?;
+        let app = App {
+            engine: engine.clone(),
+            reader: reader.clone(),
+            secrets,
+            clock: lane::wall_clock,
+            body_time: http::BODY_TIME,
+            rejections: Arc::default(),
+            in_progress: Arc::default(),
+            metrics,
+        };
+        let listener = Listener::start(socket, http::router(app), http::Settings::default())?;
+        Ok(Server { listener, dispatcher, draining, lane, engine, reader, settings })
+    }
+
+    /// The address it listens on.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.listener.address()
+    }
+
+    /// The store's settings, as read back.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The way in, for a process that serves itself.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// For reading, for a process that serves itself.
+    #[must_use]
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Resolves when the writer has ended by itself, with the reason.
+    ///
+    /// # Errors
+    /// Always: a writer does not end by itself unless its store is broken.
+    pub async fn ended(&mut self) -> anyhow::Result<()> {
+        match (&mut self.lane.ended).await {
+            Ok(Ok(())) | Err(_) => anyhow::bail!("the writer has stopped"),
+            Ok(Err(error)) => {
+                Err(error).context("the store can no longer be trusted; nothing more is answered")
+            }
+        }
+    }
+
+    /// Stops: takes no more requests and admits nothing, waits for open exchanges and records them; the rest is
+    /// sent again at the next start.
+    pub async fn stop(self) {
+        self.draining.send_replace(true);
+        self.listener.stop(GOODBYE_TIME).await;
+        let left = self.dispatcher.drain(DRAIN_TIME).await;
+        if left > 0 {
+            tracing::warn!(left, "exchanges are still open; they are sent again at the next start");
+        }
+        drop(self.engine);
+        let lane = self.lane;
+        let joined = tokio::task::spawn_blocking(move || lane.join());
+        if tokio::time::timeout(Duration::from_secs(1), joined).await.is_err() {
+            tracing::warn!("the writer has not stopped in time");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What is counted: the metrics of `/metrics`.
+//!
+//! Labels are names of queues, states and outcomes only, never ids or URLs: their number is bounded.
+
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use taskhook_core::{State, Timestamp};
+use tokio::sync::Mutex;
+
+use crate::engine::commit::Tally;
+use crate::store::read::{ReadError, Reader};
+use crate::store::row;
+use crate::store::sqlite::SqlitePath;
+
+/// Counting all tasks reads all of them: no more often than this, however often somebody asks.
+const COUNTED_FOR: Duration = Duration::from_secs(15);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TaskLabels {
+    queue: &'static str,
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QueueLabels {
+    queue: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AttemptLabels {
+    queue: &'static str,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EventLabels {
+    source: &'static str,
+    outcome: &'static str,
+}
+
+/// Everything that is counted.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    tasks: Family<TaskLabels, Gauge>,
+    oldest_due: Family<QueueLabels, Gauge<f64, AtomicU64>>,
+    attempts: Family<AttemptLabels, Counter>,
+    events: Family<EventLabels, Counter>,
+    commits: Histogram,
+    lateness: Histogram,
+    store_bytes: Gauge,
+    path: Option<SqlitePath>,
+    counted_at: Mutex<Option<Instant>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics::over(None)
+    }
+}
+
+impl Metrics {
+    /// For the store at `path`.
+    #[must_use]
+    pub fn new(path: SqlitePath) -> Metrics {
+        Metrics::over(Some(path))
+    }
+
+    fn over(path: Option<SqlitePath>) -> Metrics {
+        let mut registry = Registry::with_prefix("taskhook");
+        // From 0.1 ms to 3 s: a commit is an fsync, and lateness is a commit and a wake-up.
+        let buckets = || (0..16).map(|power| 0.000_1 * f64::from(1_u32 << power));
+        let metrics = Metrics {
+            tasks: Family::default(),
+            oldest_due: Family::default(),
+            attempts: Family::default(),
+            events: Family::default(),
+            commits: Histogram::new(buckets()),
+            lateness: Histogram::new(buckets()),
+            store_bytes: Gauge::default(),
+            path,
+            counted_at: Mutex::new(None),
+            registry: Registry::default(),
+        };
+        registry.register("tasks", "Tasks by state", metrics.tasks.clone());
+        let text = "How long the oldest task that could run has been due";
+        registry.register_with_unit("oldest_due", text, Unit::Seconds, metrics.oldest_due.clone());
+        registry.register("attempts", "Attempts by how they ended", metrics.attempts.clone());
+        registry.register("events", "Webhooks by what became of them", metrics.events.clone());
+        registry.register_with_unit(
+            "commit",
+            "Time of a transaction",
+            Unit::Seconds,
+            metrics.commits.clone(),
+        );
+        let text = "From the time at which a task was due to its dispatch";
+        registry.register_with_unit("dispatch_lateness", text, Unit::Seconds, metrics.lateness.clone());
+        registry.register_with_unit("store", "Size of the store", Unit::Bytes, metrics.store_bytes.clone());
+        Metrics { registry, ..metrics }
+    }
+
+    /// Counts a transaction.
+    pub fn committed(&self, took: Duration, tally: &Tally) {
+        self.commits.observe(took.as_secs_f64());
+        for (result, count) in ["succeeded", "failed", "postponed"].into_iter().zip(tally.attempts) {
+            if count > 0 {
+                self.attempts.get_or_create(&AttemptLabels { queue: "default", result }).inc_by(count);
+            }
+        }
+        for (outcome, count) in &tally.events {
+            let labels = EventLabels { source: "default", outcome: row::outcome_name(*outcome) };
+            self.events.get_or_create(&labels).inc_by(*count);
+        }
+    }
+
+    /// Counts a dispatch, so long after it was due.
+    pub fn dispatched(&self, late: Duration) {
+        self.lateness.observe(late.as_secs_f64());
+    }
+
+    /// The text that Prometheus reads.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn render(&self, reader: &Reader, now: Timestamp) -> Result<String, ReadError> {
+        self.count(reader, now).await?;
+        let mut text = String::new();
+        if encode(&mut text, &self.registry).is_err() {
+            tracing::error!("the metrics could not be written");
+        }
+        Ok(text)
+    }
+
+    async fn count(&self, reader: &Reader, now: Timestamp) -> Result<(), ReadError> {
+        // One scrape counts, those beside it wait for its figures.
+        let mut counted_at = self.counted_at.lock().await;
+        if counted_at.is_some_and(|at| at.elapsed() < COUNTED_FOR) {
+            return Ok(());
+        }
+        let counts = reader.counts().await?;
+        for state in State::ALL {
+            let count = counts.iter().find(|(counted, _)| *counted == state).map_or(0, |(_, count)| *count);
+            let labels = TaskLabels { queue: "default", state: state.name() };
+            self.tasks.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        let oldest = reader.oldest_due().await?.map_or(0.0, |due| now.since(due).as_secs_f64());
+        self.oldest_due.get_or_create(&QueueLabels { queue: "default" }).set(oldest);
+        if let Some(path) = &self.path {
+            let bytes: u64 =
+                path.files().iter().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();
+            self.store_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+        *counted_at = Some(Instant::now());
+        Ok(())
+    }
+}

@@ -1,0 +1,9 @@
+//! The real binary: a process that is killed, stopped and started again, and programs that talk to it.
+
+mod crash;
+mod process;
+mod python;
+mod races;
+mod resend;
+mod stop;
+mod tutorial;

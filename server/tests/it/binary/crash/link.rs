@@ -1,0 +1,86 @@
+//! A client's way to a server that is killed now and then: it asks until it is answered.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use tokio::sync::watch;
+
+use crate::binary::crash::ledger::Ledger;
+use crate::binary::process::Api;
+use crate::support::{Answer, PATIENCE};
+
+/// Tells which life of the server may be asked now; 0 while none may.
+pub type Gate = watch::Receiver<u64>;
+
+/// Asks the server in whichever of its lives is there.
+#[derive(Clone)]
+pub struct Link {
+    gate: Gate,
+    api: Api,
+    /// The life that `api` has its connections to.
+    life: u64,
+    /// The last life that did not answer: it is dead.
+    dead: u64,
+    ledger: Arc<Ledger>,
+}
+
+impl Link {
+    /// A link to the server at `url`, through `gate`.
+    pub fn new(url: &str, gate: Gate, ledger: Arc<Ledger>) -> Link {
+        Link { gate, api: Api::new(url.into()), life: 0, dead: 0, ledger }
+    }
+
+    /// Sends a request, again and again, until it is answered: what was not answered may be sent again
+    /// without harm.
+    pub async fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let body = body.into();
+        loop {
+            self.next_life().await;
+            let sent = self.api.try_send(method, path, headers, body.clone());
+            match tokio::time::timeout(PATIENCE, sent).await {
+                Ok(Some(answer)) if answer.status != 503 => {
+                    self.ledger.count_answer();
+                    return answer;
+                }
+                // It is stopping.
+                Ok(Some(_)) => tokio::task::yield_now().await,
+                Ok(None) => self.dead = self.life,
+                Err(_) => panic!("the server lives, but does not answer {method} {path}"),
+            }
+        }
+    }
+
+    /// Asks once, for one that has no patience.
+    pub async fn ask_once(&mut self, method: &str, path: &str) -> Option<Answer> {
+        self.next_life().await;
+        self.api.try_send(method, path, &[], "").await
+    }
+
+    /// Waits until the life of the server that is there now is over.
+    pub async fn death(&mut self) {
+        let now = *self.gate.borrow_and_update();
+        // Without a storm there is nobody to tell it.
+        let _ = self.gate.wait_for(|life| *life != now).await;
+    }
+
+    /// Waits until there is a life that has not failed it.
+    async fn next_life(&mut self) {
+        let dead = self.dead;
+        let next = tokio::time::timeout(PATIENCE, self.gate.wait_for(|life| *life > dead));
+        let next = next.await.unwrap_or_else(|_| {
+            panic!("the server's life {dead} broke a connection, but nobody had killed it")
+        });
+        let life = *next.expect("the storm goes on");
+        if life != self.life {
+            // Connections to the life before are dead, and a pool may not know it yet.
+            self.api = Api::new(self.api.url.clone());
+            self.life = life;
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The clients: what they do to the server, at random, and what they record of its answers.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use taskhook_sim::Random;
+use tokio::sync::watch;
+
+use crate::binary::crash::check;
+use crate::binary::crash::ledger::{Ledger, Webhook};
+use crate::binary::crash::link::Link;
+
+/// One client, which does one thing after the other.
+pub struct Client {
+    pub name: String,
+    pub random: Random,
+    pub link: Link,
+    pub ledger: Arc<Ledger>,
+    /// Where its tasks go.
+    pub worker: String,
+    /// The ids of its tasks that were answered.
+    pub tasks: Vec<String>,
+    /// Some of its deliveries that were answered.
+    pub delivered: Vec<Webhook>,
+    /// How many ids it has made.
+    pub made: u64,
+}
+
+impl Client {
+    /// Acts until there is calm.
+    pub async fn run(mut self, calm: watch::Receiver<bool>) {
+        while !*calm.borrow() {
+            match self.random.below(100) {
+                0..30 => self.create_one().await,
+                30..45 => self.create_external().await,
+                45..55 => self.create_batch().await,
+                55..65 => self.complete_before_creation().await,
+                65..75 => self.tell_news().await,
+                75..80 => self.cancel().await,
+                80..92 => self.look().await,
+                _ => self.repeat().await,
+            }
+        }
+    }
+
+    fn fresh(&mut self, kind: &str) -> String {
+        self.made += 1;
+        format!("{}-{kind}{}", self.name, self.made)
+    }
+
+    /// A task for the worker.
+    fn dispatched(&mut self) -> Value {
+        let completion = *self.random.pick(&["auto", "auto", "auto", "response", "callback"]);
+        let mut task = json!({
+            "id": self.fresh("task"),
+            "url": self.worker,
+            "payload": {"completion": completion},
+            "completion": completion,
+            "retry": {"max_attempts": 8, "initial": "20ms", "max": "100ms"},
+        });
+        if self.random.per_mille(150) {
+            task["delay"] = format!("{}ms", self.random.below(300)).into();
+        }
+        task
+    }
+
+    /// Lets `task` wait for some of `others`.
+    fn wait_for(&mut self, task: &mut Value, others: &[String]) {
+        let mut after: Vec<Value> = Vec::new();
+        for _ in 0..self.random.below(4).min(others.len() as u64) {
+            let other = self.random.pick(others).clone();
+            let on = *self.random.pick(&["succeeded", "succeeded", "finished", "not_failed", "failed"]);
+            if after.iter().all(|edge| edge["task"] != other.as_str()) {
+                after.push(json!({"task": other, "on": on}));
+            }
+        }
+        task["after"] = after.into();
+    }
+
+    async fn create(&mut self, task: Value) {
+        let answer = self.link.ask("POST", "/v1/tasks", &[], task.to_string()).await;
+        self.ledger.created(std::slice::from_ref(&task), &answer);
+        self.tasks.extend(task["id"].as_str().map(String::from));
+    }
+
+    async fn create_one(&mut self) {
+        let mut task = self.dispatched();
+        if self.random.per_mille(300) {
+            let others = self.tasks.clone();
+            self.wait_for(&mut task, &others);
+        }
+        if self.random.per_mille(100) {
+            // The same creation, by somebody in a hurry.
+            let (mut hasty, ledger, again) = (self.link.clone(), self.ledger.clone(), task.clone());
+            let second = async move {
+                let answer = hasty.ask("POST", "/v1/tasks", &[], again.to_string()).await;
+                ledger.created(&[again], &answer);
+            };
+            tokio::join!(second, self.create(task));
+        } else {
+            self.create(task).await;
+        }
+    }
+
+    async fn create_external(&mut self) {
+        let id = self.fresh("external");
+        self.create(json!({"id": id})).await;
+        if self.random.per_mille(400) {
+            let progress = json!({"event": "task_progress", "task_id": id, "progress": 0.5});
+            self.tell(progress, Some(&id), false).await;
+        }
+        // Some are left for the end.
+        if self.random.per_mille(800) {
+            let failed = self.random.per_mille(200);
+            let body = match failed {
+                true => json!({"event": "task_failed", "task_id": id, "error": "no"}),
+                false => json!({"event": "task_completed", "task_id": id, "result": {"of": id}}),
+            };
+            self.tell(body, Some(&id), true).await;
+        }
+    }
+
+    async fn create_batch(&mut self) {
+        let (mut tasks, mut ids): (Vec<Value>, Vec<String>) = (Vec::new(), Vec::new());
+        let mut externals = Vec::new();
+        for _ in 0..2 + self.random.below(5) {
+            let mut task = self.dispatched();
+            if self.random.per_mille(250) {
+                task = json!({"id": self.fresh("external")});
+                externals.extend(task["id"].as_str().map(String::from));
+            }
+            self.wait_for(&mut task, &ids);
+            ids.extend(task["id"].as_str().map(String::from));
+            tasks.push(task);
+        }
+        let batch = json!({"tasks": tasks}).to_string();
+        let answer = self.link.ask("POST", "/v1/tasks/batch", &[], batch).await;
+        self.ledger.created(&tasks, &answer);
+        self.tasks.extend(ids);
+        for id in externals {
+            let body = json!({"event": "task_completed", "task_id": id, "result": {"of": id}});
+            self.tell(body, Some(&id), true).await;
+        }
+    }
+
+    async fn complete_before_creation(&mut self) {
+        let id = self.fresh("early");
+        let body = json!({"event": "task.completed", "data": {"task_id": id, "result": [id]}});
+        self.tell(body, None, true).await;
+        self.create(json!({"id": id})).await;
+        self.ledger.parked(&id);
+        // This one is never cancelled.
+        self.tasks.pop();
+    }
+
+    async fn tell_news(&mut self) {
+        let number = self.random.draw();
+        self.tell(json!({"event": "weather.changed", "degrees": number}), None, true).await;
+    }
+
+    async fn cancel(&mut self) {
+        if self.tasks.is_empty() {
+            return;
+        }
+        let id = self.random.pick(&self.tasks).clone();
+        let answer = self.link.ask("POST", &format!("/v1/tasks/{id}/cancel"), &[], "").await;
+        match answer.status {
+            200 => self.ledger.saw(&answer.json()),
+            409 => {}
+            other => self.ledger.wrong(format!("cancelling {id} was answered {other}")),
+        }
+    }
+
+    /// Reads a task; what is read is promised too.
+    async fn look(&mut self) {
+        if self.tasks.is_empty() {
+            return;
+        }
+        let id = self.random.pick(&self.tasks).clone();
+        let promised = self.ledger.promised(&id).unwrap_or_default();
+        let answer = self.link.ask("GET", &format!("/v1/tasks/{id}"), &[], "").await;
+        let now = (answer.status == 200).then(|| answer.json());
+        match check::task(&id, &promised, now.as_ref()) {
+            Some(wrong) => self.ledger.wrong(wrong),
+            None => now.iter().for_each(|now| self.ledger.saw(now)),
+        }
+    }
+
+    /// Sends an answered delivery once more.
+    async fn repeat(&mut self) {
+        if !self.delivered.is_empty() {
+            let webhook = self.random.pick(&self.delivered).clone();
+            tell(&mut self.link, &self.ledger, &webhook, None).await;
+        }
+    }
+
+    /// Sends a webhook, some of them with a delivery id, and of those some twice.
+    async fn tell(&mut self, body: Value, task: Option<&str>, may_have_id: bool) {
+        let mut webhook = Webhook { path: "/webhook".into(), delivery: None, echo: None, body };
+        if may_have_id && self.random.per_mille(700) {
+            webhook.delivery = Some(self.fresh("delivery"));
+        }
+        if webhook.delivery.is_some() && self.random.per_mille(300) {
+            let mut other = self.link.clone();
+            tokio::join!(
+                tell(&mut other, &self.ledger, &webhook, task),
+                tell(&mut self.link, &self.ledger, &webhook, task)
+            );
+        } else {
+            tell(&mut self.link, &self.ledger, &webhook, task).await;
+        }
+        if webhook.delivery.is_some() && self.random.per_mille(300) {
+            self.delivered.push(webhook);
+        }
+    }
+}
+
+/// Sends a webhook until it is answered, and records the answer.
+pub async fn tell(link: &mut Link, ledger: &Ledger, webhook: &Webhook, task: Option<&str>) {
+    let known = ledger.known_event(webhook);
+    let header = webhook.delivery.as_deref().or(webhook.echo.as_deref()).map(|id| ("webhook-id", id));
+    let answer = link.ask("POST", &webhook.path, header.as_slice(), webhook.body.to_string()).await;
+    ledger.told(webhook, task, known.as_deref(), &answer);
+}

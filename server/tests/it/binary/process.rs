@@ -1,0 +1,324 @@
+//! Processes: started, watched, stopped, and never left behind.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::Request;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpSocket;
+use tokio::sync::oneshot;
+
+use crate::support::{self, Answer, PATIENCE};
+
+/// The binary under test: the release binary where `cargo xtask test` has built it, else the one that cargo
+/// has built for these tests.
+pub fn taskhook() -> Command {
+    let built = || env!("CARGO_BIN_EXE_taskhook").into();
+    let mut command = Command::new(std::env::var_os("TASKHOOK_BIN").unwrap_or_else(built));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TASKHOOK_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A process of another program. Dropped, it is killed.
+pub struct Process {
+    child: Child,
+    said: Arc<Mutex<String>>,
+    first_line: Option<oneshot::Receiver<String>>,
+    closed: oneshot::Receiver<()>,
+}
+
+impl Process {
+    /// Starts a program whose output is read as it comes.
+    pub fn spawn(mut command: Command) -> Process {
+        let (output, input) = std::io::pipe().expect("a pipe");
+        command.stdin(Stdio::null()).stdout(input.try_clone().expect("a pipe")).stderr(input);
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        // It holds an end of the pipe, which would stay open after the program's own.
+        drop(command);
+        let said = Arc::new(Mutex::new(String::new()));
+        let (tell, first_line) = oneshot::channel();
+        let (over, closed) = oneshot::channel();
+        let log = said.clone();
+        std::thread::spawn(move || {
+            let mut tell = Some(tell);
+            for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line).into_owned();
+                let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+                log.push_str(&line);
+                log.push('\n');
+                drop(log);
+                if let Some(tell) = tell.take() {
+                    let _ = tell.send(line);
+                }
+            }
+            let _ = over.send(());
+        });
+        Process { child, said, first_line: Some(first_line), closed }
+    }
+
+    /// Waits for the first line that it prints.
+    pub async fn first_line(&mut self) -> String {
+        let line = self.first_line.take().expect("it is awaited once");
+        let line = tokio::time::timeout(PATIENCE, line).await.ok().and_then(Result::ok);
+        line.unwrap_or_else(|| panic!("it says nothing, or has ended:\n{}", self.said()))
+    }
+
+    /// What it has printed so far.
+    pub fn said(&self) -> String {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Kills it: it does nothing more, not even an orderly end.
+    pub fn kill(mut self) {
+        self.end_at_once();
+    }
+
+    /// Asks it to stop (SIGTERM), and waits until it has.
+    pub async fn terminate(mut self) -> ExitStatus {
+        let pid = self.child.id();
+        let sent = Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status().expect("a shell");
+        assert!(sent.success(), "the process {pid} cannot be told to stop");
+        let closed = tokio::time::timeout(PATIENCE, &mut self.closed).await;
+        assert!(closed.is_ok(), "it does not stop:\n{}", self.said());
+        self.child.wait().expect("it has ended")
+    }
+
+    fn end_at_once(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end_at_once();
+        if std::thread::panicking() {
+            use std::io::Write as _;
+            let _ = writeln!(std::io::stderr(), "the process {} had said:\n{}", self.child.id(), self.said());
+        }
+    }
+}
+
+/// A port that stays this test's own while no server listens on it: callback URLs outlive a server.
+struct Port {
+    number: u16,
+    /// On Linux a socket that is bound but does not listen keeps others off the port, and a server with
+    /// `SO_REUSEADDR` may listen on it all the same.
+    _held: Option<TcpSocket>,
+}
+
+impl Port {
+    fn free() -> Port {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_reuseaddr(true).expect("an option");
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        let number = socket.local_addr().expect("an address").port();
+        Port { number, _held: cfg!(target_os = "linux").then_some(socket) }
+    }
+}
+
+/// The server as users run it, on a store and a port of its own. It can be killed and started again; answers
+/// come from [`Api`].
+pub struct RealServer {
+    api: Api,
+    port: Port,
+    folder: TempDir,
+    process: Option<Process>,
+}
+
+impl RealServer {
+    /// Starts it on a new store.
+    pub async fn start() -> RealServer {
+        let port = Port::free();
+        let api = Api::new(format!("http://127.0.0.1:{}", port.number));
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut server = RealServer { api, port, folder, process: None };
+        server.start_again().await;
+        server
+    }
+
+    /// Starts it again on the same store and port, and waits until it listens.
+    pub async fn start_again(&mut self) {
+        let mut process = self.spawn();
+        let line = process.first_line().await;
+        assert!(line.ends_with(&format!(" listens on {}", self.api.url)), "it does not listen: {line}");
+        self.process = Some(process);
+        // The connections of the client died with the process before.
+        self.api = Api::new(self.api.url.clone());
+    }
+
+    /// A process that may not even listen yet.
+    pub fn spawn(&self) -> Process {
+        assert!(self.process.is_none(), "one at a time");
+        let mut command = taskhook();
+        let listen = format!("127.0.0.1:{}", self.port.number);
+        command.args(["serve", "--listen", &listen, "--store", &self.store_url()]);
+        Process::spawn(within(command, self.folder.path()))
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.process.take().expect("it runs").kill();
+    }
+
+    /// `kill -9`, and a new start.
+    pub async fn crash_and_restart(&mut self) {
+        self.kill();
+        self.start_again().await;
+    }
+
+    /// SIGTERM. Gives how it ended, and after which time.
+    pub async fn terminate(&mut self) -> (ExitStatus, Duration) {
+        let began = Instant::now();
+        let status = self.process.take().expect("it runs").terminate().await;
+        (status, began.elapsed())
+    }
+
+    /// What `taskhook doctor` says of its store, which no process may have open.
+    pub fn doctor(&self) -> Output {
+        let mut command = taskhook();
+        command.args(["doctor", "--store", &self.store_url()]);
+        within(command, self.folder.path()).output().expect("the binary runs")
+    }
+
+    /// What the running process has printed.
+    pub fn said(&self) -> String {
+        self.process.as_ref().map(Process::said).unwrap_or_default()
+    }
+
+    fn store_url(&self) -> String {
+        format!("sqlite:{}", self.store().display())
+    }
+
+    fn store(&self) -> PathBuf {
+        self.folder.path().join("store.db")
+    }
+}
+
+impl Deref for RealServer {
+    type Target = Api;
+
+    fn deref(&self) -> &Api {
+        &self.api
+    }
+}
+
+/// Away from whatever settings lie around.
+fn within(mut command: Command, folder: &Path) -> Command {
+    command.current_dir(folder);
+    command
+}
+
+/// A server's HTTP port.
+#[derive(Clone)]
+pub struct Api {
+    pub url: String,
+    client: Client<HttpConnector, Full<Bytes>>,
+}
+
+impl Api {
+    /// The port at `url`, with a client of its own.
+    pub fn new(url: String) -> Api {
+        Api { url, client: support::client() }
+    }
+
+    /// Sends a request. `None` if there is no whole answer.
+    pub async fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Option<Answer> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body.into())).expect("a request");
+        let (parts, body) = self.client.request(request).await.ok()?.into_parts();
+        let body = body.collect().await.ok()?.to_bytes();
+        Some(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+    }
+
+    /// Sends a request to a server that is up.
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        self.try_send(method, path, headers, body).await.expect("an answer")
+    }
+
+    /// Reads.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], "").await
+    }
+
+    /// Creates a task, and gives it as it was answered.
+    pub async fn create(&self, task: Value) -> Value {
+        self.send("POST", "/v1/tasks", &[], task.to_string()).await.expect(201)
+    }
+
+    /// Sends a webhook to `path`, and gives the answer.
+    pub async fn tell(&self, path: &str, headers: &[(&str, &str)], body: Value) -> Value {
+        self.send("POST", path, headers, body.to_string()).await.expect(200)
+    }
+
+    /// Sends a webhook to the URL of a callback, and gives the answer.
+    pub async fn call_back(&self, url: &str, body: Value) -> Value {
+        self.tell(self.path_of(url), &[], body).await
+    }
+
+    /// The path of one of its own URLs.
+    #[track_caller]
+    pub fn path_of<'a>(&self, url: &'a str) -> &'a str {
+        url.strip_prefix(&self.url).unwrap_or_else(|| panic!("{url} is not at {}", self.url))
+    }
+
+    /// A task as it is now.
+    pub async fn task(&self, id: &str) -> Value {
+        self.get(&format!("/v1/tasks/{id}")).await.expect(200)
+    }
+
+    /// A task when it has ended.
+    pub async fn end_of(&self, id: &str) -> Value {
+        let task = self.get(&format!("/v1/tasks/{id}?wait=30s")).await.expect(200);
+        assert!(!task["ended_at"].is_null(), "the task has not ended: {task}");
+        task
+    }
+
+    /// Reads a task again and again until it is in `state`.
+    pub async fn until_state(&self, id: &str, state: &str) -> Value {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let task = self.task(id).await;
+            if task["state"] == state {
+                return task;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "it never came to that: {task}");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The changes of a task, oldest first.
+    pub async fn changes(&self, id: &str) -> Vec<String> {
+        let history = self.get(&format!("/v1/tasks/{id}/history?limit=1000")).await.expect(200);
+        let data = history["data"].as_array().expect("a list");
+        data.iter().map(|entry| entry["change"].as_str().expect("a word").to_string()).collect()
+    }
+}

@@ -1,0 +1,1 @@
+//! SIGTERM: the server ends in order, soon, and loses nothing.

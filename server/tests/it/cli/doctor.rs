@@ -1,0 +1,165 @@
+//! `taskhook doctor` and `taskhook secrets`: a store looked at directly.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+use serde_json::Value;
+use taskhook::engine::lane::wall_clock;
+use taskhook::store::sqlite::{SqlitePath, SqliteStore};
+use tempfile::TempDir;
+
+use crate::cli::program::{Answering, Serving, taskhook};
+
+/// A store at rest with tasks in many states.
+fn store() -> TempDir {
+    let server = Serving::start();
+    let worker = Answering::once("404 Not Found", "");
+    server.run(&["tasks", "create", &worker.url, "--id", "failed", "--wait"]);
+    for arguments in [
+        &["tasks", "create", "--id", "running"][..],
+        &["tasks", "create", "--id", "blocked", "--after", "running"],
+        &["tasks", "create", "--id", "scheduled", "--delay", "1h"],
+        &["tasks", "create", "--id", "skipped", "--after", "failed"],
+        &["tasks", "create", "--id", "succeeded"],
+        &["send", "task_completed", "succeeded"],
+        &["send", "task_completed", "parked"],
+    ] {
+        server.done(arguments);
+    }
+    let (_, _, folder) = server.stop();
+    // Opening it writes the log into the file, which is then complete by itself.
+    drop(SqliteStore::open(&SqlitePath(folder.path().join("taskhook.db")), wall_clock).unwrap());
+    folder
+}
+
+fn violated(store: &Path, damage: &str) -> Vec<&'static str> {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("taskhook.db");
+    std::fs::copy(store, &copy).unwrap();
+    let connection = Connection::open(&copy).unwrap();
+    let key = |name: &str| {
+        let sql = "SELECT key FROM name WHERE text = ?1 AND kind = 1";
+        connection.query_row(sql, [name], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    let mut sql = damage.to_string();
+    for name in ["failed", "running", "blocked", "scheduled", "skipped", "succeeded", "parked"] {
+        sql = sql.replace(&format!("<{name}>"), &key(name).to_string());
+    }
+    connection.execute_batch(&sql).unwrap();
+    drop(connection);
+    let audit = SqliteStore::open(&SqlitePath(copy), wall_clock).unwrap().audit().unwrap();
+    audit.violations.into_iter().map(|violation| violation.rule).collect()
+}
+
+#[test]
+fn every_rule_finds_what_breaks_it() {
+    let folder = store();
+    let store = folder.path().join("taskhook.db");
+    assert_eq!(violated(&store, ""), [""; 0]);
+    for (damage, rule) in [
+        ("UPDATE task SET state = 10 WHERE key = <scheduled>", "every task is in exactly one state"),
+        ("DELETE FROM name WHERE key = <running>", "every task has a name"),
+        ("DELETE FROM spec WHERE task = <running>", "every task has a name"),
+        ("UPDATE task SET last_change = 1000 WHERE key = <running>", "every task has a name"),
+        ("DELETE FROM task WHERE key = <scheduled>", "no task is lost"),
+        ("UPDATE task SET dependencies_pending = 2 WHERE key = <blocked>", "every task counts"),
+        ("UPDATE edge SET status = 2 WHERE child = <skipped>", "every task counts"),
+        ("INSERT INTO edge VALUES (1000, <running>, 1, 2, 0)", "every edge joins two tasks"),
+        ("UPDATE task SET wake_at = 1 WHERE key = <succeeded>", "a task that has ended is at rest"),
+        ("UPDATE task SET ended_at = NULL WHERE key = <failed>", "a task that has ended is at rest"),
+        ("UPDATE task SET ended_at = 1 WHERE key = <running>", "a task that has not ended"),
+        ("UPDATE task SET wake_at = NULL WHERE key = <scheduled>", "a task that has not ended"),
+        ("UPDATE task SET flags = flags & ~32 WHERE key = <running>", "an attempt is open exactly"),
+        ("UPDATE task SET flags = flags | 32 WHERE key = <scheduled>", "an attempt is open exactly"),
+        (
+            "UPDATE edge SET status = 1 WHERE child = <skipped>;
+             UPDATE task SET dependencies_pending = 1, dependencies_broken = 0 WHERE key = <skipped>",
+            "those that wait for a task are told of its end",
+        ),
+        (
+            "UPDATE parked SET task = <running>; UPDATE event SET task = <running> WHERE outcome = 5",
+            "a webhook waits only",
+        ),
+        ("UPDATE event SET outcome = 1", "a webhook that waits is kept"),
+        ("UPDATE task SET flags = flags | 16 WHERE key = <running>", "nothing is left aside"),
+        ("INSERT INTO kept VALUES (1, 1, 1, 0, 0, 0, 1)", "nothing is left aside"),
+    ] {
+        let found = violated(&store, damage);
+        assert!(found.len() == 1 && found[0].starts_with(rule), "{damage}: {found:?}");
+    }
+    // What is kept for a later transaction is on its way, not lost.
+    for under_way in [
+        "UPDATE edge SET status = 1 WHERE child = <skipped>;
+         UPDATE task SET dependencies_pending = 1, dependencies_broken = 0 WHERE key = <skipped>;
+         INSERT INTO kept VALUES (1, 3, <failed>, 0, 0, 0, 0)",
+        "UPDATE parked SET task = <running>; UPDATE event SET task = <running> WHERE outcome = 5;
+         INSERT INTO kept VALUES (1, 2, <running>, 0, 0, 0, 0)",
+    ] {
+        assert_eq!(violated(&store, under_way), [""; 0], "{under_way}");
+    }
+}
+
+#[test]
+fn a_store_at_rest_is_examined() {
+    let folder = store();
+    let sound = taskhook(&["doctor", "--store", "sqlite:taskhook.db"]).within(folder.path()).run();
+    assert_eq!(sound.code, 0, "{}{}", sound.out, sound.err);
+    for line in ["journal_mode  wal", "synchronous   FULL", "tasks         6", "  skipped     1"] {
+        assert!(sound.out.lines().any(|found| found == line), "{line:?} is not in:\n{}", sound.out);
+    }
+    assert!(sound.out.contains("2, of which 1 wait for their task"), "{}", sound.out);
+    assert!(sound.out.ends_with("nothing is lost, and nothing contradicts itself\n"), "{}", sound.out);
+
+    let connection = Connection::open(folder.path().join("taskhook.db")).unwrap();
+    connection.execute("UPDATE task SET wake_at = 1 WHERE state = 6", []).unwrap();
+    drop(connection);
+    let broken = taskhook(&["doctor", "--store", "sqlite:taskhook.db"]).within(folder.path()).run();
+    assert_eq!(broken.code, 1);
+    assert!(broken.out.contains("violated 1x: a task that has ended is at rest"), "{}", broken.out);
+    assert!(broken.out.contains("\n  task succeeded\n"), "{}", broken.out);
+    let broken =
+        taskhook(&["doctor", "--store", "sqlite:taskhook.db", "-o", "json"]).within(folder.path()).run();
+    let report: Value = serde_json::from_str(&broken.out).unwrap();
+    assert_eq!(
+        (broken.code, &report["ok"], &report["violations"][0]["count"]),
+        (1, &false.into(), &1.into())
+    );
+}
+
+#[test]
+fn a_store_is_looked_at_only_while_no_server_runs_on_it() {
+    let server = Serving::start();
+    let well = server.done(&["doctor"]);
+    assert_eq!(well, format!("server   {}\nhealthz  ok\nreadyz   ok\n", server.url));
+    assert!(server.store().exists());
+    for arguments in [&["doctor", "--store", "sqlite:taskhook.db"][..], &["secrets", "show", "dispatch"]] {
+        let refused = server.run(arguments);
+        assert_eq!((refused.code, refused.out.as_str()), (1, ""), "{arguments:?}");
+        assert!(refused.err.contains("another taskhook has the store"), "{}", refused.err);
+    }
+
+    let (_, _, folder) = server.stop();
+    let show = |arguments: &[&str]| taskhook(arguments).within(folder.path()).run();
+    let secret = show(&["secrets", "show", "dispatch"]);
+    assert_eq!(secret.code, 0, "{}", secret.err);
+    assert!(secret.out.starts_with("whsec_"), "{}", secret.out);
+    let json = show(&["secrets", "show", "dispatch", "--store", "sqlite:taskhook.db", "-o", "json"]);
+    let json: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(
+        (json["name"].as_str(), json["secret"].as_str()),
+        (Some("dispatch"), Some(secret.out.trim_end()))
+    );
+
+    for arguments in [
+        &["doctor", "--store", "sqlite:nothing.db"][..],
+        &["secrets", "show", "dispatch", "--store", "sqlite:nothing.db"],
+    ] {
+        let nothing = show(arguments);
+        assert_eq!(
+            (nothing.code, nothing.err.as_str()),
+            (3, "error: there is no store nothing.db\n"),
+            "{arguments:?}"
+        );
+    }
+    assert!(!folder.path().join("nothing.db").exists(), "looking makes nothing");
+}

@@ -1,0 +1,229 @@
+//! Tasks and webhooks by the command line, against the real server.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use serde_json::Value;
+
+use crate::cli::program::{Answering, Serving};
+
+/// The body that the API answers to a GET.
+fn api(server: &Serving, path: &str) -> String {
+    let address = server.url.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split_once("\r\n\r\n").unwrap().1.to_string()
+}
+
+/// Every line in the order of its columns, without times and made ids.
+fn shape(table: &str) -> String {
+    let mut shape = String::new();
+    for line in table.lines() {
+        let words = line.split_whitespace().map(|word| match word {
+            _ if word.starts_with("evt_") => "evt_…",
+            _ if word.len() == 24 && word.starts_with("20") && word.ends_with('Z') => "TIME",
+            word => word,
+        });
+        shape.push_str(&words.collect::<Vec<_>>().join(" "));
+        shape.push('\n');
+    }
+    shape
+}
+
+#[test]
+fn a_webhook_completes_a_task_and_its_dependent_starts() {
+    let server = Serving::start();
+    assert_eq!(
+        server.done(&["tasks", "create", "--id", "123"]),
+        "task 123 is running: it waits for the completion webhook of attempt 1\n"
+    );
+    assert_eq!(
+        server.done(&[
+            "tasks", "create", "--id", "124", "--name", "notify", "--after", "123", "--label", "day=1"
+        ]),
+        "task 124 (notify) is blocked: it waits for the end of task 123\n"
+    );
+    insta::assert_snapshot!(shape(&server.done(&["tasks", "list"])), @r"
+    ID STATE NAME ATTEMPT CREATED WHY
+    124 blocked notify - TIME waits for the end of task 123
+    123 running - 1 TIME waits for the completion webhook of attempt 1
+    ");
+    let listed =
+        server.done(&["tasks", "list", "--state", "blocked,queued", "--label", "day=1", "--name", "notify"]);
+    assert_eq!(listed.lines().count(), 2, "{listed}");
+    let next = server.run(&["tasks", "list", "--limit", "1"]);
+    assert!(next.err.starts_with("there are more: --cursor "), "{}", next.err);
+    let cursor = next.err.trim().rsplit(' ').next().unwrap();
+    assert!(server.done(&["tasks", "list", "--cursor", cursor]).contains("\n123 "));
+
+    insta::assert_snapshot!(
+        shape(&server.done(&["send", "task_completed", "123", "--result", "{\"width\": 640}", "--id", "d-1"])),
+        @r"
+    outcome applied
+    task 123 is succeeded
+    event evt_…
+    "
+    );
+    let again = server.done(&["send", "task_completed", "123", "--id", "d-1"]);
+    assert!(again.starts_with("outcome  duplicate"), "{again}");
+
+    let explained = shape(&server.done(&["tasks", "explain", "124"]));
+    let lines: Vec<&str> = explained.lines().collect();
+    assert_eq!(
+        lines[..2],
+        ["task 124 (notify) is running: it waits for the completion webhook of attempt 1", ""]
+    );
+    assert_eq!(lines.len(), 2 + 4, "{explained}");
+    assert!(lines[2..].iter().all(|line| line.starts_with("TIME ")), "{explained}");
+    assert!(lines[4].starts_with("TIME task 123 ended as succeeded"), "{explained}");
+    insta::assert_snapshot!(shape(&server.done(&["tasks", "get", "123"])), @r#"
+    id 123
+    state succeeded
+    attempt 1
+    result {"width": 640}
+    request none: it is only tracked
+    queue default
+    priority 0
+    completion auto
+    max attempts 8
+    request timeout 5m
+    created TIME
+    not before TIME
+    ended TIME
+    "#);
+}
+
+#[test]
+fn json_is_the_body_of_the_api_unchanged() {
+    let server = Serving::start();
+    let payload = server.folder.path().join("payload.json");
+    std::fs::write(&payload, "{\"n\": 1.00, \"list\":[ ]}\n").unwrap();
+    let payload = format!("@{}", payload.display());
+    let created = server.done(&[
+        "tasks",
+        "create",
+        "http://127.0.0.1:9/x",
+        "--id",
+        "job:7@a",
+        "--delay",
+        "1h",
+        "--payload",
+        &payload,
+        "-o",
+        "json",
+    ]);
+    assert!(created.contains("{\"n\": 1.00, \"list\":[ ]}"), "{created}");
+    assert_eq!(created.trim_end(), api(&server, "/v1/tasks/job:7@a"));
+    assert_eq!(
+        server.done(&["tasks", "get", "job:7@a", "-o", "json"]).trim_end(),
+        api(&server, "/v1/tasks/job:7@a")
+    );
+    assert_eq!(server.done(&["tasks", "list", "-o", "json"]).trim_end(), api(&server, "/v1/tasks"));
+    assert_eq!(
+        server.done(&["events", "list", "-o", "json"]).trim_end(),
+        r#"{"data":[],"next_cursor":null}"#
+    );
+
+    let explained: Value =
+        serde_json::from_str(&server.done(&["tasks", "explain", "job:7@a", "-o", "json"])).unwrap();
+    assert_eq!(explained["task"]["waiting_for"]["code"], "time");
+    assert_eq!(explained["history"][0]["change"], "created");
+    let until = explained["task"]["waiting_for"]["until"].as_str().unwrap();
+    assert!(server.done(&["tasks", "explain", "job:7@a"]).contains(&format!("\nuntil {until}\n")));
+
+    let wrong = server.run(&["tasks", "get", "nobody", "-o", "json"]);
+    assert_eq!((wrong.code, wrong.out.as_str()), (3, ""), "an error is no data");
+}
+
+#[test]
+fn the_same_task_twice_is_one_task_and_another_is_refused() {
+    let server = Serving::start();
+    server.done(&["tasks", "create", "--id", "a"]);
+    let again = server.run(&["tasks", "create", "--id", "a"]);
+    assert_eq!((again.code, again.err.as_str()), (0, "task a exists already, with the same content\n"));
+    let other = server.run(&["tasks", "create", "--id", "a", "--name", "b"]);
+    assert_eq!((other.code, other.out.as_str()), (1, ""));
+    assert!(other.err.starts_with("error: Conflict: "), "{}", other.err);
+
+    let wrong = server.run(&["tasks", "create", "ftp://h", "--id", "no id", "--priority", "-101"]);
+    assert_eq!(wrong.code, 1);
+    for pointer in ["\n  /id: ", "\n  /url: ", "\n  /priority: "] {
+        assert!(wrong.err.contains(pointer), "{pointer:?} is not in: {}", wrong.err);
+    }
+}
+
+#[test]
+fn waiting_ends_as_the_task_does() {
+    let server = Serving::start();
+    let worker = Answering::once("200 OK", "{\"pages\": 3}");
+    let waited = server.run(&["tasks", "create", &worker.url, "--id", "a", "--wait"]);
+    assert_eq!(waited.code, 0, "{}", waited.err);
+    assert!(waited.out.starts_with("task a succeeded at "), "{}", waited.out);
+
+    let worker = Answering::once("404 Not Found", "");
+    let waited = server.run(&["tasks", "create", &worker.url, "--id", "b", "--wait", "-o", "json"]);
+    assert_eq!(waited.code, 1);
+    assert_eq!(serde_json::from_str::<Value>(&waited.out).unwrap()["state"], "failed");
+    assert_eq!(server.run(&["tasks", "wait", "b"]).code, 1);
+    assert_eq!(server.run(&["tasks", "wait", "nobody"]).code, 3);
+
+    server.done(&["tasks", "create", "--id", "c"]);
+    let waited = server.run(&["tasks", "wait", "c", "--timeout", "10ms"]);
+    assert_eq!((waited.code, waited.err.as_str()), (1, "gave up after 0 s\n"));
+    assert!(waited.out.starts_with("task c is running"), "{}", waited.out);
+
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| server.run(&["tasks", "wait", "c", "--timeout", "1m"]));
+        server.done(&["send", "task_completed", "c"]);
+        assert_eq!(waiting.join().unwrap().code, 0);
+    });
+}
+
+#[test]
+fn tasks_are_cancelled_retried_and_triggered() {
+    let server = Serving::start();
+    server.done(&["tasks", "create", "--id", "a"]);
+    server.done(&["tasks", "create", "--id", "b", "--after", "a"]);
+    assert!(server.done(&["tasks", "cancel", "a"]).starts_with("task a was cancelled at "));
+    let refused = server.run(&["tasks", "retry", "b"]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("\n  /after/0: "), "it names what is unmet: {}", refused.err);
+    assert!(server.done(&["tasks", "retry", "b", "--ignore-dependencies"]).starts_with("task b is running"));
+    assert!(server.done(&["tasks", "retry", "a"]).starts_with("task a is running"));
+    assert_eq!(server.run(&["tasks", "trigger", "a"]).code, 1);
+    server.done(&["tasks", "create", "--id", "c", "--delay", "1h"]);
+    assert!(server.done(&["tasks", "trigger", "c"]).starts_with("task c is running"));
+    assert_eq!(server.run(&["tasks", "cancel", "nobody"]).code, 3);
+}
+
+#[test]
+fn webhooks_are_sent_found_and_replayed() {
+    let server = Serving::start();
+    let sent = server.done(&["send", "task_failed", "later", "--error", "no such image", "--attempt", "1"]);
+    assert!(sent.starts_with("outcome  unmatched"), "{sent}");
+    let sent =
+        server.program(&["send", "order_paid", "--data", "-", "-o", "json"]).run_with("{\"order\": 7}");
+    assert_eq!(sent.code, 0, "{}", sent.err);
+    let receipt: Value = serde_json::from_str(&sent.out).unwrap();
+    assert_eq!(receipt["outcome"], "recorded");
+
+    insta::assert_snapshot!(shape(&server.done(&["events", "list"])), @r"
+    ID RECEIVED TYPE TASK OUTCOME
+    evt_… TIME order_paid - recorded
+    evt_… TIME task_failed later unmatched
+    ");
+    assert_eq!(server.done(&["events", "list", "--task", "later"]).lines().count(), 2);
+    assert_eq!(
+        server.done(&["events", "list", "--type", "order_paid", "--outcome", "ignored"]).lines().count(),
+        1
+    );
+    let id = receipt["event_id"].as_str().unwrap();
+    let event = server.done(&["events", "get", id]);
+    assert!(event.contains(r#"{"event":"order_paid","data":{"order": 7}}"#), "{event}");
+    let replayed = server.done(&["events", "replay", id]);
+    assert!(replayed.starts_with("outcome  recorded"), "{replayed}");
+    assert_eq!(server.done(&["events", "list"]).lines().count(), 4);
+    assert_eq!(server.run(&["events", "get", "evt_nobody"]).code, 3);
+}

@@ -1,0 +1,23 @@
+//! The HTTP port, sentence by sentence of the contract: a real server, real workers, nothing in between.
+
+mod batches;
+mod bodies;
+mod callbacks;
+mod commands;
+mod creating;
+mod delivery;
+mod dependencies;
+mod dispatch;
+mod events;
+mod hostile;
+mod mapping;
+mod metrics;
+mod once;
+mod openapi;
+mod parking;
+mod races;
+mod reading;
+mod recovery;
+mod strangers;
+mod waiting;
+mod webhooks;

@@ -1,0 +1,63 @@
+//! `/metrics`, and refused webhooks, which are kept.
+
+use serde_json::json;
+
+use crate::support::TestServer;
+
+#[tokio::test]
+async fn what_happened_is_counted() {
+    let server = TestServer::start().await;
+    server.create(json!({"id": "a"})).await;
+    server.create(json!({"id": "b"})).await;
+    server.webhook(json!({"event": "task_completed", "task_id": "a"})).await;
+    server.webhook(json!({"event": "task_completed", "task_id": "a"})).await;
+    let answer = server.get("/metrics").await;
+    assert_eq!(answer.status, 200);
+    let text = String::from_utf8(answer.body.to_vec()).expect("text");
+    for line in [
+        r#"taskhook_tasks{queue="default",state="running"} 1"#,
+        r#"taskhook_tasks{queue="default",state="succeeded"} 1"#,
+        r#"taskhook_tasks{queue="default",state="failed"} 0"#,
+        r#"taskhook_attempts_total{queue="default",result="succeeded"} 1"#,
+        r#"taskhook_events_total{source="default",outcome="applied"} 1"#,
+        r#"taskhook_events_total{source="default",outcome="ignored"} 1"#,
+        r#"taskhook_oldest_due_seconds{queue="default"} 0.0"#,
+        "taskhook_commit_seconds_count 4",
+        "taskhook_dispatch_lateness_seconds_count 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "no line {line}:\n{text}");
+    }
+    let bytes = text.lines().find_map(|line| line.strip_prefix("taskhook_store_bytes ")).expect("a size");
+    assert!(bytes.parse::<u64>().expect("a number") > 0);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_refused_webhook_is_kept_with_its_reason() {
+    let server = TestServer::start().await;
+    server.send("POST", "/webhook", &[("webhook-id", "d1")], "{\"event\": ").await.expect(400);
+    let events = server.get("/v1/events?outcome=rejected").await.expect(200);
+    let event = &events["data"][0];
+    assert_eq!(event["outcome"], "rejected");
+    assert_eq!(event["body"], "{\"event\": ");
+    assert!(event["reason"].as_str().expect("a reason").contains("line 1 column 10"), "{event}");
+
+    // It claims no delivery id, and cannot be replayed while it cannot be read.
+    let answer = server.send("POST", "/webhook", &[("webhook-id", "d1")], r#"{"event": "hello"}"#).await;
+    assert_eq!(answer.expect(200)["outcome"], "recorded");
+    let id = event["id"].as_str().expect("an id");
+    server.post(&format!("/v1/events/{id}/replay"), json!({})).await.expect(400);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn refused_webhooks_are_bounded() {
+    let server = TestServer::start().await;
+    for _ in 0..80 {
+        server.send("POST", "/webhook", &[], "no json").await.expect(400);
+    }
+    let kept = server.get("/v1/events?outcome=rejected&limit=1000").await.expect(200);
+    let kept = kept["data"].as_array().expect("a list").len();
+    assert!((50..80).contains(&kept), "a flood is cut: {kept} of 80 were kept");
+    server.stop().await;
+}

@@ -1,0 +1,98 @@
+//! The OpenAPI document, made from the routes: a change of the public API shows as a change of its snapshot.
+
+use serde_json::Value;
+
+use crate::support::TestServer;
+
+fn document() -> Value {
+    let text = taskhook::http::document().to_json().expect("a document");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+#[test]
+fn the_document_is_the_one_that_was_looked_at() {
+    let pretty = taskhook::http::document().to_pretty_json().expect("a document");
+    insta::assert_snapshot!("openapi", pretty);
+}
+
+#[tokio::test]
+async fn the_document_is_openapi_3_1_and_served() {
+    let server = TestServer::start().await;
+    let answer = server.get("/openapi.json").await;
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    let served = answer.expect(200);
+    assert_eq!(served["openapi"], "3.1.0");
+    assert_eq!(served["info"]["title"], "Taskhook");
+    assert_eq!(served["info"]["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(served, document());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn every_path_of_the_contract_is_in_the_document_and_every_path_in_it_is_served() {
+    let mut listed = Vec::new();
+    for (path, methods) in document()["paths"].as_object().expect("paths") {
+        for (method, operation) in methods.as_object().expect("methods") {
+            assert!(operation["summary"].as_str().is_some_and(|text| !text.is_empty()), "{method} {path}");
+            assert!(operation["responses"].as_object().is_some_and(|all| !all.is_empty()), "{method} {path}");
+            listed.push(format!("{} {path}", method.to_uppercase()));
+        }
+    }
+    listed.sort();
+    let wanted = [
+        "GET /healthz",
+        "GET /openapi.json",
+        "GET /readyz",
+        "GET /v1/events",
+        "GET /v1/events/{id}",
+        "GET /v1/tasks",
+        "GET /v1/tasks/{id}",
+        "GET /v1/tasks/{id}/history",
+        "POST /callback/{token}",
+        "POST /v1/events/{id}/replay",
+        "POST /v1/tasks",
+        "POST /v1/tasks/batch",
+        "POST /v1/tasks/{id}/cancel",
+        "POST /v1/tasks/{id}/retry",
+        "POST /v1/tasks/{id}/trigger",
+        "POST /webhook",
+        "POST /webhook/{source}",
+    ];
+    assert_eq!(listed, wanted);
+
+    let server = TestServer::start().await;
+    for route in wanted {
+        let (method, path) = route.split_once(' ').expect("a route");
+        let answer = server.send(method, path, &[], "").await;
+        assert!(answer.status != 405, "{route}");
+        let no_route = String::from_utf8_lossy(&answer.body).contains("there is nothing here");
+        assert!(!no_route, "{route}");
+    }
+    server.stop().await;
+}
+
+#[test]
+fn all_that_is_referred_to_is_defined() {
+    fn references(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(members) => {
+                members
+                    .get("$ref")
+                    .and_then(Value::as_str)
+                    .into_iter()
+                    .for_each(|text| found.push(text.into()));
+                members.values().for_each(|member| references(member, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => {}
+        }
+    }
+    let document = document();
+    let mut found = Vec::new();
+    references(&document, &mut found);
+    assert!(found.len() > 20, "{found:?}");
+    for reference in found {
+        let pointer = reference.strip_prefix('#').expect("a reference within");
+        assert!(document.pointer(pointer).is_some(), "{reference}");
+    }
+}

@@ -1,0 +1,11 @@
+//! The integration tests of Taskhook, in one binary.
+#![allow(clippy::unwrap_used, reason = "a test that panics has said what is wrong")]
+
+mod binary;
+mod cli;
+mod demo;
+mod dispatch;
+mod docs;
+mod http;
+mod store;
+mod support;
