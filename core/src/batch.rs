@@ -102,7 +102,8 @@ fn quarantined(subjects: &Subjects, input: &Input) -> Decision {
     let mut decision = Decision::answer(Outcome::Quarantined);
     match input {
         Input::Event(event) => {
-            decision.event = Some(RecordedEvent { event: event.clone(), parked: false, claim: event.claim });
+            // It claims no delivery id: it is not answered 200, and its sender may try again.
+            decision.event = Some(RecordedEvent { event: event.clone(), parked: false, claim: None });
         }
         Input::Wake(key) if subjects.has_loaded(*key) && subjects.task(*key).is_some() => {
             decision.changes.push((*key, Change::Quarantined));

@@ -293,8 +293,10 @@ impl Task {
             Change::Triggered => self.due_at = at,
             Change::Reopened { ignore_dependencies } => self.reopen(*ignore_dependencies, at),
             Change::EventIgnored { outcome } => {
-                self.answered_too_early |= *outcome == Outcome::Ignored(Ignored::CompletedByResponse);
-                self.contradicted |= *outcome == Outcome::Ignored(Ignored::Contradiction);
+                let contradicts = *outcome == Outcome::Ignored(Ignored::Contradiction);
+                let late = *outcome == Outcome::Ignored(Ignored::CompletedByResponse);
+                self.contradicted |= contradicts;
+                self.answered_too_early |= late || (contradicts && self.completed_by_response);
             }
             Change::Rearmed { .. } => {}
             Change::Quarantined => self.quarantined = true,
@@ -369,7 +371,7 @@ impl Task {
         self.dependencies_ignored |= ignore_dependencies;
         self.attempts_before = self.attempt_number();
         self.attempts_used = 0;
-        self.due_at = self.due_at.max(at);
+        self.due_at = self.plan.run_at.max(at);
         self.completed_by_response = false;
         self.contradicted = false;
         self.ended_at = None;

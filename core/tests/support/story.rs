@@ -30,7 +30,7 @@ fn of_one(timeouts: &'static [&'static str]) -> impl Strategy<Value = Vec<String
         4 => select(vec!["answer 0 503", "answer 0 lost", "answer 0 202"]).prop_map(String::from),
         4 => Just("pass 90s".to_string()),
         1 => Just("pass 1h".to_string()),
-        2 => Just("restart".to_string()),
+        4 => Just("restart".to_string()),
         1 => Just("retry".to_string()),
     ];
     (select(timeouts), vec(act, 0..60)).prop_map(|(timeout, mut acts)| {

@@ -51,7 +51,11 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Code> {
         .with_ansi(false)
         .try_init()
         .map_err(|error| anyhow::anyhow!(error))?;
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(&config))
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let code = runtime.block_on(serve(&config));
+    // A name that is still being looked up must not keep the process: everything that counts is recorded.
+    runtime.shutdown_background();
+    code
 }
 
 async fn serve(config: &Config) -> anyhow::Result<Code> {

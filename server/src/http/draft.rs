@@ -168,10 +168,17 @@ fn target_host(url: &str) -> Result<String, String> {
     if authority.as_str().contains('@') {
         return Err("must not carry a user or password; use headers".into());
     }
-    if authority.host().is_empty() {
+    let name = authority.host();
+    if name.is_empty() {
         return Err("names no host".into());
     }
-    Ok(format!("{}:{}", authority.host().to_ascii_lowercase(), authority.port_u16().unwrap_or(port)))
+    if name.starts_with('[') && name.trim_matches(['[', ']']).parse::<std::net::Ipv6Addr>().is_err() {
+        return Err("has brackets that hold no IPv6 address".into());
+    }
+    if authority.as_str().len() > name.len() && authority.port_u16().is_none() {
+        return Err("has a port that is none".into());
+    }
+    Ok(format!("{}:{}", name.to_ascii_lowercase(), authority.port_u16().unwrap_or(port)))
 }
 
 fn headers(fields: &mut Fields<'_>) -> Vec<(String, String)> {

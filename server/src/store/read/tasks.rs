@@ -254,7 +254,9 @@ fn ending(
     last: i64,
 ) -> rusqlite::Result<(Option<String>, Option<Failure>)> {
     let mut wants_result = task.state == State::Succeeded;
-    let mut wants_error = task.attempts_used > 0 || task.attempt_number() > 1 || task.state == State::Failed;
+    // An attempt that is not the only one, or that ended without its task, has failed or was postponed.
+    let ended_alone = task.attempt.is_some_and(|attempt| !attempt.open) && task.state != State::Succeeded;
+    let mut wants_error = task.attempts_used > 0 || task.attempt_number() > 1 || ended_alone;
     let (mut result, mut error) = (None, None);
     let mut position = last;
     let mut statement = connection
