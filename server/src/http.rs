@@ -1,5 +1,6 @@
 //! The HTTP edge: requests become submissions, receipts become answers.
 
+mod asked;
 mod body;
 mod draft;
 pub mod duration;
@@ -15,6 +16,7 @@ pub mod problem;
 mod rejections;
 mod respond;
 mod story;
+mod target;
 mod tasks;
 mod webhook;
 pub mod wire;
@@ -71,11 +73,14 @@ impl App {
 }
 
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "Taskhook",
-    description = "A durable task scheduler driven by webhooks.",
-    license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
-))]
+#[openapi(
+    info(
+        title = "Taskhook",
+        description = "A durable task scheduler driven by webhooks.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
+    ),
+    components(schemas(Problem))
+)]
 struct Document;
 
 fn routes() -> OpenApiRouter<App> {

@@ -189,17 +189,16 @@ fn headers(fields: &mut Fields<'_>) -> Vec<(String, String)> {
         fields.wrong("headers", "too_many", "may have at most 32 headers with 8 KiB in all");
     }
     for (name, value) in &given {
-        let field = format!("headers/{name}");
         let lower = name.to_ascii_lowercase();
         if OWN_HEADERS.contains(&lower.as_str())
             || lower.starts_with("webhook-")
             || lower.starts_with("taskhook-")
         {
-            fields.wrong(&field, "own_header", "is set by Taskhook itself");
+            fields.wrong_within("headers", name, "own_header", "is set by Taskhook itself");
         } else if HeaderName::from_bytes(name.as_bytes()).is_err() {
-            fields.wrong(&field, "not_a_header", "is no header name");
+            fields.wrong_within("headers", name, "not_a_header", "is no header name");
         } else if HeaderValue::from_str(value).is_err() {
-            fields.wrong(&field, "not_a_header", "is no header value");
+            fields.wrong_within("headers", name, "not_a_header", "is no header value");
         }
     }
     given.into_iter().collect()
@@ -239,10 +238,15 @@ fn after(fields: &mut Fields<'_>) -> Vec<(String, On)> {
     for (position, raw) in list.iter().enumerate() {
         match dependency(raw) {
             Ok((id, _)) if after.iter().any(|(other, _)| *other == id) => {
-                fields.wrong(&format!("after/{position}"), "twice", format!("names {id:?} a second time"));
+                fields.wrong_within(
+                    "after",
+                    &position.to_string(),
+                    "twice",
+                    format!("names {id:?} a second time"),
+                );
             }
             Ok(dependency) => after.push(dependency),
-            Err(wrong) => fields.wrong(&format!("after/{position}"), "not_a_dependency", wrong),
+            Err(wrong) => fields.wrong_within("after", &position.to_string(), "not_a_dependency", wrong),
         }
     }
     after
@@ -333,11 +337,7 @@ fn labels(fields: &mut Fields<'_>) -> BTreeMap<String, String> {
     }
     for (name, value) in &labels {
         if name.is_empty() || name.len() > limits::LABEL_BYTES_MAX || value.len() > limits::LABEL_BYTES_MAX {
-            fields.wrong(
-                &format!("labels/{name}"),
-                "too_long",
-                "name and value may have at most 128 bytes each",
-            );
+            fields.wrong_within("labels", name, "too_long", "name and value may have at most 128 bytes each");
         }
     }
     labels

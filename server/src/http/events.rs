@@ -1,6 +1,6 @@
 //! `/v1/events`: what was received, and what became of it.
 
-use axum::extract::{Extension, Path, Query as RawQuery, State};
+use axum::extract::{Extension, Query as RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use taskhook_core::id::parse_type_id;
@@ -9,10 +9,15 @@ use taskhook_core::{EventId, Once};
 use crate::engine::submission::Submission;
 use crate::http::list::{Query, cursor};
 use crate::http::once::keyed;
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, hint};
+use crate::http::target::{Named, NoQuery};
 use crate::http::wire::{EventBody, ListBody};
 use crate::http::{App, respond, webhook};
 use crate::store::read::{EventFilter, EventView};
+
+/// What may become of a webhook.
+const OUTCOMES: [&str; 8] =
+    ["applied", "duplicate", "stale", "ignored", "unmatched", "recorded", "rejected", "quarantined"];
 
 /// Lists webhooks, newest first.
 #[utoipa::path(
@@ -22,7 +27,7 @@ use crate::store::read::{EventFilter, EventView};
         ("outcome" = Option<String>, Query), ("type" = Option<String>, Query, description = "The event name"),
         ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query),
     ),
-    responses((status = 200, body = ListBody<EventBody>), (status = 400, body = Problem))
+    responses((status = 200, body = ListBody<EventBody>), Problem)
 )]
 pub(super) async fn list(
     State(app): State<App>,
@@ -36,6 +41,10 @@ pub(super) async fn list(
         outcome: text("outcome")?,
         name: text("type")?,
     };
+    if let Some(unknown) = filter.outcome.as_deref().filter(|outcome| !OUTCOMES.contains(outcome)) {
+        let hint = hint(unknown, &OUTCOMES);
+        return Err(Problem::bad_query(format!("{unknown:?} is no outcome{hint}")));
+    }
     let (limit, before) = query.page()?;
     let listed = app.reader.events(filter, before, limit).await?;
     let data = listed.rows.into_iter().map(EventBody::of).collect();
@@ -45,21 +54,23 @@ pub(super) async fn list(
 /// Reads a webhook as it came, and what became of it.
 #[utoipa::path(
     get, path = "/v1/events/{id}", tag = "events", params(("id" = String, Path)),
-    responses((status = 200, body = EventBody), (status = 404, body = Problem))
+    responses((status = 200, body = EventBody), Problem)
 )]
-pub(super) async fn get(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn get(State(app): State<App>, Named(id): Named, _: NoQuery) -> Result<Response, Problem> {
     Ok(respond::json(StatusCode::OK, &EventBody::of(find(&app, &id).await?)))
 }
 
 /// Takes in a kept webhook once more, as a new event, past de-duplication.
 #[utoipa::path(
-    post, path = "/v1/events/{id}/replay", tag = "events", params(("id" = String, Path)),
-    responses((status = 200, body = webhook::WebhookAnswer), (status = "4XX", body = Problem), (status = 503, body = Problem))
+    post, path = "/v1/events/{id}/replay", tag = "events",
+    params(("id" = String, Path), ("idempotency-key" = Option<String>, Header, description = "The same key and body again replays the answer, for 24 h")),
+    responses((status = 200, body = webhook::WebhookAnswer), Problem)
 )]
 pub(super) async fn replay(
     State(app): State<App>,
     once: Option<Extension<Once>>,
-    Path(id): Path<String>,
+    Named(id): Named,
+    _: NoQuery,
 ) -> Result<Response, Problem> {
     let mut event = find(&app, &id).await?;
     // A duplicate is what its original was.

@@ -8,7 +8,7 @@ use taskhook_core::Timestamp;
 
 use crate::http::duration;
 use crate::http::json::Members;
-use crate::http::problem::FieldError;
+use crate::http::problem::{FieldError, hint};
 
 /// The fields of one JSON object, taken one by one.
 pub(super) struct Fields<'a> {
@@ -72,7 +72,19 @@ impl<'a> Fields<'a> {
 
     /// Notes that a field is wrong.
     pub(super) fn wrong(&mut self, name: &str, code: &'static str, detail: impl Into<String>) {
-        let pointer = format!("{}/{}", self.pointer, name.replace('~', "~0"));
+        let pointer = format!("{}/{}", self.pointer, escaped(name));
+        self.errors.push(FieldError { pointer, code, detail: detail.into() });
+    }
+
+    /// Notes that what a field holds under `inner` is wrong.
+    pub(super) fn wrong_within(
+        &mut self,
+        name: &str,
+        inner: &str,
+        code: &'static str,
+        detail: impl Into<String>,
+    ) {
+        let pointer = format!("{}/{}/{}", self.pointer, escaped(name), escaped(inner));
         self.errors.push(FieldError { pointer, code, detail: detail.into() });
     }
 
@@ -83,12 +95,16 @@ impl<'a> Fields<'a> {
                 self.wrong(&name, "not_supported", "is not supported yet; leave it out");
                 continue;
             }
-            let similar = crate::config::did_you_mean(&name, known.iter().copied());
-            let hint = similar.map(|known| format!("; did you mean {known:?}?")).unwrap_or_default();
+            let hint = hint(&name, known);
             self.wrong(&name, "unknown_field", format!("is not known here{hint}"));
         }
         self.errors
     }
+}
+
+/// A name as a part of a pointer (RFC 6901, 4).
+pub(super) fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }
 
 /// Reads an RFC 3339 time.

@@ -20,7 +20,10 @@ pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) 
         || path.starts_with("/webhook/")
         || path.starts_with("/callback/")
         || path == "/healthz";
+    // Whoever stands between may have read the other one (RFC 9112, 3.2).
+    let has_one_host = request.headers().get_all(header::HOST).iter().count() <= 1;
     let mut response = match stranger(request.uri(), request.headers()) {
+        _ if !has_one_host => Problem::malformed("the request has more than one Host").into_response(),
         Some(why) if !for_strangers => {
             let detail = format!(
                 "{why}; this server runs open, and answers such requests on /webhook, /callback and /healthz only"

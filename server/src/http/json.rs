@@ -33,39 +33,77 @@ pub fn object(bytes: &[u8]) -> Result<Members<'_>, String> {
     serde_json::from_slice(bytes).map_err(|_| "the body must be a JSON object".to_string())
 }
 
-/// `text` with the keys of all objects sorted and without spaces: equal for equal JSON values.
+/// `text`, which was checked, with the keys of all objects sorted, every string spelt one way, and without
+/// spaces: equal for equal JSON values. Numbers stay as they were written, since no machine number holds all.
 #[must_use]
 pub fn canonical(text: &str) -> Vec<u8> {
-    fn write(value: &serde_json::Value, to: &mut Vec<u8>) {
-        match value {
-            serde_json::Value::Object(members) => {
-                let sorted: BTreeMap<_, _> = members.iter().collect();
-                for (key, value) in sorted {
-                    to.extend(b"{");
-                    to.extend(serde_json::Value::String(key.clone()).to_string().into_bytes());
-                    to.extend(b":");
-                    write(value, to);
-                }
-                to.extend(b"}");
+    let mut canonical = Vec::with_capacity(text.len());
+    let mut rest = text;
+    match write_value(&mut rest, &mut canonical) {
+        Some(()) => canonical,
+        // Not reached for a text that was checked; any text is at least equal to itself.
+        None => text.into(),
+    }
+}
+
+/// Takes one value off the front of `rest`. Depth is bounded, since `rest` was checked.
+fn write_value(rest: &mut &str, to: &mut Vec<u8>) -> Option<()> {
+    *rest = rest.trim_start();
+    match rest.as_bytes().first()? {
+        b'{' => {
+            let mut members: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+            while next_item(rest, '}')? {
+                let key = take_string(rest)?;
+                *rest = rest.trim_start().strip_prefix(':')?;
+                let mut value = Vec::new();
+                write_value(rest, &mut value)?;
+                members.insert(key, value);
             }
-            serde_json::Value::Array(items) => {
-                to.extend(b"[");
-                for item in items {
-                    write(item, to);
-                    to.extend(b",");
-                }
-                to.extend(b"]");
+            to.push(b'{');
+            for (key, value) in members {
+                serde_json::to_writer(&mut *to, &key).ok()?;
+                to.push(b':');
+                to.extend(value);
+                to.push(b',');
             }
-            scalar => to.extend(scalar.to_string().into_bytes()),
+            to.push(b'}');
+        }
+        b'[' => {
+            to.push(b'[');
+            while next_item(rest, ']')? {
+                write_value(rest, to)?;
+                to.push(b',');
+            }
+            to.push(b']');
+        }
+        b'"' => serde_json::to_writer(to, &take_string(rest)?).ok()?,
+        _ => {
+            let end = rest.find([',', ']', '}', ' ', '\t', '\r', '\n']).unwrap_or(rest.len());
+            to.extend(rest[..end].bytes());
+            *rest = &rest[end..];
         }
     }
-    let mut bytes = Vec::with_capacity(text.len());
-    match serde_json::from_str(text) {
-        Ok(value) => write(&value, &mut bytes),
-        // Not reached for a text that was checked; any text is at least equal to itself.
-        Err(_) => bytes.extend(text.bytes()),
-    }
-    bytes
+    Some(())
+}
+
+/// Steps over what comes before an item, and tells whether there is one: else the list has ended.
+fn next_item(rest: &mut &str, close: char) -> Option<bool> {
+    let at = rest.trim_start();
+    let behind = match at.starts_with(close) {
+        true => at,
+        false => at.strip_prefix(['{', '[', ','])?.trim_start(),
+    };
+    let end = behind.strip_prefix(close);
+    *rest = end.unwrap_or(behind);
+    Some(end.is_none())
+}
+
+/// Takes a string off the front of `rest`, and gives it without its escapes.
+fn take_string(rest: &mut &str) -> Option<String> {
+    let mut reader = serde_json::Deserializer::from_str(rest).into_iter::<String>();
+    let text = reader.next()?.ok()?;
+    *rest = &rest[reader.byte_offset()..];
+    Some(text)
 }
 
 struct Strict;
@@ -163,7 +201,7 @@ mod tests {
             (" \n", "the body is empty; send a JSON object"),
             ("{\"a\": 1", "EOF while parsing an object at line 1 column 7"),
             ("{\"a\": 1,\n \"a\": 2}", "the key \"a\" is there twice at line 2 column 4"),
-            ("{\"x\": [{\"b\": 1, \"\\u0062\": 2}]}", "the key \"b\" is there twice at line 1 column 26"),
+            ("{\"x\": [{\"b\": 1, \"\\u0062\": 2}]}", "the key \"b\" is there twice at line 1 column 24"),
             ("{} {}", "trailing characters at line 1 column 4"),
             ("{'a': 1}", "key must be a string at line 1 column 2"),
         ] {
@@ -184,5 +222,18 @@ mod tests {
         assert_eq!(canonical(same[0]), canonical(same[1]));
         assert_ne!(canonical(r#"{"a": [1, 2]}"#), canonical(r#"{"a": [2, 1]}"#));
         assert_ne!(canonical(r#"{"a": {}}"#), canonical(r#"{"a": []}"#));
+        assert_ne!(canonical("[12345678901234567890123]"), canonical("[12345678901234567890124]"));
+        for (text, wanted) in [
+            (" { } ", "{}"),
+            ("[ ]", "[]"),
+            ("\"\\u00e4\\/\"", "\"ä/\""),
+            (" -1.50E+2 ", "-1.50E+2"),
+            (
+                "{\"b\" : [ 1 , [ ] , {\"}\":\"]\"} ],\n\"a\" :null }",
+                "{\"a\":null,\"b\":[1,[],{\"}\":\"]\",},],}",
+            ),
+        ] {
+            assert_eq!(String::from_utf8(canonical(text)).unwrap(), wanted);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, hint};
 
 /// Rows of a page where none are asked for.
 const LIMIT: usize = 100;
@@ -22,8 +22,7 @@ impl Query {
     pub(super) fn new(pairs: Vec<(String, String)>, known: &[&str]) -> Result<Query, Problem> {
         for (name, _) in &pairs {
             if !known.contains(&name.as_str()) {
-                let similar = crate::config::did_you_mean(name, known.iter().copied());
-                let hint = similar.map(|known| format!("; did you mean {known:?}?")).unwrap_or_default();
+                let hint = hint(name, known);
                 return Err(Problem::bad_query(format!("the parameter {name:?} is not known here{hint}")));
             }
         }

@@ -1,11 +1,13 @@
 //! Errors as people and programs get them: RFC 9457, and the one place that knows status codes.
 
+use std::collections::BTreeMap;
+
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use taskhook_core::Refused;
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
 use crate::engine::SubmitError;
 use crate::store::read::ReadError;
@@ -89,6 +91,22 @@ impl Problem {
     }
 }
 
+/// In the OpenAPI document: what every route may answer in place of what was asked for.
+impl IntoResponses for Problem {
+    fn responses() -> BTreeMap<String, utoipa::openapi::RefOr<utoipa::openapi::Response>> {
+        let schema = utoipa::openapi::Ref::from_schema_name("Problem");
+        let content = utoipa::openapi::ContentBuilder::new().schema(Some(schema)).build();
+        [("4XX", "The request is refused"), ("5XX", "It was not done; the same request may be sent again")]
+            .map(|(status, description)| {
+                let response = utoipa::openapi::ResponseBuilder::new()
+                    .description(description)
+                    .content("application/problem+json", content.clone());
+                (status.to_string(), response.build().into())
+            })
+            .into()
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -129,6 +147,12 @@ impl From<ReadError> for Problem {
         tracing::error!(%error, "a read failed");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "store", error.to_string())
     }
+}
+
+/// The end of a sentence about a word that is not known, if it looks like one that is.
+pub(super) fn hint(unknown: &str, known: &[&str]) -> String {
+    let similar = crate::config::did_you_mean(unknown, known.iter().copied());
+    similar.map(|known| format!("; did you mean {known:?}?")).unwrap_or_default()
 }
 
 /// A refusal as its caller gets it. `pointer` tells where the task at a position is in the request, and

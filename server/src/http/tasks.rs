@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Extension, Path, Query as RawQuery, State};
+use axum::extract::{Extension, Query as RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde_json::value::RawValue;
@@ -13,11 +13,13 @@ use taskhook_core::id::type_id;
 use taskhook_core::{Command, Once, Outcome, Refused, State as TaskState, TaskKey, limits};
 
 use crate::engine::submission::{Draft, Submission};
-use crate::http::fields::{Fields, parse_instant};
+use crate::http::asked::{BatchRequest, ReopenRequest, TaskRequest};
+use crate::http::fields::{Fields, escaped, parse_instant};
 use crate::http::json::{self, Members};
 use crate::http::list::{Query, cursor};
 use crate::http::once::keyed;
-use crate::http::problem::{FieldError, Problem, refused};
+use crate::http::problem::{FieldError, Problem, hint, refused};
+use crate::http::target::{Named, NoQuery};
 use crate::http::wire::{HistoryBody, ListBody, TaskBody};
 use crate::http::{App, body, draft, duration, respond};
 use crate::store::read::TaskFilter;
@@ -32,12 +34,14 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 /// The same id with the same content gives the existing task (200), with other content 409.
 #[utoipa::path(
     post, path = "/v1/tasks", tag = "tasks",
-    request_body(content = serde_json::Value, example = json!({"id": "122", "url": "https://worker.example/resize", "payload": {"image": 7}})),
+    params(("idempotency-key" = Option<String>, Header, description = "The same key and body again replays the answer, for 24 h")),
+    request_body(content = TaskRequest, example = json!({"id": "122", "url": "https://worker.example/resize", "payload": {"image": 7}})),
     responses((status = 201, body = TaskBody), (status = 200, body = TaskBody, description = "It exists already"),
-        (status = "4XX", body = Problem), (status = 503, body = Problem))
+        Problem)
 )]
 pub(super) async fn create(
     State(app): State<App>,
+    _: NoQuery,
     once: Option<Extension<Once>>,
     headers: HeaderMap,
     body: Body,
@@ -59,24 +63,29 @@ pub(super) async fn create(
 /// `after` may name tasks of the same batch, in any order. The same batch again is 200.
 #[utoipa::path(
     post, path = "/v1/tasks/batch", tag = "tasks",
-    request_body(content = serde_json::Value, example = json!({"tasks": [{"id": "a"}, {"id": "b", "after": ["a"]}]})),
+    params(("idempotency-key" = Option<String>, Header, description = "The same key and body again replays the answer, for 24 h")),
+    request_body(content = BatchRequest, example = json!({"tasks": [{"id": "a"}, {"id": "b", "after": ["a"]}]})),
     responses((status = 201, body = ListBody<TaskBody>), (status = 200, body = ListBody<TaskBody>, description = "All exist already"),
-        (status = "4XX", body = Problem), (status = 503, body = Problem))
+        Problem)
 )]
 pub(super) async fn create_batch(
     State(app): State<App>,
+    _: NoQuery,
     once: Option<Extension<Once>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let bytes = body::read(&app, &headers, body, limits::BATCH_BODY_BYTES_MAX).await?;
     let mut fields = Fields::new(json::object(&bytes).map_err(Problem::malformed)?, "");
-    let wanted = "a list of at most 1000 tasks";
     let given = fields.raw("tasks");
     let tasks: Option<Vec<&RawValue>> = given.and_then(|raw| serde_json::from_str(raw.get()).ok());
-    match &tasks {
-        Some(tasks) if (1..=limits::BATCH_TASKS_MAX).contains(&tasks.len()) => {}
-        _ => fields.wrong("tasks", "wrong_type", format!("must be {wanted}, and not empty")),
+    match tasks.as_ref().map(Vec::len) {
+        None => fields.wrong("tasks", "wrong_type", "must be a list of tasks"),
+        Some(0) => fields.wrong("tasks", "empty", "must have at least one task"),
+        Some(count) if count > limits::BATCH_TASKS_MAX => {
+            fields.wrong("tasks", "too_many", format!("may have at most {} tasks", limits::BATCH_TASKS_MAX));
+        }
+        Some(_) => {}
     }
     let mut errors = fields.finish(&["tasks"], &[]);
     let mut drafts: Vec<Arc<Draft>> = Vec::new();
@@ -157,15 +166,17 @@ async fn show(app: &App, created: &[(TaskKey, bool)]) -> Result<Vec<TaskBody>, P
         ("limit" = Option<u32>, Query, description = "1 to 1000, default 100"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
     ),
-    responses((status = 200, body = ListBody<TaskBody>), (status = 400, body = Problem))
+    responses((status = 200, body = ListBody<TaskBody>), Problem)
 )]
 pub(super) async fn list(State(app): State<App>, RawQuery(pairs): Pairs) -> Result<Response, Problem> {
     let known = ["state", "queue", "name", "label", "created_after", "limit", "cursor"];
     let query = Query::new(pairs, &known)?;
     let mut filter = TaskFilter { name: query.one("name")?.map(String::from), ..TaskFilter::default() };
     for name in query.all("state").flat_map(|states| states.split(',')) {
-        let state =
-            TaskState::from_name(name).ok_or_else(|| Problem::bad_query(format!("{name:?} is no state")))?;
+        let state = TaskState::from_name(name).ok_or_else(|| {
+            let hint = hint(name, &TaskState::ALL.map(TaskState::name));
+            Problem::bad_query(format!("{name:?} is no state{hint}"))
+        })?;
         filter.states.push(state);
     }
     for label in query.all("label") {
@@ -192,11 +203,11 @@ pub(super) async fn list(State(app): State<App>, RawQuery(pairs): Pairs) -> Resu
 #[utoipa::path(
     get, path = "/v1/tasks/{id}", tag = "tasks",
     params(("id" = String, Path), ("wait" = Option<String>, Query, description = "Up to `60s`: answers when the task has ended, or then")),
-    responses((status = 200, body = TaskBody), (status = 404, body = Problem))
+    responses((status = 200, body = TaskBody), Problem)
 )]
 pub(super) async fn get(
     State(app): State<App>,
-    Path(id): Path<String>,
+    Named(id): Named,
     RawQuery(pairs): Pairs,
 ) -> Result<Response, Problem> {
     let query = Query::new(pairs, &["wait"])?;
@@ -219,11 +230,11 @@ pub(super) async fn get(
 #[utoipa::path(
     get, path = "/v1/tasks/{id}/history", tag = "tasks",
     params(("id" = String, Path), ("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query)),
-    responses((status = 200, body = ListBody<HistoryBody>), (status = 404, body = Problem))
+    responses((status = 200, body = ListBody<HistoryBody>), Problem)
 )]
 pub(super) async fn history(
     State(app): State<App>,
-    Path(id): Path<String>,
+    Named(id): Named,
     RawQuery(pairs): Pairs,
 ) -> Result<Response, Problem> {
     let (limit, after) = Query::new(pairs, &["limit", "cursor"])?.page()?;
@@ -235,12 +246,14 @@ pub(super) async fn history(
 
 /// Cancels a task, now. Of a task that has ended otherwise 409.
 #[utoipa::path(
-    post, path = "/v1/tasks/{id}/cancel", tag = "tasks", params(("id" = String, Path)),
-    responses((status = 200, body = TaskBody), (status = "4XX", body = Problem), (status = 503, body = Problem))
+    post, path = "/v1/tasks/{id}/cancel", tag = "tasks",
+    params(("id" = String, Path), ("idempotency-key" = Option<String>, Header, description = "The same key and body again replays the answer, for 24 h")),
+    responses((status = 200, body = TaskBody), Problem)
 )]
 pub(super) async fn cancel(
     State(app): State<App>,
-    Path(id): Path<String>,
+    Named(id): Named,
+    _: NoQuery,
     once: Option<Extension<Once>>,
     headers: HeaderMap,
     body: Body,
@@ -251,12 +264,14 @@ pub(super) async fn cancel(
 
 /// Makes a scheduled task due now. Of a task in another state 409.
 #[utoipa::path(
-    post, path = "/v1/tasks/{id}/trigger", tag = "tasks", params(("id" = String, Path)),
-    responses((status = 200, body = TaskBody), (status = "4XX", body = Problem), (status = 503, body = Problem))
+    post, path = "/v1/tasks/{id}/trigger", tag = "tasks",
+    params(("id" = String, Path), ("idempotency-key" = Option<String>, Header, description = "The same key and body again replays the answer, for 24 h")),
+    responses((status = 200, body = TaskBody), Problem)
 )]
 pub(super) async fn trigger(
     State(app): State<App>,
-    Path(id): Path<String>,
+    Named(id): Named,
+    _: NoQuery,
     once: Option<Extension<Once>>,
     headers: HeaderMap,
     body: Body,
@@ -267,13 +282,15 @@ pub(super) async fn trigger(
 
 /// Reopens a task that failed, was cancelled or skipped, and those that were skipped only because of it.
 #[utoipa::path(
-    post, path = "/v1/tasks/{id}/retry", tag = "tasks", params(("id" = String, Path)),
-    request_body(content = Option<serde_json::Value>, example = json!({"ignore_dependencies": true})),
-    responses((status = 200, body = TaskBody), (status = "4XX", body = Problem), (status = 503, body = Problem))
+    post, path = "/v1/tasks/{id}/retry", tag = "tasks",
+    params(("id" = String, Path), ("idempotency-key" = Option<String>, Header, description = "The same key and body again replays the answer, for 24 h")),
+    request_body(content = Option<ReopenRequest>, example = json!({"ignore_dependencies": true})),
+    responses((status = 200, body = TaskBody), Problem)
 )]
 pub(super) async fn retry(
     State(app): State<App>,
-    Path(id): Path<String>,
+    Named(id): Named,
+    _: NoQuery,
     once: Option<Extension<Once>>,
     headers: HeaderMap,
     body: Body,
@@ -349,10 +366,10 @@ impl Options {
 
     fn finish_or_refuse(mut self, known: &[&str]) -> Result<(), Problem> {
         for name in self.members.into_keys() {
-            let similar = crate::config::did_you_mean(&name, known.iter().copied());
-            let hint = similar.map(|known| format!("; did you mean {known:?}?")).unwrap_or_default();
+            let hint = hint(&name, known);
             let detail = format!("is not known here{hint}");
-            self.errors.push(FieldError { pointer: format!("/{name}"), code: "unknown_field", detail });
+            let pointer = format!("/{}", escaped(&name));
+            self.errors.push(FieldError { pointer, code: "unknown_field", detail });
         }
         if self.errors.is_empty() { Ok(()) } else { Err(Problem::invalid(self.errors)) }
     }

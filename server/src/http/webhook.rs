@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use serde::Serialize;
@@ -15,6 +15,7 @@ use crate::engine::Receipt;
 use crate::engine::submission::{Heard, Submission};
 use crate::http::json::{self, Members};
 use crate::http::problem::{Problem, refused};
+use crate::http::target::Named;
 use crate::http::{App, body, respond};
 use crate::secrets::fingerprint;
 use crate::store::read::EventView;
@@ -52,7 +53,7 @@ pub(super) struct WebhookAnswer {
     post, path = "/webhook", tag = "webhooks",
     request_body(content = serde_json::Value, example = json!({"event": "task_completed", "task_id": "123"})),
     params(("webhook-id" = Option<String>, Header, description = "The delivery id: a repeat is answered as a duplicate")),
-    responses((status = 200, body = WebhookAnswer), (status = "4XX", body = Problem), (status = 503, body = Problem))
+    responses((status = 200, body = WebhookAnswer), Problem)
 )]
 pub(super) async fn receive(
     State(app): State<App>,
@@ -68,11 +69,11 @@ pub(super) async fn receive(
     post, path = "/webhook/{source}", tag = "webhooks",
     request_body(content = serde_json::Value),
     params(("source" = String, Path, description = "The source's name")),
-    responses((status = 200, body = WebhookAnswer), (status = "4XX", body = Problem), (status = 503, body = Problem))
+    responses((status = 200, body = WebhookAnswer), Problem)
 )]
 pub(super) async fn receive_from(
     State(app): State<App>,
-    Path(source): Path<String>,
+    Named(source): Named,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -89,11 +90,11 @@ pub(super) async fn receive_from(
     post, path = "/callback/{token}", tag = "webhooks",
     request_body(content = serde_json::Value, example = json!({"event": "task_completed", "result": {"pages": 3}})),
     params(("token" = String, Path, description = "From the header taskhook-callback-url of the dispatch")),
-    responses((status = 200, body = WebhookAnswer), (status = "4XX", body = Problem), (status = 503, body = Problem))
+    responses((status = 200, body = WebhookAnswer), Problem)
 )]
 pub(super) async fn call_back(
     State(app): State<App>,
-    Path(token): Path<String>,
+    Named(token): Named,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -144,7 +145,7 @@ pub(super) fn answer(receipt: &Receipt) -> Result<Response, Problem> {
 /// too, for whoever looks for it.
 async fn map(app: &App, headers: &HeaderMap, body: Body, token: Option<&str>) -> Result<Heard, Problem> {
     let is_json = header_text(headers, header::CONTENT_TYPE.as_str())
-        .is_some_and(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().ends_with("json")));
+        .is_some_and(|kind| kind.split(';').next().is_some_and(|kind| is_json(kind.trim())));
     if headers.contains_key(header::ORIGIN) && !is_json {
         let detail = "a request from a web page must say content-type: application/json";
         let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail);
@@ -170,7 +171,7 @@ async fn map(app: &App, headers: &HeaderMap, body: Body, token: Option<&str>) ->
     let (name, task, attempt, kind) = read(&members, token.is_some());
     let received = Received {
         name,
-        task_name: task.clone(),
+        task_name: task.as_deref().map(|task| cut(task, limits::ID_BYTES_MAX * 2)),
         delivery_id: delivery_id.map(|id| cut(&id, limits::ID_BYTES_MAX * 2)),
         ..received(app, headers, &bytes)
     };
@@ -265,10 +266,12 @@ fn read(members: &Members<'_>, by_token: bool) -> Mapped {
         _ => EventKind::Other(None),
     };
     if matches!(kind, EventKind::Other(_)) {
-        return (Some(name), task.filter(|task| is_task_id(task)), attempt, kind);
+        return (Some(name), task.filter(|task| by_token || is_task_id(task)), attempt, kind);
     }
     match task {
         Some(task) if is_task_id(&task) => (Some(name), Some(task), attempt, kind),
+        // No task can be called so, but it is not the one that the token stands for.
+        Some(task) if by_token => (Some(name), Some(task), attempt, kind),
         Some(_) => (Some(name), None, attempt, EventKind::Other(Some("its task_id is no id of a task"))),
         None if by_token => (Some(name), None, attempt, kind),
         None => (Some(name), None, attempt, EventKind::Other(Some("it names no task"))),
@@ -320,6 +323,12 @@ fn delivery_id(headers: &HeaderMap, members: &Members<'_>) -> Option<String> {
     let member = |name: &str| members.get(name).copied().and_then(text_of);
     member("specversion")?;
     Some(format!("{}\n{}", member("source")?, member("id")?))
+}
+
+/// Whether a media type is JSON: `application/json`, `application/cloudevents+json`.
+fn is_json(kind: &str) -> bool {
+    let end = kind.len().saturating_sub("json".len());
+    kind.is_char_boundary(end) && kind[end..].eq_ignore_ascii_case("json")
 }
 
 fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

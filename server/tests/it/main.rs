@@ -1,5 +1,6 @@
 //! The integration tests of Taskhook, in one binary.
 #![allow(clippy::unwrap_used, reason = "a test that panics has said what is wrong")]
+#![allow(unreachable_pub, reason = "the modules of one binary share what they have")]
 
 mod binary;
 mod cli;

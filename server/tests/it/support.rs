@@ -1,6 +1,5 @@
 //! What the tests share: a real server, a worker that does what the test says, and a plain HTTP client.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -244,6 +243,14 @@ impl TestServer {
         task
     }
 
+    /// Checks that no webhook was taken in: what was refused is kept for whoever looks for it, and no more.
+    pub async fn has_taken_nothing(&self) {
+        let events = self.get("/v1/events?limit=1000").await.expect(200);
+        for event in events["data"].as_array().expect("a list") {
+            assert_eq!(event["outcome"], "rejected", "{event}");
+        }
+    }
+
     /// The changes of a task, oldest first.
     pub async fn changes(&self, id: &str) -> Vec<String> {
         let history = self.get(&format!("/v1/tasks/{id}/history?limit=1000")).await.expect(200);
@@ -381,9 +388,9 @@ impl Call {
         for (name, value) in headers {
             response = response.header(*name, *value);
         }
-        let response: Result<_, Infallible> = Ok(response.body(Full::new(body.into())).expect("a response"));
+        let response = response.body(Full::new(body.into())).expect("a response");
         // A server that has given the exchange up hears nothing.
-        let _ = self.answer.send(response.expect("infallible"));
+        let _ = self.answer.send(response);
     }
 
     /// Answers with a status and nothing else.

@@ -62,7 +62,7 @@ async fn a_body_is_one_json_object_and_a_fault_has_line_and_column() {
         ("{", "EOF while parsing an object at line 1 column 1"),
         (
             "{\"event\": \"task_completed\",\n \"task_id\": \"12",
-            "EOF while parsing a string at line 2 column 16",
+            "EOF while parsing a string at line 2 column 15",
         ),
         ("{\"event\": \"a\",\n \"event\": \"b\"}", "the key \"event\" is there twice at line 2 column 8"),
         ("{\"x\": [{\"b\": 1,\n\n \"\\u0062\": 2}]}", "the key \"b\" is there twice at line 3 column 9"),
@@ -85,7 +85,7 @@ async fn a_body_is_one_json_object_and_a_fault_has_line_and_column() {
     {
         server.send("POST", "/webhook", &[], bytes).await.problem(400, "malformed");
     }
-    assert_eq!(server.get("/v1/events").await.expect(200)["data"], json!([]), "nothing of it was kept");
+    server.has_taken_nothing().await;
     server.stop().await;
 }
 

@@ -130,7 +130,7 @@ async fn naming_its_own_task_is_fine_and_another_one_is_422() {
         }
     }
     assert_eq!(server.task("124").await["state"], "running");
-    assert_eq!(server.get("/v1/events").await.expect(200)["data"], json!([]), "none of them was kept");
+    server.has_taken_nothing().await;
     let own = json!({"event": "task_completed", "task_id": 123}).to_string();
     let answer = server.send("POST", &path, &[("webhook-id", "msg_1")], own).await.expect(200);
     assert_eq!(answer["outcome"], "applied");

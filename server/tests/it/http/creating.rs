@@ -91,16 +91,27 @@ async fn every_field_comes_back_as_it_was_given() {
     server.stop().await;
 }
 
-#[tokio::test]
-async fn a_field_that_is_wrong_is_refused_with_pointer_and_code() {
+/// Refuses each of these tasks for one fault, and creates none.
+async fn each_is_refused(tasks: impl IntoIterator<Item = (Value, &'static str, &'static str)>) {
     let server = TestServer::start().await;
+    for (task, pointer, code) in tasks {
+        let answer = server.post("/v1/tasks", task.clone()).await;
+        let shown: String = task.to_string().chars().take(200).collect();
+        assert_eq!(answer.faults(), [fault(pointer, code)], "{shown}");
+    }
+    assert_eq!(server.get("/v1/tasks").await.expect(200)["data"], json!([]), "none of them exists");
+    server.stop().await;
+}
+
+/// An object with so many members.
+fn many(count: usize) -> Value {
+    (0..count).map(|n| (format!("n{n}"), json!("v"))).collect::<serde_json::Map<_, _>>().into()
+}
+
+#[tokio::test]
+async fn an_id_name_or_request_that_is_wrong_is_refused_with_pointer_and_code() {
     let url = "http://127.0.0.1:9/";
-    let many = |count: usize| -> Value {
-        (0..count).map(|n| (format!("n{n}"), json!("v"))).collect::<serde_json::Map<_, _>>().into()
-    };
-    let ids =
-        |count: usize| -> Value { (0..count).map(|n| json!(format!("n{n}"))).collect::<Vec<_>>().into() };
-    for (task, pointer, code) in [
+    each_is_refused([
         (json!({"id": 7}), "/id", "wrong_type"),
         (json!({"id": ""}), "/id", "not_an_id"),
         (json!({"id": "-a"}), "/id", "not_an_id"),
@@ -142,6 +153,14 @@ async fn a_field_that_is_wrong_is_refused_with_pointer_and_code() {
         (json!({"method": "POST"}), "/method", "needs_url"),
         (json!({"headers": {}}), "/headers", "needs_url"),
         (json!({"payload": null}), "/payload", "needs_url"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn any_other_field_that_is_wrong_is_refused_with_pointer_and_code() {
+    let ids: Vec<String> = (0..1_001).map(|n| format!("n{n}")).collect();
+    each_is_refused([
         (json!({"queue": "other"}), "/queue", "no_such_queue"),
         (json!({"queue": 7}), "/queue", "wrong_type"),
         (json!({"priority": 101}), "/priority", "out_of_range"),
@@ -166,7 +185,7 @@ async fn a_field_that_is_wrong_is_refused_with_pointer_and_code() {
         (json!({"after": [{"task": "n", "on": "completed"}]}), "/after/0", "not_a_dependency"),
         (json!({"after": [{"task": "n", "when": "failed"}]}), "/after/0", "not_a_dependency"),
         (json!({"after": ["n", {"task": "n", "on": "failed"}]}), "/after/1", "twice"),
-        (json!({"after": ids(1_001)}), "/after", "too_many"),
+        (json!({"after": ids}), "/after", "too_many"),
         (json!({"after": ["unknown"]}), "/after/0", "no_such_task"),
         (json!({"after": ["not an id"]}), "/after/0", "no_such_task"),
         (json!({"id": "self", "after": ["self"]}), "/after", "cycle"),
@@ -190,13 +209,8 @@ async fn a_field_that_is_wrong_is_refused_with_pointer_and_code() {
         (json!({"labels": many(33)}), "/labels", "too_many"),
         (json!({"labels": {"": "a"}}), "/labels/", "too_long"),
         (json!({"labels": {"a": "b".repeat(129)}}), "/labels/a", "too_long"),
-    ] {
-        let answer = server.post("/v1/tasks", task.clone()).await;
-        let shown: String = task.to_string().chars().take(200).collect();
-        assert_eq!(answer.faults(), [fault(pointer, code)], "{shown}");
-    }
-    assert_eq!(server.get("/v1/tasks").await.expect(200)["data"], json!([]), "none of them exists");
-    server.stop().await;
+    ])
+    .await;
 }
 
 #[tokio::test]

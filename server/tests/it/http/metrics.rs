@@ -22,13 +22,17 @@ async fn what_happened_is_counted() {
         r#"taskhook_events_total{source="default",outcome="applied"} 1"#,
         r#"taskhook_events_total{source="default",outcome="ignored"} 1"#,
         r#"taskhook_oldest_due_seconds{queue="default"} 0.0"#,
-        "taskhook_commit_seconds_count 4",
         "taskhook_dispatch_lateness_seconds_count 0",
     ] {
         assert!(text.lines().any(|found| found == line), "no line {line}:\n{text}");
     }
-    let bytes = text.lines().find_map(|line| line.strip_prefix("taskhook_store_bytes ")).expect("a size");
-    assert!(bytes.parse::<u64>().expect("a number") > 0);
+    let number = |name: &str| -> u64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
+        line.trim().parse().expect("a number")
+    };
+    // One for each request; a server that starts looks at its queues once, alone or with the first of them.
+    assert!((4..=5).contains(&number("taskhook_commit_seconds_count ")), "{text}");
+    assert!(number("taskhook_store_bytes ") > 0);
     server.stop().await;
 }
 

@@ -1,6 +1,6 @@
 //! The OpenAPI document, made from the routes: a change of the public API shows as a change of its snapshot.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::TestServer;
 
@@ -41,6 +41,7 @@ async fn every_path_of_the_contract_is_in_the_document_and_every_path_in_it_is_s
     listed.sort();
     let wanted = [
         "GET /healthz",
+        "GET /metrics",
         "GET /openapi.json",
         "GET /readyz",
         "GET /v1/events",
@@ -94,5 +95,55 @@ fn all_that_is_referred_to_is_defined() {
     for reference in found {
         let pointer = reference.strip_prefix('#').expect("a reference within");
         assert!(document.pointer(pointer).is_some(), "{reference}");
+    }
+}
+
+#[tokio::test]
+async fn the_fields_in_the_document_are_those_that_are_read() {
+    let server = TestServer::start().await;
+    let document = document();
+    let schema = |name: &str| document["components"]["schemas"][name].clone();
+    for (name, path, around) in [
+        ("TaskRequest", "/v1/tasks", ""),
+        ("RetryRequest", "/v1/tasks", "retry"),
+        ("BatchRequest", "/v1/tasks/batch", ""),
+    ] {
+        let schema = schema(name);
+        assert_eq!(schema["additionalProperties"], false, "{name}");
+        for field in schema["properties"].as_object().expect("properties").keys() {
+            // Of a type that no field has, so that one that is read says so.
+            let mut body = json!({field: [[true]]});
+            if !around.is_empty() {
+                body = json!({around: body});
+            }
+            let answer = server.post(path, body).await;
+            if field == "payload" {
+                assert_eq!(answer.faults(), [("/payload".to_string(), "needs_url".to_string())]);
+                continue;
+            }
+            let faults = answer.faults();
+            let known =
+                faults.iter().any(|(_, code)| ["wrong_type", "not_a_dependency"].contains(&code.as_str()));
+            assert!(known, "{name}.{field}: {faults:?}");
+        }
+    }
+    // And what is answered of a task is what can be asked for, and what became of it.
+    let asked = schema("TaskRequest")["properties"].as_object().expect("properties").clone();
+    let answered = schema("TaskBody")["properties"].as_object().expect("properties").clone();
+    let missing: Vec<&String> = asked.keys().filter(|field| !answered.contains_key(*field)).collect();
+    assert_eq!(missing, ["delay"], "it is answered as run_at");
+    server.stop().await;
+}
+
+#[test]
+fn a_refusal_is_a_problem_wherever_there_may_be_one() {
+    let document = document();
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in methods.as_object().expect("methods") {
+            let open = ["/healthz", "/openapi.json", "/metrics"].contains(&path.as_str());
+            let problem =
+                &operation["responses"]["4XX"]["content"]["application/problem+json"]["schema"]["$ref"];
+            assert!(open || problem == "#/components/schemas/Problem", "{method} {path}: {operation}");
+        }
     }
 }

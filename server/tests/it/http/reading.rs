@@ -194,16 +194,16 @@ async fn the_history_has_every_decision_with_its_cause_and_a_sentence() {
     let (by_progress, by_end) = (by(&progress), by(&end));
     let (event, response) = (|answer: &Value| Some(answer["event_id"].clone()), |n: &str| Some(json!(n)));
     let wanted = [
-        ("created", "creation", None, "created".to_string()),
-        ("blocked", "creation", None, "blocked: waits for other tasks".into()),
+        ("created", "creation", None, "created, by a call of the API".to_string()),
+        ("blocked", "creation", None, "blocked, waits for other tasks".into()),
         ("dependency_ended", "task", Some(json!("first")), "task first ended as succeeded, as asked".into()),
         (
             "queued",
             "task",
             Some(json!("first")),
-            "queued: due, waits for a free exchange, by task first".into(),
+            "queued, waits for a free exchange, because of task first".into(),
         ),
-        ("dispatched", "queue", None, "attempt 1 dispatched".into()),
+        ("dispatched", "queue", None, "attempt 1 dispatched, since there was a free exchange".into()),
         ("responded", "response", response("1"), "attempt 1 was answered 503".into()),
         ("attempt_failed", "response", response("1"), "attempt 1 failed: the target answered 503".into()),
         (
@@ -213,12 +213,17 @@ async fn the_history_has_every_decision_with_its_cause_and_a_sentence() {
             format!("the next attempt is planned for {planned}, by the response to attempt 1"),
         ),
         ("triggered", "command", None, "made due now, by a call of the API".into()),
-        ("queued", "command", None, "queued: due, waits for a free exchange, by a call of the API".into()),
-        ("dispatched", "queue", None, "attempt 2 dispatched".into()),
+        ("queued", "command", None, "queued, waits for a free exchange, by a call of the API".into()),
+        ("dispatched", "queue", None, "attempt 2 dispatched, since there was a free exchange".into()),
         ("responded", "response", response("2"), "attempt 2 was answered 202".into()),
-        ("started", "response", response("2"), "attempt 2 runs at the worker".into()),
+        (
+            "started",
+            "response",
+            response("2"),
+            "attempt 2 runs at the worker, by the response to attempt 2".into(),
+        ),
         ("alive", "event", event(&progress), format!("progress 50 %: half, {by_progress}")),
-        ("succeeded", "event", event(&end), format!("succeeded by the webhook of attempt 2, {by_end}")),
+        ("succeeded", "event", event(&end), format!("succeeded in attempt 2, {by_end}")),
     ];
     for (entry, (change, kind, reference, text)) in entries.iter().zip(&wanted) {
         assert_eq!((&entry["change"], &entry["text"]), (&json!(change), &json!(text)));

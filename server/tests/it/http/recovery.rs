@@ -138,11 +138,13 @@ async fn timers_survive_and_a_time_out_runs_on_from_the_first_send() {
     let far = server.create(json!({"id": "far", "run_at": "2030-01-01T00:00:00Z"})).await;
 
     let server = server.crash_and_restart().await;
+    let mut unanswered = Vec::new();
     let answering = async {
         loop {
             let call = worker.call().await;
-            if call.header("taskhook-task-id") != "timed" {
-                call.status(200);
+            match call.header("taskhook-task-id").as_str() {
+                "timed" => unanswered.push(call),
+                _ => call.status(200),
             }
         }
     };

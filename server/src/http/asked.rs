@@ -1,0 +1,105 @@
+//! What requests may hold, for the OpenAPI document alone: `draft.rs` reads them by hand, so that every fault is
+//! found and said at once.
+#![expect(dead_code, reason = "these describe what is read elsewhere; a test holds both together")]
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+/// A task to be created.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TaskRequest {
+    /// Your own id: `[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}`. The same id with the same content gives the existing
+    /// task. Default: generated.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$")]
+    id: Option<String>,
+    /// What kind of work it is, for grouping.
+    #[schema(min_length = 1, max_length = 64)]
+    name: Option<String>,
+    /// Where it is dispatched, http or https. Absent: an external task, which is only tracked.
+    #[schema(max_length = 2048)]
+    url: Option<String>,
+    /// `GET`, `POST`, `PUT`, `PATCH` or `DELETE`. Default: `POST`.
+    method: Option<String>,
+    /// Request headers. `host`, `content-length`, `transfer-encoding`, `connection`, `webhook-*` and
+    /// `taskhook-*` are Taskhook's own to set.
+    headers: Option<BTreeMap<String, String>>,
+    /// Any JSON, sent byte for byte as given as the request's body. Absent: an empty body.
+    payload: Option<serde_json::Value>,
+    /// The queue. Default: `default`, which is the only one so far.
+    queue: Option<String>,
+    /// −100 to 100, higher first. Default: 0.
+    #[schema(minimum = -100, maximum = 100)]
+    priority: Option<i16>,
+    /// Not before this instant, RFC 3339. Default: now.
+    #[schema(format = DateTime)]
+    run_at: Option<String>,
+    /// Not before this long from now: `"250ms"`, `"30s"`, `"1h 30m"`, `"PT30S"`. In place of `run_at`.
+    delay: Option<String>,
+    /// The tasks that it waits for.
+    #[schema(max_items = 1000)]
+    after: Option<Vec<DependencyRequest>>,
+    /// `auto`: 202 waits for a webhook, any other 2xx is success. `response`: every 2xx is success. `callback`:
+    /// every 2xx waits for a webhook. Default: `auto`.
+    completion: Option<String>,
+    /// An attempt must be complete this long after its dispatch began. Default: `"1h"`; none for external tasks.
+    timeout: Option<String>,
+    /// The HTTP exchange itself, never beyond `timeout`. Default: `"5m"`; `"30s"` with `callback`.
+    request_timeout: Option<String>,
+    /// How failed attempts are tried again.
+    retry: Option<RetryRequest>,
+    /// `accept`: a success of any attempt since the last explicit retry completes the task. Default: `accept`.
+    late_success: Option<String>,
+    /// Up to 32 short words to find it by.
+    labels: Option<BTreeMap<String, String>>,
+}
+
+/// A task to wait for: its id, or its id and how it must end.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum DependencyRequest {
+    /// It must succeed.
+    Id(String),
+    /// It must end as `on` says: `succeeded`, `failed`, `not_failed` (succeeded or skipped) or `finished`.
+    On {
+        /// Its id.
+        task: String,
+        /// How it must end. Default: `succeeded`.
+        on: Option<String>,
+    },
+}
+
+/// A pause is drawn between 0 and `min(max, initial·factorⁿ)`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RetryRequest {
+    /// Attempts in all. Default: 8.
+    #[schema(minimum = 1, maximum = 100)]
+    max_attempts: Option<u32>,
+    /// Bound of the first pause. Default: `"5s"`.
+    initial: Option<String>,
+    /// By how much the bound grows. Default: 4.
+    #[schema(minimum = 1, maximum = 100)]
+    factor: Option<f64>,
+    /// The bound never grows beyond this, at most `"24h"`. Default: `"1h"`.
+    max: Option<String>,
+}
+
+/// Tasks to be created together.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BatchRequest {
+    /// The tasks.
+    #[schema(min_items = 1, max_items = 1000)]
+    tasks: Vec<TaskRequest>,
+}
+
+/// How a task is reopened.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReopenRequest {
+    /// Start it even if its dependencies are unmet. Default: false.
+    ignore_dependencies: Option<bool>,
+}
