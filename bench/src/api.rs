@@ -36,7 +36,7 @@ impl Taskhook {
         let own = tempfile::Builder::new().prefix("taskhook-bench-").tempdir_in(folder)?;
         let store = format!("sqlite:{}", own.path().join("store.db").display());
         let arguments = ["serve", "--listen", "127.0.0.1:0", "--store", &store];
-        let process = Process::start(cores, program, &arguments, true)?;
+        let process = Process::start(cores, program, &arguments)?;
         let client = Client::new(process.address);
         Ok(Taskhook { process, client, _folder: own })
     }

@@ -22,8 +22,11 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
 
-use crate::process::Cores;
+use crate::process::{Cores, Machine};
 use crate::report::{Report, note};
+
+/// The part of the machine that others may use while something is measured.
+const OTHERS_MAX: f64 = 0.05;
 
 #[derive(Parser)]
 #[command(about = "Measures Taskhook against a reference in the same run", disable_help_subcommand = true)]
@@ -110,6 +113,7 @@ fn run(what: What) -> Result<bool> {
     let settings = Settings::new(options)?;
     note(&settings.cores.words());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let machine = Machine::watch()?;
     let report = runtime.block_on(async {
         tokio::select! {
             report = measure(&what, &settings) => report,
@@ -117,7 +121,12 @@ fn run(what: What) -> Result<bool> {
             stopped = stopped() => stopped.and_then(|()| bail!("stopped")),
         }
     })?;
+    let others = machine.others()?;
     let met = report.print();
+    note(&format!("others used {:.0} % of the machine meanwhile", others * 100.0));
+    if others > OTHERS_MAX {
+        note("too much for absolute figures, and for latency: measure again when it is quiet");
+    }
     Ok(met || !options.check)
 }
 

@@ -71,6 +71,46 @@ fn allowed_cores() -> Option<Vec<String>> {
     Some(cores)
 }
 
+/// How busy the machine has been since a moment, and how much of that was others.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    /// Ticks of all cores, those of them that were idle, and our own.
+    all: u64,
+    idle: u64,
+    own: u64,
+}
+
+impl Machine {
+    /// From now on.
+    pub(crate) fn watch() -> Result<Machine> {
+        let path = "/proc/stat";
+        let stat = fs::read_to_string(path).context(path)?;
+        let line = stat.lines().next().unwrap_or_default();
+        let fields: Vec<u64> = line.split_whitespace().skip(1).filter_map(|n| n.parse().ok()).collect();
+        // User, nice, system, idle, waiting for a disk, interrupts (two), taken by the host.
+        let all = fields.iter().take(8).sum();
+        let idle = fields.iter().skip(3).take(2).sum();
+        // Our own, and that of the servers that have ended.
+        Ok(Machine { all, idle, own: ticks("/proc/self/stat", 4)? })
+    }
+
+    /// The part of the machine that others used. Every server of ours must have ended.
+    pub(crate) fn others(&self) -> Result<f64> {
+        let now = Machine::watch()?;
+        let (all, idle, own) = (now.all - self.all, now.idle - self.idle, now.own - self.own);
+        Ok(all.saturating_sub(idle + own) as f64 / all.max(1) as f64)
+    }
+}
+
+/// The sum of the first `count` processor times in the file `stat` of a process, in ticks of 10 ms: its user
+/// and system time, then those of its children that have ended.
+fn ticks(path: &str, count: usize) -> Result<u64> {
+    let stat = fs::read_to_string(path).with_context(|| path.to_owned())?;
+    // The name before them may hold anything.
+    let fields = stat.rsplit_once(')').map(|(_, fields)| fields).unwrap_or_default();
+    Ok(fields.split_whitespace().skip(11).take(count).filter_map(|ticks| ticks.parse::<u64>().ok()).sum())
+}
+
 /// A running server.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -81,13 +121,8 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts `program` on the server's core and waits until a line that it prints names a loopback address.
-    /// What it says afterwards is shown where `shows_words`, up to a bound.
-    pub(crate) fn start(
-        cores: &Cores,
-        program: &Path,
-        arguments: &[&str],
-        shows_words: bool,
-    ) -> Result<Process> {
+    /// What it complains of afterwards is shown, up to a bound.
+    pub(crate) fn start(cores: &Cores, program: &Path, arguments: &[&str]) -> Result<Process> {
         let name = program.display();
         let mut command = cores.command(program);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -101,10 +136,11 @@ impl Process {
         process.address = wait_for_address(&said).with_context(|| format!("{name} did not start"))?;
         // Reads on, so that the server never stands at a full pipe.
         std::thread::spawn(move || {
-            let mut lines = said.into_iter();
-            let shown = if shows_words { LINES_KEPT } else { 0 };
-            lines.by_ref().take(shown).for_each(|line| crate::report::note(&line));
-            lines.for_each(drop);
+            let complains = |line: &String| ["WARN", "ERROR", "error"].iter().any(|word| line.contains(word));
+            let mut shown = said.iter().filter(complains).take(LINES_KEPT);
+            shown.by_ref().for_each(|line| crate::report::note(&line));
+            drop(shown);
+            said.into_iter().for_each(drop);
         });
         Ok(process)
     }
@@ -120,13 +156,7 @@ impl Process {
 
     /// The processor time it has used.
     pub(crate) fn cpu_time(&self) -> Result<Duration> {
-        let path = format!("/proc/{}/stat", self.child.id());
-        let stat = fs::read_to_string(&path).with_context(|| path.clone())?;
-        // The fields after the name, which may hold anything: user and system time are the 12th and 13th of
-        // them, in ticks of 10 ms.
-        let fields = stat.rsplit_once(')').map(|(_, fields)| fields).unwrap_or_default();
-        let ticks = fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok());
-        Ok(Duration::from_millis(10 * ticks.sum::<u64>()))
+        Ok(Duration::from_millis(10 * ticks(&format!("/proc/{}/stat", self.child.id()), 2)?))
     }
 }
 

@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn figures_are_rounded_to_what_means_something() {
         assert_eq!(rate(171_234.5), "171,230/s");
-        assert_eq!(rate(999.6), "1000/s");
+        assert_eq!(rate(999.6), "1,000/s");
         assert_eq!(rate(7.2), "7/s");
         assert_eq!(millis(Duration::from_micros(1_234)), "1.23 ms");
         assert_eq!(millis(Duration::from_millis(50)), "50 ms");

@@ -131,8 +131,7 @@ impl Server {
     /// sent again at the next start.
     pub async fn stop(self) {
         self.draining.send_replace(true);
-        self.listener.stop(GOODBYE_TIME).await;
-        let left = self.dispatcher.drain(DRAIN_TIME).await;
+        let (left, ()) = tokio::join!(self.dispatcher.drain(DRAIN_TIME), self.listener.stop(GOODBYE_TIME));
         if left > 0 {
             tracing::warn!(left, "exchanges are still open; they are sent again at the next start");
         }

@@ -1,6 +1,6 @@
 //! A task as it is asked for: from JSON to a draft, with every fault named.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -235,9 +235,10 @@ fn after(fields: &mut Fields<'_>) -> Vec<(String, On)> {
         return Vec::new();
     }
     let mut after: Vec<(String, On)> = Vec::new();
+    let mut named: BTreeSet<String> = BTreeSet::new();
     for (position, raw) in list.iter().enumerate() {
         match dependency(raw) {
-            Ok((id, _)) if after.iter().any(|(other, _)| *other == id) => {
+            Ok((id, _)) if !named.insert(id.clone()) => {
                 fields.wrong_within(
                     "after",
                     &position.to_string(),

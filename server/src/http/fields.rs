@@ -8,7 +8,7 @@ use taskhook_core::Timestamp;
 
 use crate::http::duration;
 use crate::http::json::Members;
-use crate::http::problem::{FieldError, hint};
+use crate::http::problem::{ERRORS_MAX, FieldError, hint};
 
 /// The fields of one JSON object, taken one by one.
 pub(super) struct Fields<'a> {
@@ -91,6 +91,9 @@ impl<'a> Fields<'a> {
     /// Refuses what was not taken: fields whose feature is not built yet, and unknown ones.
     pub(super) fn finish(mut self, known: &[&str], later: &[&str]) -> Vec<FieldError> {
         for name in std::mem::take(&mut self.members).into_keys() {
+            if self.errors.len() >= ERRORS_MAX {
+                break;
+            }
             if later.contains(&name.as_str()) {
                 self.wrong(&name, "not_supported", "is not supported yet; leave it out");
                 continue;
@@ -107,6 +110,9 @@ pub(super) fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
+/// 0000-01-01T00:00:00Z
+const YEAR_ZERO: Timestamp = Timestamp::from_secs(-62_167_219_200);
+
 /// Reads an RFC 3339 time.
 ///
 /// # Errors
@@ -116,5 +122,7 @@ pub(super) fn parse_instant(text: &str) -> Result<Timestamp, String> {
         .parse()
         .map_err(|_| format!("{text:?} is no RFC 3339 time; write for instance \"2026-11-24T01:30:00Z\""))?;
     let at = Timestamp(at.as_microsecond());
-    if at > Timestamp::MAX { Err(format!("{text:?} is too far away")) } else { Ok(at) }
+    // RFC 3339 has four digits for a year.
+    let is_near = (YEAR_ZERO..=Timestamp::MAX).contains(&at);
+    if is_near { Ok(at) } else { Err(format!("{text:?} is too far away")) }
 }

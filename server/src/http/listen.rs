@@ -34,11 +34,22 @@ impl Default for Settings {
     }
 }
 
+/// How far a listener is with its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// It serves.
+    Open,
+    /// Each connection ends with the request in progress.
+    Closing,
+    /// What is still there is dropped.
+    Closed,
+}
+
 /// A port that is listened on.
 #[derive(Debug)]
 pub struct Listener {
     address: SocketAddr,
-    stop: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
     connections: Arc<Semaphore>,
     connections_max: usize,
     accepting: tokio::task::JoinHandle<()>,
@@ -51,11 +62,11 @@ impl Listener {
     /// If the socket has no address.
     pub fn start(listener: TcpListener, router: Router, settings: Settings) -> std::io::Result<Listener> {
         let address = listener.local_addr()?;
-        let (stop, stopped) = watch::channel(false);
+        let (phase, phases) = watch::channel(Phase::Open);
         let connections = Arc::new(Semaphore::new(settings.connections_max));
         let connections_max = settings.connections_max;
-        let accepting = tokio::spawn(accept(listener, router, settings, connections.clone(), stopped));
-        Ok(Listener { address, stop, connections, connections_max, accepting })
+        let accepting = tokio::spawn(accept(listener, router, settings, connections.clone(), phases));
+        Ok(Listener { address, phase, connections, connections_max, accepting })
     }
 
     /// The address it listens on.
@@ -64,12 +75,16 @@ impl Listener {
         self.address
     }
 
-    /// Stops accepting, lets requests in progress end, and waits at most `patience` for them.
+    /// Stops accepting, and lets requests in progress end; those that take longer than `patience` get no answer.
+    /// After it nothing here holds the engine any more.
     pub async fn stop(self, patience: Duration) {
-        self.stop.send_replace(true);
+        self.phase.send_replace(Phase::Closing);
         self.accepting.abort();
         let all = u32::try_from(self.connections_max).unwrap_or(u32::MAX);
-        let _ = tokio::time::timeout(patience, self.connections.acquire_many(all)).await;
+        if tokio::time::timeout(patience, self.connections.acquire_many(all)).await.is_err() {
+            self.phase.send_replace(Phase::Closed);
+            let _ = self.connections.acquire_many(all).await;
+        }
     }
 }
 
@@ -78,7 +93,7 @@ async fn accept(
     router: Router,
     settings: Settings,
     connections: Arc<Semaphore>,
-    stopped: watch::Receiver<bool>,
+    phases: watch::Receiver<Phase>,
 ) {
     let mut http = hyper::server::conn::http1::Builder::new();
     // Without a timer hyper's time-out of a head does nothing.
@@ -101,11 +116,11 @@ async fn accept(
         let _ = stream.set_nodelay(true);
         let connection =
             http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
-        let mut stopped = stopped.clone();
+        let mut phases = phases.clone();
         tokio::spawn(async move {
-            let mut connection = std::pin::pin!(connection);
-            let mut stopping = false;
-            loop {
+            let mut connection = Box::pin(connection);
+            let mut phase = Phase::Open;
+            while phase != Phase::Closed {
                 tokio::select! {
                     result = connection.as_mut() => {
                         if let Err(error) = result {
@@ -113,13 +128,14 @@ async fn accept(
                         }
                         break;
                     }
-                    _ = stopped.wait_for(|stop| *stop), if !stopping => {
-                        stopping = true;
+                    next = phases.wait_for(|next| *next != phase) => {
+                        // Whoever dropped the listener wants none of it any more.
+                        phase = next.map_or(Phase::Closed, |next| *next);
                         connection.as_mut().graceful_shutdown();
                     }
                 }
             }
-            drop(place);
+            drop((connection, place));
         });
     }
 }

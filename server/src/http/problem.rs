@@ -12,6 +12,12 @@ use utoipa::{IntoResponses, ToSchema};
 use crate::engine::SubmitError;
 use crate::store::read::ReadError;
 
+/// Wrong fields that one answer names. Nobody reads more, and a hostile request has a million.
+pub(super) const ERRORS_MAX: usize = 100;
+
+/// Bytes of a word that is compared with those that are known.
+const SIMILAR_BYTES_MAX: usize = 64;
+
 /// A problem, as `application/problem+json` (RFC 9457).
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Problem {
@@ -71,9 +77,13 @@ impl Problem {
 
     /// 422: fields are wrong.
     #[must_use]
-    pub fn invalid(errors: Vec<FieldError>) -> Problem {
+    pub fn invalid(mut errors: Vec<FieldError>) -> Problem {
+        errors.truncate(ERRORS_MAX);
         let detail = match errors.as_slice() {
             [one] => format!("{}: {}", one.pointer, one.detail),
+            all if all.len() == ERRORS_MAX => {
+                format!("many fields are wrong; these are {ERRORS_MAX} of them")
+            }
             all => format!("{} fields are wrong", all.len()),
         };
         Problem { errors, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail) }
@@ -151,6 +161,9 @@ impl From<ReadError> for Problem {
 
 /// The end of a sentence about a word that is not known, if it looks like one that is.
 pub(super) fn hint(unknown: &str, known: &[&str]) -> String {
+    if unknown.len() > SIMILAR_BYTES_MAX {
+        return String::new();
+    }
     let similar = crate::config::did_you_mean(unknown, known.iter().copied());
     similar.map(|known| format!("; did you mean {known:?}?")).unwrap_or_default()
 }

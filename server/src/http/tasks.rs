@@ -18,7 +18,7 @@ use crate::http::fields::{Fields, escaped, parse_instant};
 use crate::http::json::{self, Members};
 use crate::http::list::{Query, cursor};
 use crate::http::once::keyed;
-use crate::http::problem::{FieldError, Problem, hint, refused};
+use crate::http::problem::{ERRORS_MAX, FieldError, Problem, hint, refused};
 use crate::http::target::{Named, NoQuery};
 use crate::http::wire::{HistoryBody, ListBody, TaskBody};
 use crate::http::{App, body, draft, duration, respond};
@@ -91,6 +91,9 @@ pub(super) async fn create_batch(
     let mut drafts: Vec<Arc<Draft>> = Vec::new();
     let mut positions: BTreeMap<String, usize> = BTreeMap::new();
     for (position, raw) in tasks.unwrap_or_default().into_iter().enumerate() {
+        if errors.len() >= ERRORS_MAX {
+            break;
+        }
         let pointer = format!("/tasks/{position}");
         let wrong = |code, detail: String| FieldError { pointer: pointer.clone(), code, detail };
         let Ok(members) = serde_json::from_str::<Members<'_>>(raw.get()) else {

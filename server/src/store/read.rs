@@ -21,6 +21,9 @@ use crate::store::sqlite::SqlitePath;
 /// Rows that one page of a list may look at before it answers with what it has found so far.
 const ROWS_LOOKED_AT_MAX: usize = 20_000;
 
+/// Bytes of payloads, results and bodies on one page of a list; beyond it the page ends early, with a cursor.
+const PAGE_BYTES_MAX: usize = 8 << 20;
+
 /// Connections that read at the same time.
 const READERS: usize = 4;
 

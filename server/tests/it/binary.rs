@@ -4,6 +4,6 @@ mod crash;
 mod process;
 mod python;
 mod races;
-mod resend;
+mod recovery;
 mod stop;
 mod tutorial;

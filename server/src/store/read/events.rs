@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use taskhook_core::{EventId, Timestamp};
 
-use crate::store::read::{Listed, ROWS_LOOKED_AT_MAX, ReadError, Reader};
+use crate::store::read::{Listed, PAGE_BYTES_MAX, ROWS_LOOKED_AT_MAX, ReadError, Reader};
 use crate::store::row;
 use crate::store::sqlite::known;
 
@@ -111,8 +111,18 @@ fn list(
     }
     drop(rows);
     let mut statement = connection.prepare_cached(&format!("{COLUMNS} WHERE e.key = ?1"))?;
-    let rows = found.into_iter().map(|key| statement.query_row(params![key], view));
-    Ok(Listed { rows: rows.collect::<rusqlite::Result<_>>()?, next: last.filter(|_| more) })
+    let mut listed = Listed { rows: Vec::with_capacity(found.len()), next: last.filter(|_| more) };
+    let mut bytes = 0;
+    for (position, key) in found.iter().enumerate() {
+        if bytes > PAGE_BYTES_MAX {
+            listed.next = Some(found[position - 1]);
+            break;
+        }
+        let event = statement.query_row(params![key], view)?;
+        bytes += event.body.len();
+        listed.rows.push(event);
+    }
+    Ok(listed)
 }
 
 fn passes(filter: &EventFilter, row: &Row<'_>) -> rusqlite::Result<bool> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use taskhook_core::{Failure, On, State, Task, TaskKey, Timestamp};
 
-use crate::store::read::{Listed, ROWS_LOOKED_AT_MAX, ReadError, Reader};
+use crate::store::read::{Listed, PAGE_BYTES_MAX, ROWS_LOOKED_AT_MAX, ReadError, Reader};
 use crate::store::row::{self, Detail};
 use crate::store::sqlite::{known, task_columns, task_of};
 
@@ -341,8 +341,19 @@ fn list(
     let more = found.len() == limit || looked_at == ROWS_LOOKED_AT_MAX;
     let more = more && next.is_some_and(|last| has_older(connection, last).unwrap_or(true));
     drop(rows);
-    let rows = found.into_iter().filter_map(|key| view(connection, key).transpose());
-    Ok(Listed { rows: rows.collect::<rusqlite::Result<_>>()?, next: next.filter(|_| more) })
+    let mut listed = Listed { rows: Vec::with_capacity(found.len()), next: next.filter(|_| more) };
+    let mut bytes = 0;
+    for (position, key) in found.iter().enumerate() {
+        if bytes > PAGE_BYTES_MAX {
+            listed.next = Some(found[position - 1].0);
+            break;
+        }
+        if let Some(view) = view(connection, *key)? {
+            bytes += [&view.spec.payload, &view.result].into_iter().flatten().map(String::len).sum::<usize>();
+            listed.rows.push(view);
+        }
+    }
+    Ok(listed)
 }
 
 fn has_older(connection: &Connection, key: i64) -> rusqlite::Result<bool> {

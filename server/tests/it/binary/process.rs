@@ -22,7 +22,7 @@ use crate::support::{self, Answer, PATIENCE};
 
 /// The binary under test: the release binary where `cargo xtask test` has built it, else the one that cargo
 /// has built for these tests.
-pub fn taskhook() -> Command {
+pub(crate) fn taskhook() -> Command {
     let built = || env!("CARGO_BIN_EXE_taskhook").into();
     let mut command = Command::new(std::env::var_os("TASKHOOK_BIN").unwrap_or_else(built));
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TASKHOOK_")) {
@@ -32,7 +32,7 @@ pub fn taskhook() -> Command {
 }
 
 /// A process of another program. Dropped, it is killed.
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
     said: Arc<Mutex<String>>,
     first_line: Option<oneshot::Receiver<String>>,
@@ -41,7 +41,7 @@ pub struct Process {
 
 impl Process {
     /// Starts a program whose output is read as it comes.
-    pub fn spawn(mut command: Command) -> Process {
+    pub(crate) fn spawn(mut command: Command) -> Process {
         let (output, input) = std::io::pipe().expect("a pipe");
         command.stdin(Stdio::null()).stdout(input.try_clone().expect("a pipe")).stderr(input);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -69,30 +69,34 @@ impl Process {
     }
 
     /// Waits for the first line that it prints.
-    pub async fn first_line(&mut self) -> String {
+    pub(crate) async fn first_line(&mut self) -> String {
         let line = self.first_line.take().expect("it is awaited once");
         let line = tokio::time::timeout(PATIENCE, line).await.ok().and_then(Result::ok);
         line.unwrap_or_else(|| panic!("it says nothing, or has ended:\n{}", self.said()))
     }
 
     /// What it has printed so far.
-    pub fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Kills it: it does nothing more, not even an orderly end.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.end_at_once();
     }
 
-    /// Asks it to stop (SIGTERM), and waits until it has.
-    pub async fn terminate(mut self) -> ExitStatus {
+    /// Asks it to stop: SIGTERM.
+    pub(crate) fn tell_to_stop(&self) {
         let pid = self.child.id();
         let sent = Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status().expect("a shell");
         assert!(sent.success(), "the process {pid} cannot be told to stop");
+    }
+
+    /// Waits until it has ended. Gives how, and all that it has printed.
+    pub(crate) async fn end(mut self) -> (ExitStatus, String) {
         let closed = tokio::time::timeout(PATIENCE, &mut self.closed).await;
-        assert!(closed.is_ok(), "it does not stop:\n{}", self.said());
-        self.child.wait().expect("it has ended")
+        assert!(closed.is_ok(), "it does not end:\n{}", self.said());
+        (self.child.wait().expect("it has ended"), self.said())
     }
 
     fn end_at_once(&mut self) {
@@ -132,7 +136,7 @@ impl Port {
 
 /// The server as users run it, on a store and a port of its own. It can be killed and started again; answers
 /// come from [`Api`].
-pub struct RealServer {
+pub(crate) struct RealServer {
     api: Api,
     port: Port,
     folder: TempDir,
@@ -141,7 +145,7 @@ pub struct RealServer {
 
 impl RealServer {
     /// Starts it on a new store.
-    pub async fn start() -> RealServer {
+    pub(crate) async fn start() -> RealServer {
         let port = Port::free();
         let api = Api::new(format!("http://127.0.0.1:{}", port.number));
         let folder = tempfile::tempdir().expect("a folder");
@@ -151,7 +155,7 @@ impl RealServer {
     }
 
     /// Starts it again on the same store and port, and waits until it listens.
-    pub async fn start_again(&mut self) {
+    pub(crate) async fn start_again(&mut self) {
         let mut process = self.spawn();
         let line = process.first_line().await;
         assert!(line.ends_with(&format!(" listens on {}", self.api.url)), "it does not listen: {line}");
@@ -161,7 +165,7 @@ impl RealServer {
     }
 
     /// A process that may not even listen yet.
-    pub fn spawn(&self) -> Process {
+    pub(crate) fn spawn(&self) -> Process {
         assert!(self.process.is_none(), "one at a time");
         let mut command = taskhook();
         let listen = format!("127.0.0.1:{}", self.port.number);
@@ -170,32 +174,46 @@ impl RealServer {
     }
 
     /// `kill -9`.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.process.take().expect("it runs").kill();
     }
 
     /// `kill -9`, and a new start.
-    pub async fn crash_and_restart(&mut self) {
+    pub(crate) async fn crash_and_restart(&mut self) {
         self.kill();
         self.start_again().await;
     }
 
-    /// SIGTERM. Gives how it ended, and after which time.
-    pub async fn terminate(&mut self) -> (ExitStatus, Duration) {
+    /// SIGTERM.
+    pub(crate) fn tell_to_stop(&self) {
+        self.process.as_ref().expect("it runs").tell_to_stop();
+    }
+
+    /// Waits until it has ended. Gives how, after which time, and what it has printed.
+    pub(crate) async fn stopped(&mut self) -> (ExitStatus, Duration, String) {
         let began = Instant::now();
-        let status = self.process.take().expect("it runs").terminate().await;
-        (status, began.elapsed())
+        let (status, said) = self.process.take().expect("it runs").end().await;
+        (status, began.elapsed(), said)
+    }
+
+    /// Waits until it has printed `words`.
+    pub(crate) async fn until_it_says(&self, words: &str) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !self.said().contains(words) {
+            assert!(tokio::time::Instant::now() < deadline, "it never says {words:?}: {}", self.said());
+            tokio::task::yield_now().await;
+        }
     }
 
     /// What `taskhook doctor` says of its store, which no process may have open.
-    pub fn doctor(&self) -> Output {
+    pub(crate) fn doctor(&self) -> Output {
         let mut command = taskhook();
         command.args(["doctor", "--store", &self.store_url()]);
         within(command, self.folder.path()).output().expect("the binary runs")
     }
 
     /// What the running process has printed.
-    pub fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         self.process.as_ref().map(Process::said).unwrap_or_default()
     }
 
@@ -224,19 +242,19 @@ fn within(mut command: Command, folder: &Path) -> Command {
 
 /// A server's HTTP port.
 #[derive(Clone)]
-pub struct Api {
-    pub url: String,
+pub(crate) struct Api {
+    pub(crate) url: String,
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
 impl Api {
     /// The port at `url`, with a client of its own.
-    pub fn new(url: String) -> Api {
+    pub(crate) fn new(url: String) -> Api {
         Api { url, client: support::client() }
     }
 
     /// Sends a request. `None` if there is no whole answer.
-    pub async fn try_send(
+    pub(crate) async fn try_send(
         &self,
         method: &str,
         path: &str,
@@ -254,7 +272,7 @@ impl Api {
     }
 
     /// Sends a request to a server that is up.
-    pub async fn send(
+    pub(crate) async fn send(
         &self,
         method: &str,
         path: &str,
@@ -265,45 +283,45 @@ impl Api {
     }
 
     /// Reads.
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], "").await
     }
 
     /// Creates a task, and gives it as it was answered.
-    pub async fn create(&self, task: Value) -> Value {
+    pub(crate) async fn create(&self, task: Value) -> Value {
         self.send("POST", "/v1/tasks", &[], task.to_string()).await.expect(201)
     }
 
     /// Sends a webhook to `path`, and gives the answer.
-    pub async fn tell(&self, path: &str, headers: &[(&str, &str)], body: Value) -> Value {
+    pub(crate) async fn tell(&self, path: &str, headers: &[(&str, &str)], body: Value) -> Value {
         self.send("POST", path, headers, body.to_string()).await.expect(200)
     }
 
     /// Sends a webhook to the URL of a callback, and gives the answer.
-    pub async fn call_back(&self, url: &str, body: Value) -> Value {
+    pub(crate) async fn call_back(&self, url: &str, body: Value) -> Value {
         self.tell(self.path_of(url), &[], body).await
     }
 
     /// The path of one of its own URLs.
     #[track_caller]
-    pub fn path_of<'a>(&self, url: &'a str) -> &'a str {
+    pub(crate) fn path_of<'a>(&self, url: &'a str) -> &'a str {
         url.strip_prefix(&self.url).unwrap_or_else(|| panic!("{url} is not at {}", self.url))
     }
 
     /// A task as it is now.
-    pub async fn task(&self, id: &str) -> Value {
+    pub(crate) async fn task(&self, id: &str) -> Value {
         self.get(&format!("/v1/tasks/{id}")).await.expect(200)
     }
 
     /// A task when it has ended.
-    pub async fn end_of(&self, id: &str) -> Value {
+    pub(crate) async fn end_of(&self, id: &str) -> Value {
         let task = self.get(&format!("/v1/tasks/{id}?wait=30s")).await.expect(200);
         assert!(!task["ended_at"].is_null(), "the task has not ended: {task}");
         task
     }
 
     /// Reads a task again and again until it is in `state`.
-    pub async fn until_state(&self, id: &str, state: &str) -> Value {
+    pub(crate) async fn until_state(&self, id: &str, state: &str) -> Value {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let task = self.task(id).await;
@@ -315,8 +333,18 @@ impl Api {
         }
     }
 
+    /// Reads a task again and again until `change` is in its history, and gives it as it is then.
+    pub(crate) async fn until_change(&self, id: &str, change: &str) -> Value {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !self.changes(id).await.iter().any(|known| known == change) {
+            assert!(tokio::time::Instant::now() < deadline, "there is never a {change:?}");
+            tokio::task::yield_now().await;
+        }
+        self.task(id).await
+    }
+
     /// The changes of a task, oldest first.
-    pub async fn changes(&self, id: &str) -> Vec<String> {
+    pub(crate) async fn changes(&self, id: &str) -> Vec<String> {
         let history = self.get(&format!("/v1/tasks/{id}/history?limit=1000")).await.expect(200);
         let data = history["data"].as_array().expect("a list");
         data.iter().map(|entry| entry["change"].as_str().expect("a word").to_string()).collect()

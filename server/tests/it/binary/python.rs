@@ -1,1 +1,29 @@
+//! Python programs that talk to the server, with the packages that their authors use.
 
+use std::path::Path;
+use std::process::Command;
+
+use crate::binary::process::Process;
+
+/// Starts a program of `server/tests/python`.
+pub(crate) fn start(program: &str, arguments: &[&str]) -> Process {
+    let mut command = interpreter();
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(program)).args(arguments);
+    Process::spawn(command)
+}
+
+/// The Python that `cargo xtask test` has prepared, else the machine's own if it will do.
+fn interpreter() -> Command {
+    let python = std::env::var_os("TASKHOOK_TEST_PYTHON").unwrap_or_else(|| "python3".into());
+    let mut command = Command::new(&python);
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    // What is on this machine is not reached through a proxy.
+    command.env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1");
+    let imported = Command::new(&python).args(["-c", "import flask, requests"]).output();
+    assert!(
+        imported.is_ok_and(|output| output.status.success()),
+        "{} cannot import flask and requests; `cargo xtask test` prepares a Python that can, and runs the tests with it",
+        python.display()
+    );
+    command
+}

@@ -172,6 +172,8 @@ async fn any_other_field_that_is_wrong_is_refused_with_pointer_and_code() {
         (json!({"run_at": "2026-11-24"}), "/run_at", "not_a_time"),
         (json!({"run_at": "2026-11-24T01:30:00"}), "/run_at", "not_a_time"),
         (json!({"run_at": "2026-02-30T01:30:00Z"}), "/run_at", "not_a_time"),
+        (json!({"run_at": "9999-12-31T23:59:59Z"}), "/run_at", "not_a_time"),
+        (json!({"run_at": "-000001-12-31T23:59:59Z"}), "/run_at", "not_a_time"),
         (json!({"delay": 30}), "/delay", "wrong_type"),
         (json!({"delay": "soon"}), "/delay", "not_a_duration"),
         (json!({"delay": "-5s"}), "/delay", "not_a_duration"),
@@ -387,7 +389,6 @@ async fn a_task_is_not_due_before_its_time_or_delay() {
         assert_eq!(server.create(fields.clone()).await["state"], "running", "{fields}");
     }
     let soon = server.create(json!({"id": "soon", "delay": "20ms"})).await;
-    assert_eq!(soon["state"], "scheduled");
     let begun = server.until_state("soon", "running").await;
     assert_eq!(begun["run_at"], soon["run_at"]);
     assert_eq!(server.changes("soon").await, ["created", "scheduled", "begun"]);

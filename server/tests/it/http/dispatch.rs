@@ -396,7 +396,7 @@ async fn an_answer_that_is_not_complete_in_time_is_retried() {
     let server = TestServer::start().await;
     let mut worker = Worker::start().await;
     let fields =
-        json!({"request_timeout": "50ms", "retry": {"max_attempts": 2, "initial": "1ms", "max": "1ms"}});
+        json!({"request_timeout": "300ms", "retry": {"max_attempts": 2, "initial": "1ms", "max": "1ms"}});
     server.create(with(task_for(&worker, "silent"), fields.clone())).await;
     let (first, second) = (worker.call().await, worker.call().await);
     let task = server.end_of("silent").await;
@@ -426,7 +426,7 @@ async fn an_answer_that_is_not_complete_in_time_is_retried() {
 async fn an_attempt_must_be_complete_within_its_timeout() {
     let server = TestServer::start().await;
     let mut worker = Worker::start().await;
-    let fields = json!({"timeout": "50ms", "retry": {"max_attempts": 2, "initial": "1ms", "max": "1ms"}});
+    let fields = json!({"timeout": "300ms", "retry": {"max_attempts": 2, "initial": "1ms", "max": "1ms"}});
     server.create(with(task_for(&worker, "123"), fields)).await;
     for _ in 0..2 {
         // Accepted in time, and then nothing more is heard.
@@ -436,7 +436,7 @@ async fn an_attempt_must_be_complete_within_its_timeout() {
     assert_eq!((&task["state"], &task["error"]["code"]), (&json!("failed"), &json!("timeout")));
     let failed = entries(&server, "123", "attempt_failed").await;
     let text = failed[0]["text"].as_str().expect("text");
-    assert!(text.contains("within 50ms of its dispatch"), "{text}");
+    assert!(text.contains("within 300ms of its dispatch"), "{text}");
     let external = server.create(json!({"id": "external", "timeout": "20ms"})).await;
     assert_eq!(external["state"], "running");
     assert_eq!(server.end_of("external").await["error"]["code"], "timeout");

@@ -347,3 +347,28 @@ async fn connections_that_say_nothing_keep_nobody_out() {
     drop(silent);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_request_with_a_million_faults_is_refused_with_the_first_of_them() {
+    let server = TestServer::start().await;
+    let fields: String = (0..100_000).map(|n| format!("\"{n}\":0,")).collect();
+    let (task, name) = (format!("{{{fields}\"x\":0}}"), "n".repeat(1 << 20));
+    let tasks = [task.as_str(); 4].join(",");
+    for (path, body, count) in [
+        ("/v1/tasks", task.clone(), 100),
+        ("/v1/tasks/batch", format!("{{\"tasks\":[{tasks}]}}"), 100),
+        ("/v1/tasks", format!("{{\"{name}\":0}}"), 1),
+        ("/v1/tasks", format!("{{\"headers\":{task}}}"), 2),
+        ("/v1/tasks/123/cancel", format!("{{{}\"x\":0}}", &fields[..60_000]), 100),
+    ] {
+        let answer = server.send("POST", path, &[], body).await;
+        assert_eq!(answer.faults().len(), count, "{path}");
+    }
+    // Hundreds of tasks that each wait for hundreds.
+    let after: Vec<String> = (0..600).map(|n| format!("t{n}")).collect();
+    let tasks: Vec<_> = (0..200).map(|n| json!({"id": format!("u{n}"), "after": after})).collect();
+    let answer = server.post("/v1/tasks/batch", json!({"tasks": tasks})).await;
+    assert_eq!(answer.faults(), [("/tasks/0/after/0".to_string(), "no_such_task".to_string())]);
+    goes_on(&server).await;
+    server.stop().await;
+}

@@ -47,6 +47,37 @@ async fn tasks_are_listed_newest_first_in_pages() {
 }
 
 #[tokio::test]
+async fn a_page_ends_early_where_its_rows_are_large() {
+    let server = TestServer::start().await;
+    let large = "x".repeat((1 << 20) - 200);
+    let url = "http://127.0.0.1:9/";
+    for n in 0..12 {
+        server.create(json!({"id": format!("t{n:02}"), "url": url, "delay": "1h", "payload": large})).await;
+        server.webhook(json!({"event": format!("e{n}"), "x": large})).await;
+    }
+    for (list, member) in [("/v1/tasks", "id"), ("/v1/events", "type")] {
+        let (mut found, mut pages, mut cursor) = (Vec::new(), 0, String::new());
+        loop {
+            let answer = server.get(&format!("{list}?limit=1000{cursor}")).await;
+            assert!(answer.body.len() < 11 << 20, "{} bytes", answer.body.len());
+            let page = answer.expect(200);
+            let rows = page["data"].as_array().expect("a list");
+            found.extend(
+                rows.iter().map(|row| row[member].as_str().expect("text")[1..].parse::<u32>().expect("n")),
+            );
+            pages += 1;
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(found, (0..12).rev().collect::<Vec<_>>(), "{list}");
+        assert_eq!(pages, 2, "{list}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_list_is_filtered_by_state_queue_name_label_and_time() {
     let server = TestServer::start().await;
     for n in 0..6 {
@@ -243,6 +274,108 @@ async fn the_history_has_every_decision_with_its_cause_and_a_sentence() {
         (&json!("http_503"), &json!(true))
     );
     assert_eq!((&entries[14]["attempt"], &entries[14]["detail"]["result"]), (&json!(2), &json!([1])));
+    server.stop().await;
+}
+
+/// The sentences of a task's history, with `evt` for the id of any event and `then` for any instant.
+async fn story(server: &TestServer, id: &str) -> Vec<String> {
+    let history = server.get(&format!("/v1/tasks/{id}/history")).await.expect(200);
+    let plain = |word: &str| match word {
+        event if event.starts_with("evt_") => "evt".to_string(),
+        time if time.starts_with("20") && time.contains("T") => "then".into(),
+        other => other.into(),
+    };
+    let entries = history["data"].as_array().expect("a list").iter();
+    let texts = entries.map(|entry| entry["text"].as_str().expect("text"));
+    texts.map(|text| text.split(' ').map(plain).collect::<Vec<_>>().join(" ")).collect()
+}
+
+#[tokio::test]
+async fn the_history_says_why_in_sentences() {
+    let server = TestServer::start().await;
+    let early = server.webhook(json!({"event": "task_completed", "task_id": "early"})).await;
+    server.create(json!({"id": "early"})).await;
+    let cause = json!({"kind": "event", "ref": early["event_id"]});
+    let history = server.get("/v1/tasks/early/history").await.expect(200);
+    assert_eq!(history["data"][2]["cause"], cause, "a webhook that came first is the cause all the same");
+
+    server.create(json!({"id": "timed", "timeout": "20ms"})).await;
+    server.end_of("timed").await;
+    server.create(json!({"id": "parent"})).await;
+    server.create(json!({"id": "child", "after": ["parent"]})).await;
+    server.webhook(json!({"event": "task_failed", "task_id": "parent"})).await;
+    server.until_state("child", "skipped").await;
+    server.post("/v1/tasks/child/retry", json!({"ignore_dependencies": true})).await.expect(200);
+    server.webhook(json!({"event": "task_heartbeat", "task_id": "child"})).await;
+    server.post("/v1/tasks/child/cancel", json!({})).await.expect(200);
+    server.webhook(json!({"event": "task_completed", "task_id": "child"})).await;
+    server.create(json!({"id": "later", "delay": "1h"})).await;
+    server.post("/v1/tasks/later/trigger", json!({})).await.expect(200);
+    server.webhook(json!({"event": "task_failed", "task_id": "later", "error": "disk full"})).await;
+    server.create(json!({"id": "again"})).await;
+    server.webhook(json!({"event": "task_failed", "task_id": "again"})).await;
+    server.post("/v1/tasks/again/retry", json!({})).await.expect(200);
+    server.webhook(json!({"event": "task_progress", "task_id": "again", "attempt": 1})).await;
+    server.webhook(json!({"event": "task_cancelled", "task_id": "again"})).await;
+    for (id, wanted) in [
+        (
+            "early",
+            vec![
+                "created, by a call of the API",
+                "attempt 1 begun, waits for its webhook",
+                "succeeded in attempt 1, by webhook evt",
+            ],
+        ),
+        (
+            "timed",
+            vec![
+                "created, by a call of the API",
+                "attempt 1 begun, waits for its webhook",
+                "attempt 1 failed: no end of the attempt was reported within 20ms of its dispatch, since its time came",
+                "failed for good, since its time came",
+            ],
+        ),
+        (
+            "child",
+            vec![
+                "created, by a call of the API",
+                "blocked, waits for other tasks",
+                "task parent ended as failed, which rules this task out",
+                "skipped, because of how task parent ended",
+                "reopened, whatever it waited for, by a call of the API",
+                "attempt 1 begun, waits for its webhook, by a call of the API",
+                "sign of life, by webhook evt",
+                "cancelled, by a call of the API",
+                "a webhook changed nothing: ignored (terminal), by webhook evt",
+            ],
+        ),
+        (
+            "later",
+            vec![
+                "created, by a call of the API",
+                "scheduled, waits for its time",
+                "made due now, by a call of the API",
+                "attempt 1 begun, waits for its webhook, by a call of the API",
+                "attempt 1 failed: disk full, by webhook evt",
+                "failed for good, by webhook evt",
+            ],
+        ),
+        (
+            "again",
+            vec![
+                "created, by a call of the API",
+                "attempt 1 begun, waits for its webhook",
+                "attempt 1 failed: the worker reported a failure without a message, by webhook evt",
+                "failed for good, by webhook evt",
+                "reopened, by a call of the API",
+                "attempt 2 begun, waits for its webhook, by a call of the API",
+                "a webhook changed nothing: stale, by webhook evt",
+                "cancelled, by webhook evt",
+            ],
+        ),
+    ] {
+        assert_eq!(story(&server, id).await, wanted, "{id}");
+    }
     server.stop().await;
 }
 

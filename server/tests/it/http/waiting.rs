@@ -105,7 +105,7 @@ async fn a_dispatching_task_waits_for_the_response_and_a_running_one_for_the_web
             let text = format!("{words}, until {}", time_of_day(&waiting["until"]));
             assert_eq!(waiting["text"], text);
             let wait = limit.map(|limit| seconds(&waiting["until"]) - began - limit);
-            assert!(wait.is_some_and(|off| (-0.002..5.0).contains(&off)), "{id} {state}: {task}");
+            assert!(wait.is_some_and(|off| (-0.002..30.0).contains(&off)), "{id} {state}: {task}");
         }
         call.status(200);
         let ended = server.end_of(id).await;

@@ -1,7 +1,7 @@
 //! Whether what is there keeps what was promised. Everything here is pure: what was promised and what was read
 //! come in, what is wrong comes out in sentences.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ const RESENDS_MAX: usize = 3;
 
 /// What is wrong with a task as it is read now, in a server that has promised this. `None` is a task that is
 /// not there.
-pub fn task(id: &str, promised: &Promised, now: Option<&Value>) -> Option<String> {
+pub(crate) fn task(id: &str, promised: &Promised, now: Option<&Value>) -> Option<String> {
     let Some(now) = now else { return Some(format!("the task {id} is lost: {promised:?}")) };
     let broken = promised.seen.iter().find(|seen| !may_become(seen, now))?;
     Some(format!("the task {id} was {broken:?} and is {now}"))
@@ -47,12 +47,12 @@ fn phase(state: &str) -> u8 {
 }
 
 /// Whether a state is terminal.
-pub fn is_end(state: &str) -> bool {
+pub(crate) fn is_end(state: &str) -> bool {
     matches!(state, "succeeded" | "failed" | "cancelled" | "skipped")
 }
 
 /// What is wrong with a webhook as it is kept now. `None` is one that is not there.
-pub fn event(id: &str, answered: &Event, now: Option<&Value>) -> Option<String> {
+pub(crate) fn event(id: &str, answered: &Event, now: Option<&Value>) -> Option<String> {
     let Some(now) = now else { return Some(format!("the webhook {id} is lost: {answered:?}")) };
     let outcome = now["outcome"].as_str();
     let same = match answered.outcome.as_deref() {
@@ -66,13 +66,13 @@ pub fn event(id: &str, answered: &Event, now: Option<&Value>) -> Option<String> 
 }
 
 /// What is wrong with the answer to a delivery that had been answered before.
-pub fn repeat(delivery: &str, event: &str, answer: &Value) -> Option<String> {
+pub(crate) fn repeat(delivery: &str, event: &str, answer: &Value) -> Option<String> {
     let same = answer["outcome"] == "duplicate" && answer["event_id"] == event;
     (!same).then(|| format!("the delivery {delivery} was kept as {event} and is answered {answer}"))
 }
 
 /// What is wrong with the requests that the worker got.
-pub fn calls(calls: &[Sent]) -> Vec<String> {
+pub(crate) fn calls(calls: &[Sent]) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut attempts: BTreeMap<(&str, u64), (&Sent, usize)> = BTreeMap::new();
     let mut attempt_ids: BTreeMap<&str, &Sent> = BTreeMap::new();
@@ -105,7 +105,12 @@ pub fn calls(calls: &[Sent]) -> Vec<String> {
 
 /// What is wrong with a task that should have ended by now, and with its history, when the worker saw
 /// these sends of its attempts.
-pub fn end(promised: &Promised, now: &Value, history: &[Value], sends: &BTreeMap<u64, u64>) -> Vec<String> {
+pub(crate) fn end(
+    promised: &Promised,
+    now: &Value,
+    history: &[Value],
+    sends: &BTreeMap<u64, u64>,
+) -> Vec<String> {
     let id = text(&now["id"]);
     let mut wrong = Vec::new();
     if !is_end(&text(&now["state"])) {
@@ -144,7 +149,7 @@ pub fn end(promised: &Promised, now: &Value, history: &[Value], sends: &BTreeMap
 }
 
 /// What is wrong between tasks and those they wait for. `begun` gives when a task was first dispatched.
-pub fn dependencies(tasks: &BTreeMap<String, Value>, begun: &BTreeMap<String, String>) -> Vec<String> {
+pub(crate) fn dependencies(tasks: &BTreeMap<String, Value>, begun: &BTreeMap<String, String>) -> Vec<String> {
     let mut wrong = Vec::new();
     for (id, task) in tasks {
         let after = task["after"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -166,6 +171,19 @@ pub fn dependencies(tasks: &BTreeMap<String, Value>, begun: &BTreeMap<String, St
             wrong.push(format!("{id} was dispatched at {begun}, before {parent} had ended"));
         }
     }
+    wrong
+}
+
+/// What is wrong with the list of all tasks, when everything that was asked for was answered in the end.
+pub(crate) fn census(answered: &BTreeSet<String>, listed: &[String]) -> Vec<String> {
+    let mut left = answered.clone();
+    let nobodys = |id: &&String| !left.remove(*id);
+    let mut wrong: Vec<String> = listed
+        .iter()
+        .filter(nobodys)
+        .map(|id| format!("the task {id} is listed, but nobody was told of it, or twice"))
+        .collect();
+    wrong.extend(left.iter().map(|id| format!("the task {id} is not listed")));
     wrong
 }
 
@@ -295,6 +313,16 @@ mod tests {
 
     fn seen_parked() -> Promised {
         Promised { parked: true, ..seen("running", None) }
+    }
+
+    #[test]
+    fn a_forged_list_is_found() {
+        let ids = |text: &str| text.split_whitespace().map(String::from).collect::<Vec<_>>();
+        let check = |listed: &str| census(&ids("a b c").into_iter().collect(), &ids(listed)).len();
+        assert_eq!(check("c a b"), 0);
+        assert_eq!(check("a b"), 1);
+        assert_eq!(check("a b c d"), 1);
+        assert_eq!(check("a b c a"), 1);
     }
 
     #[test]

@@ -10,24 +10,24 @@ use tokio::sync::watch;
 use crate::support::{Answer, Call};
 
 /// The records of all clients and of the worker.
-pub struct Ledger {
+pub(crate) struct Ledger {
     records: Mutex<Records>,
     answers: watch::Sender<u64>,
 }
 
 /// What is known from outside.
 #[derive(Debug, Default)]
-pub struct Records {
+pub(crate) struct Records {
     /// By id: the answers about each task.
-    pub tasks: BTreeMap<String, Promised>,
+    pub(crate) tasks: BTreeMap<String, Promised>,
     /// By id: the webhooks that were answered.
-    pub events: BTreeMap<String, Event>,
+    pub(crate) events: BTreeMap<String, Event>,
     /// By path and delivery id.
-    pub deliveries: BTreeMap<(String, String), Delivery>,
+    pub(crate) deliveries: BTreeMap<(String, String), Delivery>,
     /// What the worker was sent.
-    pub calls: Vec<Sent>,
+    pub(crate) calls: Vec<Sent>,
     /// What was wrong as soon as it was answered.
-    pub wrong: Vec<String>,
+    pub(crate) wrong: Vec<String>,
     /// The tasks, webhooks and deliveries that something was said of since they were last checked.
     fresh: Fresh,
 }
@@ -41,7 +41,7 @@ struct Fresh {
 
 /// A promise to be compared with what is there.
 #[derive(Debug, Clone)]
-pub enum Item {
+pub(crate) enum Item {
     Task(String, Promised),
     Event(String, Event),
     Delivery { path: String, id: String, event: String, body: String },
@@ -49,61 +49,61 @@ pub enum Item {
 
 /// What was said of one task.
 #[derive(Debug, Clone, Default)]
-pub struct Promised {
+pub(crate) struct Promised {
     /// It is never dispatched, so somebody has to end it.
-    pub external: bool,
+    pub(crate) external: bool,
     /// A completion that was answered before the task was created: it ends so.
-    pub parked: bool,
+    pub(crate) parked: bool,
     /// Each thing that was said.
-    pub seen: Vec<Seen>,
+    pub(crate) seen: Vec<Seen>,
 }
 
 /// A task as an answer showed it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Seen {
-    pub state: String,
+pub(crate) struct Seen {
+    pub(crate) state: String,
     /// Webhooks are not told of it.
-    pub attempt: Option<u64>,
+    pub(crate) attempt: Option<u64>,
     /// Of a completion that was applied.
-    pub result: Option<Value>,
+    pub(crate) result: Option<Value>,
 }
 
 /// An answered webhook.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Event {
+pub(crate) struct Event {
     /// Not known where only repeats of it were answered.
-    pub outcome: Option<String>,
-    pub delivery: Option<String>,
-    pub body: String,
+    pub(crate) outcome: Option<String>,
+    pub(crate) delivery: Option<String>,
+    pub(crate) body: String,
 }
 
 /// The answers to one delivery id.
 #[derive(Debug, Clone)]
-pub struct Delivery {
+pub(crate) struct Delivery {
     /// The id under which the first of them is kept.
-    pub event: String,
+    pub(crate) event: String,
     /// How many were answered as if they were the first.
-    pub firsts: u32,
+    pub(crate) firsts: u32,
 }
 
 /// One request that the worker got.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Sent {
-    pub task: String,
-    pub attempt: u64,
-    pub webhook_id: String,
-    pub idempotency_key: String,
-    pub callback_url: String,
+pub(crate) struct Sent {
+    pub(crate) task: String,
+    pub(crate) attempt: u64,
+    pub(crate) webhook_id: String,
+    pub(crate) idempotency_key: String,
+    pub(crate) callback_url: String,
 }
 
 /// A webhook to be sent.
 #[derive(Debug, Clone)]
-pub struct Webhook {
-    pub path: String,
-    pub delivery: Option<String>,
+pub(crate) struct Webhook {
+    pub(crate) path: String,
+    pub(crate) delivery: Option<String>,
     /// The `webhook-id` of the dispatch, as some workers echo it: it is no delivery id.
-    pub echo: Option<String>,
-    pub body: Value,
+    pub(crate) echo: Option<String>,
+    pub(crate) body: Value,
 }
 
 impl Default for Ledger {
@@ -114,22 +114,22 @@ impl Default for Ledger {
 
 impl Ledger {
     /// The records as they are.
-    pub fn read(&self) -> MutexGuard<'_, Records> {
+    pub(crate) fn read(&self) -> MutexGuard<'_, Records> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts an answer.
-    pub fn count_answer(&self) {
+    pub(crate) fn count_answer(&self) {
         self.answers.send_modify(|count| *count += 1);
     }
 
     /// How many answers there were.
-    pub fn answers(&self) -> watch::Receiver<u64> {
+    pub(crate) fn answers(&self) -> watch::Receiver<u64> {
         self.answers.subscribe()
     }
 
     /// Records the answer to a creation. `tasks` are what it was asked for.
-    pub fn created(&self, tasks: &[Value], answer: &Answer) {
+    pub(crate) fn created(&self, tasks: &[Value], answer: &Answer) {
         let mut records = self.read();
         if !matches!(answer.status, 200 | 201) {
             return records.unexpected("a creation", answer);
@@ -138,29 +138,30 @@ impl Ledger {
         let data = body["data"].as_array();
         let bodies: Vec<&Value> = data.map_or_else(|| vec![&body], |data| data.iter().collect());
         for (asked, told) in tasks.iter().zip(bodies) {
-            if asked["id"] != told["id"] {
+            // Who gives no id gets one.
+            if !asked["id"].is_null() && asked["id"] != told["id"] {
                 records.wrong.push(format!("asked for {asked}, got {told}"));
             }
-            let promised = records.promised(&text(&asked["id"]));
+            let promised = records.promised(&text(&told["id"]));
             promised.external = asked["url"].is_null();
             promised.see(Seen::of_task(told));
         }
     }
 
     /// What is promised of a task at this moment.
-    pub fn promised(&self, task: &str) -> Option<Promised> {
+    pub(crate) fn promised(&self, task: &str) -> Option<Promised> {
         self.read().tasks.get(task).cloned()
     }
 
     /// The event that answers have named for this webhook's delivery so far.
-    pub fn known_event(&self, webhook: &Webhook) -> Option<String> {
+    pub(crate) fn known_event(&self, webhook: &Webhook) -> Option<String> {
         let key = (webhook.path.clone(), webhook.delivery.clone()?);
         self.read().deliveries.get(&key).map(|delivery| delivery.event.clone())
     }
 
     /// Records the answer to a webhook about `task`. `known` is what [`Ledger::known_event`] gave when it was
     /// sent.
-    pub fn told(&self, webhook: &Webhook, task: Option<&str>, known: Option<&str>, answer: &Answer) {
+    pub(crate) fn told(&self, webhook: &Webhook, task: Option<&str>, known: Option<&str>, answer: &Answer) {
         let mut records = self.read();
         if answer.status != 200 {
             return records.unexpected("a webhook", answer);
@@ -199,22 +200,22 @@ impl Ledger {
     }
 
     /// Records that a completion of a task had waited for it.
-    pub fn parked(&self, task: &str) {
+    pub(crate) fn parked(&self, task: &str) {
         self.read().promised(task).parked = true;
     }
 
     /// Records a task as it was read.
-    pub fn saw(&self, told: &Value) {
+    pub(crate) fn saw(&self, told: &Value) {
         self.read().promised(&text(&told["id"])).see(Seen::of_task(told));
     }
 
     /// Records what is wrong.
-    pub fn wrong(&self, what: String) {
+    pub(crate) fn wrong(&self, what: String) {
         self.read().wrong.push(what);
     }
 
     /// Records a call, and gives how often its attempt has been seen with it.
-    pub fn called(&self, call: &Call) -> (Sent, u64) {
+    pub(crate) fn called(&self, call: &Call) -> (Sent, u64) {
         let sent = Sent {
             task: call.header("taskhook-task-id"),
             attempt: call.header("taskhook-attempt").parse().expect("a number"),
@@ -223,16 +224,16 @@ impl Ledger {
             callback_url: call.header("taskhook-callback-url"),
         };
         let mut records = self.read();
-        let same = |other: &&Sent| other.task == sent.task && other.attempt == sent.attempt;
-        let before = records.calls.iter().filter(same).count();
         records.calls.push(sent.clone());
-        (sent, before as u64 + 1)
+        let same = |other: &&Sent| other.task == sent.task && other.attempt == sent.attempt;
+        let times = records.calls.iter().filter(same).count();
+        (sent, times as u64)
     }
 }
 
 impl Records {
     /// What is to be checked: all that is fresh, and so many of a thousand others.
-    pub fn items(&mut self, random: &mut Random, others: u16) -> Vec<Item> {
+    pub(crate) fn items(&mut self, random: &mut Random, others: u16) -> Vec<Item> {
         let fresh = std::mem::take(&mut self.fresh);
         let mut is_due = |fresh: bool| fresh || random.per_mille(others);
         let mut items = Vec::new();
@@ -256,11 +257,11 @@ impl Records {
         items
     }
 
-    /// How often the worker got each attempt of a task.
-    pub fn sends(&self, task: &str) -> BTreeMap<u64, u64> {
-        let mut sends = BTreeMap::new();
-        for call in self.calls.iter().filter(|call| call.task == task) {
-            *sends.entry(call.attempt).or_default() += 1;
+    /// How often the worker got each attempt, by task.
+    pub(crate) fn sends(&self) -> BTreeMap<String, BTreeMap<u64, u64>> {
+        let mut sends: BTreeMap<String, BTreeMap<u64, u64>> = BTreeMap::new();
+        for call in &self.calls {
+            *sends.entry(call.task.clone()).or_default().entry(call.attempt).or_default() += 1;
         }
         sends
     }
@@ -286,12 +287,12 @@ impl Promised {
 
 impl Seen {
     /// From a task as the API shows it.
-    pub fn of_task(task: &Value) -> Seen {
+    pub(crate) fn of_task(task: &Value) -> Seen {
         Seen { state: text(&task["state"]), attempt: task["attempt"].as_u64(), result: None }
     }
 }
 
 /// A string's text; of anything else its JSON, so that it can be told in words what was wrong.
-pub fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), String::from)
 }

@@ -10,11 +10,11 @@ use crate::binary::process::Api;
 use crate::support::{Answer, PATIENCE};
 
 /// Tells which life of the server may be asked now; 0 while none may.
-pub type Gate = watch::Receiver<u64>;
+pub(crate) type Gate = watch::Receiver<u64>;
 
 /// Asks the server in whichever of its lives is there.
 #[derive(Clone)]
-pub struct Link {
+pub(crate) struct Link {
     gate: Gate,
     api: Api,
     /// The life that `api` has its connections to.
@@ -26,13 +26,13 @@ pub struct Link {
 
 impl Link {
     /// A link to the server at `url`, through `gate`.
-    pub fn new(url: &str, gate: Gate, ledger: Arc<Ledger>) -> Link {
+    pub(crate) fn new(url: &str, gate: Gate, ledger: Arc<Ledger>) -> Link {
         Link { gate, api: Api::new(url.into()), life: 0, dead: 0, ledger }
     }
 
     /// Sends a request, again and again, until it is answered: what was not answered may be sent again
     /// without harm.
-    pub async fn ask(
+    pub(crate) async fn ask(
         &mut self,
         method: &str,
         path: &str,
@@ -56,14 +56,8 @@ impl Link {
         }
     }
 
-    /// Asks once, for one that has no patience.
-    pub async fn ask_once(&mut self, method: &str, path: &str) -> Option<Answer> {
-        self.next_life().await;
-        self.api.try_send(method, path, &[], "").await
-    }
-
     /// Waits until the life of the server that is there now is over.
-    pub async fn death(&mut self) {
+    pub(crate) async fn death(&mut self) {
         let now = *self.gate.borrow_and_update();
         // Without a storm there is nobody to tell it.
         let _ = self.gate.wait_for(|life| *life != now).await;
@@ -76,7 +70,8 @@ impl Link {
         let next = next.await.unwrap_or_else(|_| {
             panic!("the server's life {dead} broke a connection, but nobody had killed it")
         });
-        let life = *next.expect("the storm goes on");
+        // A storm that has failed asks nobody any more.
+        let Ok(life) = next.map(|life| *life) else { return std::future::pending().await };
         if life != self.life {
             // Connections to the life before are dead, and a pool may not know it yet.
             self.api = Api::new(self.api.url.clone());

@@ -11,29 +11,31 @@ use crate::binary::crash::ledger::{Ledger, Webhook};
 use crate::binary::crash::link::Link;
 
 /// One client, which does one thing after the other.
-pub struct Client {
-    pub name: String,
-    pub random: Random,
-    pub link: Link,
-    pub ledger: Arc<Ledger>,
+pub(crate) struct Client {
+    pub(crate) name: String,
+    pub(crate) random: Random,
+    pub(crate) link: Link,
+    pub(crate) ledger: Arc<Ledger>,
     /// Where its tasks go.
-    pub worker: String,
+    pub(crate) worker: String,
     /// The ids of its tasks that were answered.
-    pub tasks: Vec<String>,
+    pub(crate) tasks: Vec<String>,
     /// Some of its deliveries that were answered.
-    pub delivered: Vec<Webhook>,
+    pub(crate) delivered: Vec<Webhook>,
     /// How many ids it has made.
-    pub made: u64,
+    pub(crate) made: u64,
 }
 
 impl Client {
     /// Acts until there is calm.
-    pub async fn run(mut self, calm: watch::Receiver<bool>) {
+    pub(crate) async fn run(mut self, calm: watch::Receiver<bool>) {
         while !*calm.borrow() {
             match self.random.below(100) {
-                0..30 => self.create_one().await,
+                0..26 => self.create_one().await,
+                26..30 => self.create_with_key().await,
                 30..45 => self.create_external().await,
-                45..55 => self.create_batch().await,
+                45..52 => self.create_batch().await,
+                52..55 => self.end_a_chain().await,
                 55..65 => self.complete_before_creation().await,
                 65..75 => self.tell_news().await,
                 75..80 => self.cancel().await,
@@ -102,6 +104,26 @@ impl Client {
         }
     }
 
+    /// Tasks whose ids are Taskhook's to make: the key alone tells that a repeat is one.
+    async fn create_with_key(&mut self) {
+        let (key, count) = (self.fresh("key"), self.random.below(3));
+        let tasks = vec![json!({"labels": {"key": key}}); usize::try_from(count.max(1)).unwrap_or(1)];
+        let (path, body) = match count {
+            0 => ("/v1/tasks", tasks[0].to_string()),
+            _ => ("/v1/tasks/batch", json!({"tasks": tasks}).to_string()),
+        };
+        let header = [("idempotency-key", key.as_str())];
+        let first = self.link.ask("POST", path, &header, body.clone()).await;
+        self.ledger.created(&tasks, &first);
+        if self.random.per_mille(500) {
+            let again = self.link.ask("POST", path, &header, body).await;
+            if again.body != first.body || again.header("idempotent-replayed") != Some("true") {
+                self.ledger
+                    .wrong(format!("the request with {key} was answered {first:?}, and then {again:?}"));
+            }
+        }
+    }
+
     async fn create_external(&mut self) {
         let id = self.fresh("external");
         self.create(json!({"id": id})).await;
@@ -141,6 +163,21 @@ impl Client {
             let body = json!({"event": "task_completed", "task_id": id, "result": {"of": id}});
             self.tell(body, Some(&id), true).await;
         }
+    }
+
+    /// A chain so long that its end takes several transactions: it can be killed between any two of them.
+    async fn end_a_chain(&mut self) {
+        let ids: Vec<String> = (0..12).map(|_| self.fresh("link")).collect();
+        let on = *self.random.pick(&["succeeded", "not_failed"]);
+        let mut tasks = vec![json!({"id": ids[0]})];
+        tasks.extend(
+            ids.windows(2).map(|pair| json!({"id": pair[1], "after": [{"task": pair[0], "on": on}]})),
+        );
+        let batch = json!({"tasks": tasks}).to_string();
+        let answer = self.link.ask("POST", "/v1/tasks/batch", &[], batch).await;
+        self.ledger.created(&tasks, &answer);
+        let body = json!({"event": "task_failed", "task_id": ids[0], "error": "the first of a chain"});
+        self.tell(body, Some(&ids[0]), true).await;
     }
 
     async fn complete_before_creation(&mut self) {
@@ -216,7 +253,7 @@ impl Client {
 }
 
 /// Sends a webhook until it is answered, and records the answer.
-pub async fn tell(link: &mut Link, ledger: &Ledger, webhook: &Webhook, task: Option<&str>) {
+pub(crate) async fn tell(link: &mut Link, ledger: &Ledger, webhook: &Webhook, task: Option<&str>) {
     let known = ledger.known_event(webhook);
     let header = webhook.delivery.as_deref().or(webhook.echo.as_deref()).map(|id| ("webhook-id", id));
     let answer = link.ask("POST", &webhook.path, header.as_slice(), webhook.body.to_string()).await;

@@ -16,14 +16,14 @@ use crate::support::{Call, Worker};
 
 /// What every call needs.
 #[derive(Clone)]
-pub struct Shop {
-    pub seed: u64,
-    pub link: Link,
-    pub ledger: Arc<Ledger>,
+pub(crate) struct Shop {
+    pub(crate) seed: u64,
+    pub(crate) link: Link,
+    pub(crate) ledger: Arc<Ledger>,
     /// From now on everything is done at once.
-    pub calm: watch::Receiver<bool>,
+    pub(crate) calm: watch::Receiver<bool>,
     /// No exchange waits for anything but the worker itself.
-    pub prompt: bool,
+    pub(crate) prompt: bool,
 }
 
 /// What the worker does with a call.
@@ -75,7 +75,7 @@ const SCRIPTS: [Script; 20] = [
 ];
 
 /// Works until `over`, and then to the end of what was begun.
-pub async fn work(mut worker: Worker, shop: Shop, mut over: watch::Receiver<bool>) {
+pub(crate) async fn work(mut worker: Worker, shop: Shop, mut over: watch::Receiver<bool>) {
     let mut open = JoinSet::new();
     loop {
         tokio::select! {
@@ -95,7 +95,7 @@ impl Shop {
         let mut random = self.chance(&sent, times);
         let payload: Value = serde_json::from_slice(&call.body).unwrap_or_default();
         let calls_back = payload["completion"] == "callback";
-        let script = self.draw(&mut random);
+        let script = if self.is_stuck(&sent) { Hold } else { self.draw(&mut random) };
         if random.per_mille(300) && !self.is_calm() {
             let pause = Duration::from_millis(random.below(25));
             tokio::time::sleep(pause).await; // real time: a kill shall find exchanges open
@@ -150,6 +150,11 @@ impl Shop {
         let waits = |script| matches!(script, CallBackFirst | Announce | Hold);
         let script = *random.pick(&SCRIPTS);
         if self.prompt && waits(script) { Accept } else { script }
+    }
+
+    /// Some attempts are never answered, however often they are sent.
+    fn is_stuck(&self, sent: &Sent) -> bool {
+        !self.prompt && !self.is_calm() && self.chance(sent, 0).per_mille(15)
     }
 
     /// The same for the same call, whatever happens around it.
