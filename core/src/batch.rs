@@ -74,7 +74,12 @@ pub fn decide_all(cx: &mut Context, subjects: &mut Subjects, round: &[Input]) ->
     let mut decided = Vec::with_capacity(round.len());
     for input in round {
         // `decide` holds shared references only, so an unwound one leaves nothing half done.
-        let (decision, defect) = match catch_unwind(AssertUnwindSafe(|| decide(cx, subjects, input))) {
+        let decide = || {
+            let decision = decide(cx, subjects, input);
+            subjects.try_out(cx.now, &decision);
+            decision
+        };
+        let (decision, defect) = match catch_unwind(AssertUnwindSafe(decide)) {
             Ok(decision) => (decision, None),
             Err(panic) => (quarantined(subjects, input), Some(message_of(panic.as_ref()))),
         };
@@ -107,6 +112,9 @@ fn quarantined(subjects: &Subjects, input: &Input) -> Decision {
         }
         Input::Wake(key) if subjects.has_loaded(*key) && subjects.task(*key).is_some() => {
             decision.changes.push((*key, Change::Quarantined));
+        }
+        Input::Reply(reply) if subjects.has_loaded(reply.task) && subjects.task(reply.task).is_some() => {
+            decision.changes.push((reply.task, Change::Quarantined));
         }
         Input::Once(_, inner) => return quarantined(subjects, inner),
         _ => {}

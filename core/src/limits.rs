@@ -8,10 +8,17 @@ use std::time::Duration;
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// What is read and dropped beyond [`BODY_BYTES_MAX`], so that a 413 reaches a client that is still sending.
 pub const BODY_BYTES_DRAINED_MAX: usize = 4 << 20;
+/// Objects and lists within each other in what is taken in: less than the 128 that many readers take, since
+/// every answer wraps a payload or a result a few times more.
+pub const JSON_DEPTH_MAX: usize = 100;
 /// Largest body of one batch creation, in bytes.
 pub const BATCH_BODY_BYTES_MAX: usize = 4 << 20;
+/// Bytes of request bodies that a server holds at the same time; beyond it senders are told to come back.
+pub const BODIES_BYTES_MAX: usize = 64 << 20;
 /// Tasks in one batch creation.
 pub const BATCH_TASKS_MAX: usize = 1_000;
+/// Dependencies in one batch creation.
+pub const BATCH_DEPENDENCIES_MAX: usize = 10_000;
 /// How much of a dispatch's response is kept on the attempt, in bytes.
 pub const RESPONSE_BYTES_KEPT: usize = 64 << 10;
 /// Dependencies that one task may name.
@@ -57,6 +64,8 @@ pub const FAN_OUT_PAGE: usize = FOLLOW_UPS_MAX - 1;
 pub const CANDIDATES_MAX: usize = 128;
 /// Parked webhooks for one task that does not exist yet; beyond it the sender is told to come back.
 pub const PARKED_PER_TASK_MAX: usize = 64;
+/// Parked webhooks applied by one follow-up: each is the cause of what it changes.
+pub const PARKED_PAGE: usize = 1;
 /// Refused webhooks that are kept; older ones make room.
 pub const REJECTED_KEPT_MAX: usize = 1_000;
 /// How long a webhook waits for its task.
@@ -65,6 +74,8 @@ pub const PARKED_FOR: Duration = Duration::from_secs(24 * 3_600);
 pub const IDEMPOTENCY_KEPT_FOR: Duration = Duration::from_secs(24 * 3_600);
 /// Inputs waiting for the writer, in each of its two channels.
 pub const CHANNEL_INPUTS_MAX: usize = 8_192;
+/// Bytes of inputs waiting for the writer.
+pub const CHANNEL_BYTES_MAX: usize = 64 << 20;
 /// History entries of one task that change no state (progress, ignored webhooks); later ones are not kept.
 pub const NOTES_PER_TASK_MAX: u32 = 1_000;
 
@@ -89,6 +100,8 @@ const _: () = assert!(FAN_OUT_PAGE >= 1 && ROUNDS_MAX >= 3, "a dependent starts 
 const _: () = assert!(BATCH_INPUTS_MAX <= ROUND_INPUTS_MAX, "a batch is the first round");
 const _: () = assert!(BODY_BYTES_MAX <= BATCH_BYTES_MAX, "every single input fits a transaction");
 const _: () = assert!(BATCH_BODY_BYTES_MAX <= BATCH_BYTES_MAX, "every single input fits a transaction");
+const _: () = assert!(BATCH_BYTES_MAX <= CHANNEL_BYTES_MAX, "every single input has room");
+const _: () = assert!(BATCH_BODY_BYTES_MAX <= BODIES_BYTES_MAX, "every body has room");
 const _: () = assert!(EXCHANGES_PER_HOST_MAX <= EXCHANGES_MAX, "one host never needs more than all");
 const _: () = assert!(BODY_BYTES_MAX as u64 <= EXCHANGE_BYTES_MAX, "every payload can be sent");
 const _: () = assert!(RESPONSE_BYTES_KEPT <= BODY_BYTES_MAX, "what is kept was read");

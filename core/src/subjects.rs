@@ -1,6 +1,6 @@
 //! The rows that a round of inputs may look at, loaded before the first of them is decided.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::decision::{Change, Decision};
 use crate::id::{ClaimKey, EventId, EventKey, QueueKey, TaskKey};
@@ -195,6 +195,20 @@ impl Subjects {
         }
     }
 
+    /// Takes a decision's changes in on copies: what contradicts a task's state panics here, before anything
+    /// has changed.
+    pub fn try_out(&self, at: Timestamp, decision: &Decision) {
+        let mut tasks: BTreeMap<TaskKey, Task> = BTreeMap::new();
+        for (key, change) in &decision.changes {
+            let task = tasks.remove(key).or_else(|| self.tasks.get(key).cloned().flatten());
+            let task = match task {
+                Some(task) => task.evolve(at, change),
+                None => Task::born(at, change),
+            };
+            tasks.insert(*key, task);
+        }
+    }
+
     fn evolve_edges(&mut self, child: TaskKey, change: &Change) {
         match change {
             Change::Created { edges, .. } => {
@@ -218,10 +232,5 @@ impl Subjects {
             }
             _ => {}
         }
-    }
-
-    /// The keys of the tasks that changes of these decisions touched.
-    pub fn touched(decisions: &[Decision]) -> BTreeSet<TaskKey> {
-        decisions.iter().flat_map(|decision| decision.changes.iter().map(|(key, _)| *key)).collect()
     }
 }

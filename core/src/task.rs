@@ -374,6 +374,7 @@ impl Task {
         self.due_at = self.plan.run_at.max(at);
         self.completed_by_response = false;
         self.contradicted = false;
+        self.quarantined = false;
         self.ended_at = None;
         self.progress = None;
         self.message = None;

@@ -23,10 +23,10 @@ use taskhook_core::{Failure, Reply, ReplyKind, Timestamp, limits};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::clock::wall_clock;
 use crate::dispatch::egress::{Allow, Network};
 use crate::dispatch::send::Sender;
 use crate::engine::commit::Dispatch;
-use crate::engine::lane::wall_clock;
 use crate::engine::submission::Submission;
 use crate::engine::{Engine, Permit};
 use crate::secrets::Secrets;

@@ -10,8 +10,8 @@ pub mod watch;
 
 use std::sync::Arc;
 
-use taskhook_core::{EventId, HostKey, Outcome, State, TaskKey};
-use tokio::sync::{mpsc, oneshot};
+use taskhook_core::{EventId, HostKey, Outcome, State, TaskKey, limits};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::engine::submission::Submission;
 use crate::engine::watch::Watch;
@@ -23,6 +23,8 @@ pub struct Engine {
     completions: mpsc::Sender<Ask>,
     /// What brings new work.
     work: mpsc::Sender<Ask>,
+    /// The bytes that may still wait for the lane.
+    room: Arc<Semaphore>,
     watch: Arc<Watch>,
 }
 
@@ -32,6 +34,8 @@ pub struct Ask {
     submission: Submission,
     /// The place that a reply gives back.
     permit: Option<Permit>,
+    /// Its place among the bytes that wait, given back when it is settled.
+    _room: OwnedSemaphorePermit,
     answer: Option<oneshot::Sender<Result<Receipt, SubmitError>>>,
 }
 
@@ -94,12 +98,14 @@ impl Engine {
     pub async fn submit(&self, submission: Submission) -> Result<Receipt, SubmitError> {
         let (answer, answered) = oneshot::channel();
         let channel = if submission.is_new_work() { &self.work } else { &self.completions };
-        channel.try_send(Ask { submission, permit: None, answer: Some(answer) }).map_err(|refused| {
-            match refused {
+        let bytes = in_room(&submission);
+        let room = self.room.clone().try_acquire_many_owned(bytes).map_err(|_| SubmitError::Behind)?;
+        channel.try_send(Ask { submission, permit: None, _room: room, answer: Some(answer) }).map_err(
+            |refused| match refused {
                 mpsc::error::TrySendError::Full(_) => SubmitError::Behind,
                 mpsc::error::TrySendError::Closed(_) => SubmitError::Stopping,
-            }
-        })?;
+            },
+        )?;
         answered.await.unwrap_or(Err(SubmitError::Stopping))
     }
 
@@ -107,7 +113,9 @@ impl Engine {
     /// dropped while the process lives.
     pub async fn hand_in(&self, submission: Submission, permit: Permit) {
         // A lane that is gone leaves the attempt to be resent at the next start.
-        let _ = self.completions.send(Ask { submission, permit: Some(permit), answer: None }).await;
+        let Ok(room) = self.room.clone().acquire_many_owned(in_room(&submission)).await else { return };
+        let _ =
+            self.completions.send(Ask { submission, permit: Some(permit), _room: room, answer: None }).await;
     }
 
     /// Whether the lane is gone.
@@ -121,4 +129,9 @@ impl Engine {
     pub fn watch(&self) -> &Arc<Watch> {
         &self.watch
     }
+}
+
+/// The bytes that a submission takes; no single one takes more than there is.
+fn in_room(submission: &Submission) -> u32 {
+    u32::try_from(submission.bytes().min(limits::CHANNEL_BYTES_MAX)).unwrap_or(u32::MAX)
 }

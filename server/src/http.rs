@@ -59,6 +59,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// How many refused webhooks may be kept now.
     pub rejections: Arc<Rejections>,
+    /// The bytes of request bodies that may still be held.
+    pub bodies: Arc<tokio::sync::Semaphore>,
     /// Requests with an idempotency key that are in progress.
     pub in_progress: Arc<InProgress>,
 }

@@ -4,6 +4,7 @@
 //! them. `ARCHITECTURE.md` draws the line from a webhook to the dispatch that follows from it.
 
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod dispatch;
 pub mod engine;

@@ -185,7 +185,7 @@ mod tests {
         let secrets = Secrets::new(b"one", &secret);
         assert_eq!(
             secrets.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#),
-            "v1,g0hM9SsE+OTPJTt/tmtLKxYsxOKkSUpd5T1qhIXtKQk="
+            "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
         );
         assert_eq!(secrets.dispatch_text(), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
 
+use crate::clock;
 use crate::config::{Config, StoreUrl};
 use crate::dispatch::{self, Dispatcher};
 use crate::engine::Engine;
@@ -43,7 +44,9 @@ impl Server {
     pub async fn start(config: &Config) -> anyhow::Result<Server> {
         let StoreUrl::Sqlite(path) = &config.store;
         let path = SqlitePath(path.clone());
-        let store = SqliteStore::open(&path, lane::wall_clock)?;
+        let store = SqliteStore::open(&path, clock::wall_clock)?;
+        // Before the lane asks for the time: what died with an earlier process was sent before this one began.
+        clock::later_than(store.last_now());
         let settings = store.settings()?;
         let fresh = || random().map_err(|_| anyhow::anyhow!("the system gives no random bytes"));
         let secrets = Arc::new(Secrets::new(
@@ -80,9 +83,10 @@ impl Server {
             engine: engine.clone(),
             reader: reader.clone(),
             secrets,
-            clock: lane::wall_clock,
+            clock: clock::wall_clock,
             body_time: http::BODY_TIME,
             rejections: Arc::default(),
+            bodies: Arc::new(tokio::sync::Semaphore::new(taskhook_core::limits::BODIES_BYTES_MAX)),
             in_progress: Arc::default(),
             metrics,
         };

@@ -50,7 +50,12 @@ pub fn unpark(cx: &Context, subjects: &Subjects, key: TaskKey, after: EventKey) 
     let page = subjects.parked(key, after);
     let Some(first) = page.rows.first() else { return Decision::nothing() };
     let mut decision = match first.at + limits::PARKED_FOR < task.created_at {
-        true => Decision::nothing(),
+        // It waited as long as it may: it stays unmatched, for good.
+        true => {
+            let mut decision = Decision::nothing();
+            decision.unparked.push((first.event.key, Outcome::Unmatched));
+            decision
+        }
         false => {
             let mut decision = before_its_task(cx, task, &first.event);
             decision.unparked.push((first.event.key, decision.outcome.clone()));

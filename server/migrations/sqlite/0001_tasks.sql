@@ -127,7 +127,8 @@ CREATE TABLE answer (
     claim   BLOB    NOT NULL PRIMARY KEY,
     request BLOB    NOT NULL,
     at      INTEGER NOT NULL,
-    tasks   TEXT,
+    tasks   TEXT,            -- the tasks it created or changed, and
+    event   BLOB,            -- the webhook it took in: what the answer can be made from again
     status  INTEGER,
     body    BLOB
 ) WITHOUT ROWID;

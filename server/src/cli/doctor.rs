@@ -5,8 +5,8 @@ use serde_json::json;
 
 use crate::cli::client::{Ask, Client};
 use crate::cli::{Code, Failed, Output, Remote, out, table};
+use crate::clock::wall_clock;
 use crate::config::StoreUrl;
-use crate::engine::lane::wall_clock;
 use crate::store::sqlite::{Audit, SqlitePath, SqliteStore};
 
 /// Check a running server or, with --store, a store that no server runs on
@@ -83,12 +83,18 @@ fn examine(url: &StoreUrl, output: Output) -> anyhow::Result<Code> {
 ///
 /// # Errors
 /// If there is none, if a server runs on it, or if it cannot be opened.
-pub(super) fn open(path: &SqlitePath) -> anyhow::Result<SqliteStore> {
-    if !path.0.try_exists()? {
-        let text = format!("there is no store {}", path.0.display());
-        return Err(Failed::new(Code::NotFound, text).into());
-    }
+fn open(path: &SqlitePath) -> anyhow::Result<SqliteStore> {
+    must_exist(path)?;
     Ok(SqliteStore::open(path, wall_clock)?)
+}
+
+/// # Errors
+/// If there is no store at `path`.
+pub(super) fn must_exist(path: &SqlitePath) -> anyhow::Result<()> {
+    if path.0.try_exists()? {
+        return Ok(());
+    }
+    Err(Failed::new(Code::NotFound, format!("there is no store {}", path.0.display())).into())
 }
 
 fn report(url: &StoreUrl, audit: &Audit) -> serde_json::Value {

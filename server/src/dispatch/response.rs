@@ -7,7 +7,7 @@ use hyper::HeaderMap;
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, RETRY_AFTER};
 use serde_json::value::RawValue;
-use taskhook_core::limits::{BODY_BYTES_MAX, RESPONSE_BYTES_KEPT};
+use taskhook_core::limits::{BODY_BYTES_MAX, JSON_DEPTH_MAX, RESPONSE_BYTES_KEPT};
 use taskhook_core::{Response, Timestamp};
 
 use crate::dispatch::retry_after;
@@ -73,10 +73,31 @@ pub(super) async fn read(
     })
 }
 
-/// The body without the space around it, if it is JSON.
+/// The body without the space around it, if it is JSON that is not too deep to be given back.
 fn json(body: &[u8]) -> Option<Arc<[u8]>> {
     let value: &RawValue = serde_json::from_slice(body).ok()?;
-    Some(value.get().as_bytes().into())
+    let value = value.get().as_bytes();
+    (depth(value) <= JSON_DEPTH_MAX).then(|| value.into())
+}
+
+/// How many objects and lists lie within each other in a JSON text.
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut in_text, mut is_escaped) = (false, false);
+    for byte in json {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => in_text = !in_text,
+            b'{' | b'[' if !in_text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !in_text => depth -= 1,
+            _ => {}
+        }
+    }
+    deepest
 }
 
 fn kept(headers: &HeaderMap) -> Vec<(String, String)> {

@@ -10,11 +10,15 @@ use std::time::{Duration, Instant};
 use taskhook_core::{Permits, QueueKey, TaskKey, Timestamp, limits};
 use tokio::sync::{mpsc, watch};
 
+use crate::clock;
 use crate::engine::commit::{Batch, Committed, Dispatch, Node, commit};
 use crate::engine::watch::Watch;
 use crate::engine::{Ask, Engine, Receipt, SubmitError};
 use crate::store::{BatchId, Kept, KeptKey, Store, StoreError};
 use crate::telemetry::Metrics;
+
+/// The longest sleep: after a jump of the clock, what is due is found within this.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The pause before the next try while the disk is full.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
@@ -36,6 +40,8 @@ pub struct Lane {
     /// Queues to look at. At first all of them: tasks may have waited for permits that the process before
     /// held, and nobody will return those.
     queues: Vec<QueueKey>,
+    /// Exchanges that died with an earlier process and are not looked at yet.
+    lost: VecDeque<TaskKey>,
     /// Responses that could not be stored while the disk was full.
     unsettled: Vec<Ask>,
     /// The earliest time at which a task may want to be looked at. May be early, never late.
@@ -60,17 +66,10 @@ impl Default for Settings {
         Settings {
             exchanges_max: limits::EXCHANGES_MAX,
             exchanges_per_host_max: limits::EXCHANGES_PER_HOST_MAX,
-            clock: wall_clock,
+            clock: clock::wall_clock,
             metrics: Arc::default(),
         }
     }
-}
-
-/// The time of this machine.
-#[must_use]
-pub fn wall_clock() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(0) + since
 }
 
 /// Makes an engine and its lane. Effects arrive at `dispatches`; there are never more than permits.
@@ -83,7 +82,8 @@ pub fn lane(
     let (completions_in, completions) = mpsc::channel(limits::CHANNEL_INPUTS_MAX);
     let (work_in, work) = mpsc::channel(limits::CHANNEL_INPUTS_MAX);
     let watch = Arc::new(Watch::default());
-    let engine = Engine { completions: completions_in, work: work_in, watch: watch.clone() };
+    let room = Arc::new(tokio::sync::Semaphore::new(limits::CHANNEL_BYTES_MAX));
+    let engine = Engine { completions: completions_in, work: work_in, room, watch: watch.clone() };
     let permits = Permits::new(settings.exchanges_max, settings.exchanges_per_host_max);
     let node = Node { up_since: (settings.clock)(), permits };
     let lane = Lane {
@@ -97,6 +97,7 @@ pub fn lane(
         metrics: settings.metrics.clone(),
         backlog: VecDeque::new(),
         queues: vec![QueueKey::DEFAULT],
+        lost: VecDeque::new(),
         unsettled: Vec::new(),
         next_wake: Timestamp(0),
     };
@@ -111,11 +112,12 @@ impl Lane {
     pub async fn run<S: Store>(mut self, store: &mut S) -> Result<(), StoreError> {
         self.read_backlog(store).await?;
         // Exchanges that died with the process before would be looked at within LOST_AFTER by themselves.
-        let mut lost = VecDeque::from(store.exchanges((self.clock)() + limits::LOST_AFTER).await?);
+        self.lost = store.exchanges((self.clock)() + limits::LOST_AFTER).await?.into();
         loop {
             let kept: Vec<Kept> =
                 self.backlog.drain(..self.backlog.len().min(limits::BATCH_INPUTS_MAX / 2)).collect();
-            let due_now = !lost.is_empty() || !self.queues.is_empty() || (self.clock)() >= self.next_wake;
+            let due_now =
+                !self.lost.is_empty() || !self.queues.is_empty() || (self.clock)() >= self.next_wake;
             let mut asks: Vec<Ask> = self.unsettled.drain(..).collect();
             if kept.is_empty() && !due_now && asks.is_empty() {
                 match self.wait().await {
@@ -126,7 +128,8 @@ impl Lane {
             }
             self.take_all(&mut asks);
             let mut due = self.take_due(store).await?;
-            due.extend(lost.drain(..lost.len().min(limits::BATCH_INPUTS_MAX)));
+            let lost = self.lost.len().min(limits::BATCH_INPUTS_MAX);
+            due.extend(self.lost.drain(..lost));
             if asks.is_empty() && due.is_empty() && kept.is_empty() && self.queues.is_empty() {
                 continue;
             }
@@ -146,7 +149,7 @@ impl Lane {
 
     /// Waits for an input, or for the time at which a task wants to be looked at.
     async fn wait(&mut self) -> Waited {
-        let sleep = self.next_wake.since((self.clock)()).min(Duration::from_secs(3_600));
+        let sleep = self.next_wake.since((self.clock)()).min(LOOK_AGAIN);
         tokio::select! {
             biased;
             ask = self.completions.recv() => ask.map_or(Waited::Over, Waited::Ask),
@@ -160,11 +163,11 @@ impl Lane {
     fn take_all(&mut self, asks: &mut Vec<Ask>) {
         let mut bytes: usize = asks.iter().map(|ask| ask.submission.bytes()).sum();
         let reserve = limits::BATCH_INPUTS_MAX / 8;
-        for (channel, max) in [
-            (&mut self.completions, limits::BATCH_INPUTS_MAX - reserve),
-            (&mut self.work, limits::BATCH_INPUTS_MAX),
+        for (channel, max, bytes_max) in [
+            (&mut self.completions, limits::BATCH_INPUTS_MAX - reserve, limits::BATCH_BYTES_MAX / 8 * 7),
+            (&mut self.work, limits::BATCH_INPUTS_MAX, limits::BATCH_BYTES_MAX),
         ] {
-            while asks.len() < max && bytes < limits::BATCH_BYTES_MAX {
+            while asks.len() < max && bytes < bytes_max {
                 let Ok(ask) = channel.try_recv() else { break };
                 bytes += ask.submission.bytes();
                 asks.push(ask);
@@ -199,7 +202,8 @@ impl Lane {
             node.permits.free = 0;
         }
         let submissions = asks.iter().map(|ask| &ask.submission).collect();
-        let queues = std::mem::take(&mut self.queues);
+        // What was lost goes first: new work would take the places that it needs.
+        let queues = if self.lost.is_empty() { std::mem::take(&mut self.queues) } else { Vec::new() };
         let batch = Batch { submissions, due, queues, kept };
         let next_id = || BatchId(uuid::Uuid::now_v7().as_u128());
         let begun = Instant::now();
@@ -213,7 +217,7 @@ impl Lane {
                 tracing::error!("the disk is full: refusing until there is room");
                 let Batch { kept, queues, .. } = batch;
                 self.backlog.extend(kept);
-                self.queues = queues;
+                self.queues.extend(queues);
                 self.next_wake = (self.clock)();
                 self.refuse(asks, SubmitError::Full);
                 tokio::time::sleep(FULL_PAUSE).await;

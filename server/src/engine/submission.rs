@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use taskhook_core::{
     Answered, Callback, ClaimKey, Command, Create, Dependency, Event, EventKey, EventKind, HostKey, Input,
-    NewTask, On, Once, Plan, QueueKey, Received, Reply, Spec, TaskKey,
+    NewTask, On, Once, Plan, QueueKey, Received, Reply, ReplyKind, Spec, TaskKey,
 };
 
 use crate::store::{Name, StoreError, Transaction};
@@ -75,11 +75,14 @@ impl Submission {
     pub fn bytes(&self) -> usize {
         match self {
             Submission::Create(drafts) => {
-                drafts.iter().map(|draft| draft.plan.payload_bytes as usize + 512).sum()
+                let bytes = |draft: &Arc<Draft>| {
+                    512 + draft.plan.payload_bytes as usize + 64 * draft.spec.after.len()
+                };
+                drafts.iter().map(bytes).sum()
             }
             Submission::Event(heard) => heard.received.body.len() + 512,
             Submission::Command(..) => 128,
-            Submission::Reply(_) => 1_024,
+            Submission::Reply(reply) => 512 + reply_bytes(reply),
             Submission::Once(_, inner) => inner.bytes(),
             Submission::Answered(answered) => answered.body.len() + 128,
         }
@@ -110,6 +113,15 @@ impl Submission {
             Submission::Once(_, inner) => inner.names(names),
             Submission::Reply(_) | Submission::Answered(_) => {}
         }
+    }
+}
+
+fn reply_bytes(reply: &Reply) -> usize {
+    match &reply.kind {
+        ReplyKind::Response(response) => {
+            response.body.len() + response.result.as_ref().map_or(0, |result| result.len())
+        }
+        ReplyKind::Lost(_) | ReplyKind::NotAllowed(_) => 0,
     }
 }
 

@@ -1,13 +1,14 @@
 //! Strict JSON: what is ambiguous is refused, with line and column.
 //!
-//! `serde_json` bounds the depth (128); what it does not refuse is one key twice in an object, of which two
-//! readers may see two different halves.
+//! `serde_json` takes one key twice in an object, of which two readers may see two different halves, and more
+//! depth than an answer that wraps it could have.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use taskhook_core::limits;
 
 /// Checks that `bytes` are one JSON text, in UTF-8, without a key twice in one object.
 ///
@@ -18,7 +19,10 @@ pub fn check(bytes: &[u8]) -> Result<(), String> {
         return Err("the body is empty; send a JSON object".into());
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    Strict.deserialize(&mut reader).and_then(|()| reader.end()).map_err(|error| error.to_string())
+    Strict { depth: 0 }
+        .deserialize(&mut reader)
+        .and_then(|()| reader.end())
+        .map_err(|error| error.to_string())
 }
 
 /// The members of a JSON object, each as the text it was written as.
@@ -106,7 +110,20 @@ fn take_string(rest: &mut &str) -> Option<String> {
     Some(text)
 }
 
-struct Strict;
+/// Looks at a value within so many others.
+#[derive(Clone, Copy)]
+struct Strict {
+    depth: usize,
+}
+
+impl Strict {
+    fn within<E: serde::de::Error>(self) -> Result<Strict, E> {
+        if self.depth == limits::JSON_DEPTH_MAX {
+            return Err(E::custom(format_args!("nested more than {} deep", limits::JSON_DEPTH_MAX)));
+        }
+        Ok(Strict { depth: self.depth + 1 })
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for Strict {
     type Value = ();
@@ -148,18 +165,20 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        while items.next_element_seed(Strict)?.is_some() {}
+        let inner = self.within()?;
+        while items.next_element_seed(inner)?.is_some() {}
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let inner = self.within()?;
         let mut keys = HashSet::new();
         while let Some(Key(key)) = members.next_key()? {
             if keys.contains(&key) {
                 return Err(A::Error::custom(format_args!("the key {key:?} is there twice")));
             }
             keys.insert(key);
-            members.next_value_seed(Strict)?;
+            members.next_value_seed(inner)?;
         }
         Ok(())
     }
@@ -212,7 +231,8 @@ mod tests {
             "not UTF-8"
         );
         let deep = "[".repeat(100_000);
-        assert_eq!(check(deep.as_bytes()), Err("recursion limit exceeded at line 1 column 128".into()));
+        assert_eq!(check(deep.as_bytes()), Err("nested more than 100 deep at line 1 column 101".into()));
+        assert_eq!(check(format!("{}1{}", "[".repeat(100), "]".repeat(100)).as_bytes()), Ok(()));
         assert_eq!(check(br#"{"a": {"a": [1, 2.5e300, null, true, "x"]}, "b": {}}"#), Ok(()));
     }
 

@@ -100,8 +100,7 @@ async fn accept(
     http.timer(TokioTimer::new())
         .header_read_timeout(settings.head_time)
         .max_headers(settings.headers_max)
-        .max_buf_size(settings.head_bytes_max)
-        .pipeline_flush(true);
+        .max_buf_size(settings.head_bytes_max);
     loop {
         let Ok(place) = connections.clone().acquire_owned().await else { return };
         let stream = match listener.accept().await {

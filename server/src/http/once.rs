@@ -15,8 +15,8 @@ use http_body_util::BodyExt as _;
 use taskhook_core::{Answered, ClaimKey, Once, limits};
 
 use crate::engine::submission::Submission;
-use crate::http::problem::Problem;
-use crate::http::{App, body, tasks};
+use crate::http::problem::{Code, Problem};
+use crate::http::{App, body, tasks, webhook};
 use crate::secrets::fingerprint;
 use crate::store::read::AnswerView;
 
@@ -65,25 +65,57 @@ async fn run_once(app: &App, key: &HeaderValue, request: Request, next: Next) ->
         request: fingerprint(&[&bytes]),
     };
     let Some(_place) = app.in_progress.enter(once.claim) else {
-        let detail = "a request with this idempotency-key is in progress; wait for its answer";
-        return Err(Problem::new(StatusCode::CONFLICT, "in_progress", detail));
+        return Err(Problem::in_progress());
     };
-    let mut request = Request::from_parts(parts, Body::from(bytes));
+    let mut request = Request::from_parts(parts, Body::from(bytes.clone()));
+    let path = request.uri().path().to_string();
     match app.reader.answer(once.claim, (app.clock)()).await? {
         Some(view) if view.request != once.request => {
             let detail = "another request was sent with this idempotency-key; use a new key for each request";
             return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", detail));
         }
-        Some(AnswerView { answer: Some((status, body)), .. }) => return Ok(replayed(status, body)),
-        // It happened, and the process ended before it was answered.
-        Some(AnswerView { tasks, .. }) if !tasks.is_empty() => {
-            let is_batch = request.uri().path().ends_with("/batch");
-            return remember(app, once, tasks::show_created(app, tasks, is_batch).await?).await;
+        Some(view) => {
+            if let Some(answer) = answer_again(app, &path, once, view).await? {
+                return Ok(answer);
+            }
+            // It was refused, and nobody heard so: asked again, it is refused again.
         }
-        Some(_) => {}
         None => drop(request.extensions_mut().insert(once)),
     }
-    remember(app, once, next.run(request).await).await
+    let response = next.run(request).await;
+    if response.extensions().get::<Code>() != Some(&Code("in_progress")) {
+        return remember(app, once, response).await;
+    }
+    // A repeat overtook the answer of its original, whose caller had hung up.
+    match app.reader.answer(once.claim, (app.clock)()).await? {
+        Some(view) if view.request == once.request => {
+            Ok(answer_again(app, &path, once, view).await?.unwrap_or(response))
+        }
+        _ => Ok(response),
+    }
+}
+
+/// The answer to a request that has happened: as it was given or, where nobody knows that, as it would be given
+/// now. `None` where it has changed nothing.
+async fn answer_again(
+    app: &App,
+    path: &str,
+    once: Once,
+    view: AnswerView,
+) -> Result<Option<Response>, Problem> {
+    if let Some((status, body)) = view.answer {
+        return Ok(Some(replayed(status, body)));
+    }
+    let answer = match (view.event, view.tasks.is_empty()) {
+        (Some(event), _) => webhook::answer_of_kept(app, event).await?,
+        (None, true) => return Ok(None),
+        (None, false) if path == "/v1/tasks" => tasks::show_created(app, view.tasks, false).await?,
+        (None, false) if path == "/v1/tasks/batch" => tasks::show_created(app, view.tasks, true).await?,
+        (None, false) => tasks::show_commanded(app, view.tasks).await?,
+    };
+    let mut answer = remember(app, once, answer).await?;
+    answer.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
+    Ok(Some(answer))
 }
 
 /// A submission that happens once under its key, where it has one.

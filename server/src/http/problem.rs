@@ -40,6 +40,10 @@ pub struct Problem {
     pub retry_after: Option<u32>,
 }
 
+/// The code of a problem, for whoever handles its answer on the way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Code(pub(super) &'static str);
+
 /// What is wrong with one field of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
@@ -94,6 +98,13 @@ impl Problem {
         Problem::new(StatusCode::NOT_FOUND, "not_found", detail)
     }
 
+    /// 409: a request with the same key has happened or is happening, and its answer is not known yet.
+    #[must_use]
+    pub fn in_progress() -> Problem {
+        let detail = "a request with this idempotency-key is in progress; wait for its answer";
+        Problem::new(StatusCode::CONFLICT, "in_progress", detail)
+    }
+
     /// Come back later.
     #[must_use]
     pub fn after(self, seconds: u32) -> Problem {
@@ -123,6 +134,7 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = status;
+        response.extensions_mut().insert(Code(self.code));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.retry_after {

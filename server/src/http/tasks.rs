@@ -112,6 +112,11 @@ pub(super) async fn create_batch(
             }
         }
     }
+    let dependencies: usize = drafts.iter().map(|draft| draft.spec.after.len()).sum();
+    if dependencies > limits::BATCH_DEPENDENCIES_MAX {
+        let detail = format!("may have at most {} dependencies in all", limits::BATCH_DEPENDENCIES_MAX);
+        errors.push(FieldError { pointer: "/tasks".into(), code: "too_many", detail });
+    }
     if !errors.is_empty() {
         return Err(Problem::invalid(errors));
     }
@@ -136,6 +141,7 @@ async fn submit(
     match receipt.outcome() {
         Outcome::Created(created) => Ok(created.clone()),
         Outcome::Refused(why) => Err(refused(why, pointer, name)),
+        Outcome::Repeated => Err(Problem::in_progress()),
         other => Err(unexpected(other)),
     }
 }
@@ -151,6 +157,13 @@ pub(super) async fn show_created(app: &App, keys: Vec<TaskKey>, is_batch: bool) 
             Ok(respond::json(StatusCode::CREATED, &ListBody::<TaskBody> { data, next_cursor: None }))
         }
     }
+}
+
+/// The answer to a command whose process ended before it was answered.
+pub(super) async fn show_commanded(app: &App, keys: Vec<TaskKey>) -> Result<Response, Problem> {
+    let mut views = app.reader.tasks_by_key(keys).await?;
+    let view = views.pop().ok_or_else(vanished)?;
+    Ok(respond::json(StatusCode::OK, &TaskBody::of(view)))
 }
 
 async fn show(app: &App, created: &[(TaskKey, bool)]) -> Result<Vec<TaskBody>, Problem> {
@@ -316,6 +329,7 @@ async fn command(
             let view = app.reader.task(id).await?.ok_or_else(vanished)?;
             Ok(respond::json(StatusCode::OK, &TaskBody::of(view)))
         }
+        Outcome::Repeated => Err(Problem::in_progress()),
         Outcome::Refused(Refused::NotFound) => Err(no_such_task(id)),
         Outcome::Refused(Refused::DependenciesUnmet) => {
             let mut problem = refused(&Refused::DependenciesUnmet, |_| String::new(), |_| String::new());

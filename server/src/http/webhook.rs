@@ -121,12 +121,9 @@ pub(super) fn answer(receipt: &Receipt) -> Result<Response, Problem> {
         Outcome::Ignored(why) => ("ignored", Some(why.code())),
         Outcome::Unmatched => ("unmatched", None),
         Outcome::Recorded(reason) => ("recorded", *reason),
+        Outcome::Repeated => return Err(Problem::in_progress()),
         Outcome::Refused(why) => return Err(refused(why, |_| String::new(), |_| String::new())),
-        Outcome::Rejected(_)
-        | Outcome::Created(_)
-        | Outcome::Unchanged
-        | Outcome::Repeated
-        | Outcome::Quarantined => {
+        Outcome::Rejected(_) | Outcome::Created(_) | Outcome::Unchanged | Outcome::Quarantined => {
             let detail = "the webhook is kept, but deciding about it failed by a defect of Taskhook";
             return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "quarantined", detail));
         }
@@ -137,6 +134,20 @@ pub(super) fn answer(receipt: &Receipt) -> Result<Response, Problem> {
         outcome,
         reason,
         task_state: receipt.task().map(|(_, state)| state.name()),
+    };
+    Ok(respond::json(StatusCode::OK, &answer))
+}
+
+/// The answer to a webhook that was taken in by a request that nobody answered.
+pub(super) async fn answer_of_kept(app: &App, id: EventId) -> Result<Response, Problem> {
+    let event =
+        app.reader.event(id).await?.ok_or_else(|| Problem::not_found("the event is no longer kept"))?;
+    let answer = WebhookAnswer {
+        message: "Webhook received",
+        event_id: event.id.to_string(),
+        outcome: event.outcome,
+        reason: None,
+        task_state: None,
     };
     Ok(respond::json(StatusCode::OK, &answer))
 }

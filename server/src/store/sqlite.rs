@@ -5,6 +5,7 @@
 //! open: closing them would drop its locks.
 
 mod audit;
+mod checkpoint;
 pub(crate) mod load;
 mod open;
 mod save;
@@ -25,6 +26,7 @@ use crate::store::{BatchId, Due, Kept, KeptKey, Name, NameKind, Store, StoreErro
 #[derive(Debug)]
 pub struct SqliteStore {
     connection: Connection,
+    log: checkpoint::Log,
     clock: fn() -> Timestamp,
     /// The time of the last transaction; the next one is never earlier, whatever the clock does.
     last_now: Timestamp,
@@ -56,6 +58,7 @@ impl Store for SqliteStore {
     type Tx<'a> = SqliteTransaction<'a>;
 
     async fn begin(&mut self, _batch: BatchId) -> Result<SqliteTransaction<'_>, StoreError> {
+        self.log.checkpoint_if_due(&self.connection).map_err(failed)?;
         self.connection.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
         let now = (self.clock)().max(self.last_now);
         Ok(SqliteTransaction {

@@ -9,10 +9,10 @@ mod target;
 use std::sync::Arc;
 use std::time::Duration;
 
+use taskhook::clock::wall_clock;
 use taskhook::dispatch::{Dispatcher, HandIn, Settings};
 use taskhook::engine::Permit;
 use taskhook::engine::commit::Dispatch;
-use taskhook::engine::lane::wall_clock;
 use taskhook::secrets::Secrets;
 use taskhook_core::limits::{BODY_BYTES_MAX, MESSAGE_BYTES_MAX, RESPONSE_BYTES_KEPT};
 use taskhook_core::{

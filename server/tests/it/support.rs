@@ -11,8 +11,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
+use taskhook::clock::wall_clock;
 use taskhook::config::{Config, StoreUrl};
-use taskhook::engine::lane::wall_clock;
 use taskhook::http::{self, App};
 use taskhook::secrets::Secrets;
 use taskhook::serve::Server;
@@ -196,6 +196,7 @@ impl TestServer {
             body_time: http::BODY_TIME,
             metrics: Arc::new(Metrics::new(SqlitePath(self.folder.path().join("store.db")))),
             rejections: Arc::default(),
+            bodies: Arc::new(tokio::sync::Semaphore::new(taskhook_core::limits::BODIES_BYTES_MAX)),
             in_progress: Arc::default(),
         }
     }

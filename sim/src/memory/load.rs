@@ -17,7 +17,7 @@ impl Data {
         match input {
             Input::Create(create) => {
                 for new in &create.tasks {
-                    self.load_named(new.key, subjects);
+                    self.load_named(new.key, Timestamp(i64::MIN), subjects);
                     for dependency in &new.after {
                         self.load_task(dependency.parent, subjects);
                     }
@@ -25,7 +25,7 @@ impl Data {
             }
             Input::Event(event) => {
                 if let Some(task) = event.task {
-                    self.load_named(task, subjects);
+                    self.load_named(task, cx.now - limits::PARKED_FOR, subjects);
                 }
                 if let Some(claim) = event.claim {
                     subjects.put_claim(claim, self.claims.get(&claim).copied());
@@ -70,11 +70,14 @@ impl Data {
         }
     }
 
-    /// A task that may not exist yet, and how many webhooks wait for it.
-    fn load_named(&self, task: TaskKey, subjects: &mut Subjects) {
+    /// A task that may not exist yet, and how many webhooks wait for it that were received after `since`.
+    fn load_named(&self, task: TaskKey, since: Timestamp, subjects: &mut Subjects) {
         self.load_task(task, subjects);
+        if subjects.knows_parked_count(task) {
+            return;
+        }
         let parked = self.parked.range((task, EventKey(i64::MIN))..=(task, EventKey(i64::MAX)));
-        subjects.put_parked_count(task, parked.count());
+        subjects.put_parked_count(task, parked.filter(|(_, parked)| parked.at >= since).count());
     }
 
     fn load_task(&self, task: TaskKey, subjects: &mut Subjects) {
@@ -107,20 +110,20 @@ impl Data {
         let behind = (Bound::Excluded((parent, after)), Bound::Included((parent, TaskKey(i64::MAX))));
         // `after` may be the very last key, and a range may not end before it begins.
         let rows = (after.0 < i64::MAX).then(|| self.edges.range(behind).map(|((_, child), _)| *child));
-        page(rows.into_iter().flatten())
+        page(rows.into_iter().flatten(), limits::FAN_OUT_PAGE)
     }
 
     fn parked_behind(&self, task: TaskKey, after: EventKey) -> Page<Parked> {
         let behind = (Bound::Excluded((task, after)), Bound::Included((task, EventKey(i64::MAX))));
         let rows = (after.0 < i64::MAX).then(|| self.parked.range(behind).map(|(_, parked)| parked.clone()));
-        page(rows.into_iter().flatten())
+        page(rows.into_iter().flatten(), limits::PARKED_PAGE)
     }
 }
 
-/// The first [`limits::FAN_OUT_PAGE`] of these, and whether there are more.
-fn page<T>(rows: impl Iterator<Item = T>) -> Page<T> {
-    let mut rows: Vec<T> = rows.take(limits::FAN_OUT_PAGE + 1).collect();
-    let more = rows.len() > limits::FAN_OUT_PAGE;
-    rows.truncate(limits::FAN_OUT_PAGE);
+/// The first `max` of these, and whether there are more.
+fn page<T>(rows: impl Iterator<Item = T>, max: usize) -> Page<T> {
+    let mut rows: Vec<T> = rows.take(max + 1).collect();
+    let more = rows.len() > max;
+    rows.truncate(max);
     Page { rows, more }
 }

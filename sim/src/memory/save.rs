@@ -48,9 +48,10 @@ impl Data {
             }
             if let Some(once) = one.decision.once {
                 let tasks = match &one.decision.outcome {
-                    Outcome::Created(created) => Some(created.iter().map(|(task, _)| *task).collect()),
-                    _ => None,
+                    Outcome::Created(created) => created.iter().map(|(task, _)| *task).collect(),
+                    _ => one.decision.changes.first().iter().map(|(task, _)| *task).collect(),
                 };
+                let tasks = Some(tasks);
                 let answer = KeptAnswer { request: once.request, at: self.now, tasks, answer: None };
                 self.answers.put(once.claim, answer);
             }

@@ -1,7 +1,7 @@
 //! Answers to requests that happen at most once.
 
 use rusqlite::{OptionalExtension, params};
-use taskhook_core::{ClaimKey, TaskKey, Timestamp, limits};
+use taskhook_core::{ClaimKey, EventId, TaskKey, Timestamp, limits};
 
 use crate::store::read::{ReadError, Reader};
 
@@ -10,8 +10,10 @@ use crate::store::read::{ReadError, Reader};
 pub struct AnswerView {
     /// A hash of the request.
     pub request: [u8; 16],
-    /// The tasks that it created, while its answer is not known.
+    /// The tasks that it created or changed, while its answer is not known.
     pub tasks: Vec<TaskKey>,
+    /// The webhook that it took in, while its answer is not known.
+    pub event: Option<EventId>,
     /// Status and body of its answer.
     pub answer: Option<(u16, Vec<u8>)>,
 }
@@ -25,17 +27,18 @@ impl Reader {
         self.run(move |connection| {
             let since = now - limits::IDEMPOTENCY_KEPT_FOR;
             let mut statement = connection.prepare_cached(
-                "SELECT request, tasks, status, body FROM answer WHERE claim = ?1 AND at > ?2",
+                "SELECT request, tasks, event, status, body FROM answer WHERE claim = ?1 AND at > ?2",
             )?;
             let row = statement.query_row(params![claim.0, since.0], |row| {
                 let tasks: Option<String> = row.get(1)?;
                 let tasks: Vec<i64> =
                     tasks.and_then(|keys| serde_json::from_str(&keys).ok()).unwrap_or_default();
-                let status: Option<u16> = row.get(2)?;
-                let body: Option<Vec<u8>> = row.get(3)?;
+                let status: Option<u16> = row.get(3)?;
+                let body: Option<Vec<u8>> = row.get(4)?;
                 Ok(AnswerView {
                     request: row.get(0)?,
                     tasks: tasks.into_iter().map(TaskKey).collect(),
+                    event: row.get::<_, Option<[u8; 16]>>(2)?.map(EventId),
                     answer: status.zip(body),
                 })
             });

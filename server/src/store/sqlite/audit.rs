@@ -1,7 +1,7 @@
 //! Whether a store at rest keeps what Taskhook promises (G4): every task in exactly one state, and no row that
 //! contradicts another. Each rule is one query for the rows that break it.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::Connection;
 use taskhook_core::State;
 
 use crate::store::row;
@@ -154,15 +154,6 @@ impl SqliteStore {
             kept: count("SELECT count(*) FROM kept")?,
             violations: violations(&self.connection)?,
         })
-    }
-
-    /// The secret under `name`; `None` if there is none yet.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub fn secret(&self, name: &str) -> rusqlite::Result<Option<Vec<u8>>> {
-        let mut statement = self.connection.prepare("SELECT value FROM secret WHERE name = ?1")?;
-        statement.query_row(params![name], |row| row.get(0)).optional()
     }
 }
 

@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use taskhook_core::subjects::Page;
 use taskhook_core::{
     Attempt, ClaimKey, Context, Edge, Event, EventId, EventKey, FollowUp, HostKey, Input, Parked, Permits,
-    Plan, QueueKey, Received, Request, RetryPolicy, Subjects, Task, TaskKey, limits,
+    Plan, QueueKey, Received, Request, RetryPolicy, Subjects, Task, TaskKey, Timestamp, limits,
 };
 
 use crate::store::row::{self, Mapped, flag};
@@ -45,7 +45,7 @@ impl SqliteTransaction<'_> {
             Input::Create(create) => {
                 for new in &create.tasks {
                     self.load_task(new.key, subjects)?;
-                    self.load_parked_count(new.key, subjects)?;
+                    self.load_parked_count(new.key, Timestamp(i64::MIN), subjects)?;
                     for dependency in &new.after {
                         self.load_task(dependency.parent, subjects)?;
                     }
@@ -55,7 +55,7 @@ impl SqliteTransaction<'_> {
                 if let Some(task) = event.task {
                     self.load_task(task, subjects)?;
                     if subjects.task(task).is_none() {
-                        self.load_parked_count(task, subjects)?;
+                        self.load_parked_count(task, cx.now - limits::PARKED_FOR, subjects)?;
                     }
                 }
                 if let Some(claim) = event.claim {
@@ -129,16 +129,24 @@ impl SqliteTransaction<'_> {
         Ok(())
     }
 
-    fn load_parked_count(&self, key: TaskKey, subjects: &mut Subjects) -> rusqlite::Result<()> {
+    /// How many webhooks wait for a task, of those that were received after `since`.
+    fn load_parked_count(
+        &self,
+        key: TaskKey,
+        since: Timestamp,
+        subjects: &mut Subjects,
+    ) -> rusqlite::Result<()> {
         if subjects.knows_parked_count(key) {
             return Ok(());
         }
         let count: i64 = if self.new_names.contains_key(&key.0) {
             0
         } else {
-            let mut statement =
-                self.store.connection.prepare_cached("SELECT count(*) FROM parked WHERE task = ?1")?;
-            statement.query_row(params![key.0], |row| row.get(0))?
+            let mut statement = self
+                .store
+                .connection
+                .prepare_cached("SELECT count(*) FROM parked WHERE task = ?1 AND at >= ?2")?;
+            statement.query_row(params![key.0, since.0], |row| row.get(0))?
         };
         subjects.put_parked_count(key, usize::try_from(count).unwrap_or(usize::MAX));
         Ok(())
@@ -188,7 +196,7 @@ impl SqliteTransaction<'_> {
             "SELECT child FROM edge WHERE parent = ?1 AND child > ?2 ORDER BY child LIMIT ?3",
         )?;
         let rows = statement.query_map(params![parent.0, after.0, PAGE_AND_ONE], |row| row.get(0))?;
-        Ok(page(rows.map(|row| row.map(TaskKey)).collect::<rusqlite::Result<_>>()?))
+        Ok(page(rows.map(|row| row.map(TaskKey)).collect::<rusqlite::Result<_>>()?, limits::FAN_OUT_PAGE))
     }
 
     fn parked_page(&self, task: TaskKey, after: EventKey) -> rusqlite::Result<Page<Parked>> {
@@ -197,7 +205,8 @@ impl SqliteTransaction<'_> {
              FROM parked p JOIN event e ON e.key = p.event
              WHERE p.task = ?1 AND p.event > ?2 ORDER BY p.event LIMIT ?3",
         )?;
-        let rows = statement.query_map(params![task.0, after.0, PAGE_AND_ONE], |row| {
+        // One row more tells whether there is another page.
+        let rows = statement.query_map(params![task.0, after.0, limits::PARKED_PAGE as i64 + 1], |row| {
             let mapped: String = row.get(2)?;
             let mapped: Option<Mapped> = serde_json::from_str(&mapped).ok();
             Ok(Parked {
@@ -222,7 +231,7 @@ impl SqliteTransaction<'_> {
                 },
             })
         })?;
-        Ok(page(rows.collect::<rusqlite::Result<_>>()?))
+        Ok(page(rows.collect::<rusqlite::Result<_>>()?, limits::PARKED_PAGE))
     }
 
     /// The tasks of a queue that could start: by priority, then by due time, leaving out the hosts that are at
@@ -331,10 +340,10 @@ impl SqliteTransaction<'_> {
     }
 }
 
-/// A page of at most [`limits::FAN_OUT_PAGE`] rows, of which one more was asked for.
-fn page<T>(mut rows: Vec<T>) -> Page<T> {
-    let more = rows.len() > limits::FAN_OUT_PAGE;
-    rows.truncate(limits::FAN_OUT_PAGE);
+/// A page of at most `max` rows, of which one more was asked for.
+fn page<T>(mut rows: Vec<T>, max: usize) -> Page<T> {
+    let more = rows.len() > max;
+    rows.truncate(max);
     Page { rows, more }
 }
 

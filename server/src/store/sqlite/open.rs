@@ -3,17 +3,15 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use taskhook_core::Timestamp;
 
 use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::checkpoint::Log;
 
 /// The oldest SQLite whose write-ahead log is safe with a checkpointing writer beside readers
 /// (<https://sqlite.org/wal.html#walresetbug>).
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
-
-/// Pages in the write-ahead log that make a commit checkpoint them. Small logs cost random writes.
-const CHECKPOINT_PAGES: i64 = 20_000;
 
 const MIGRATIONS: [(&str, &str); 1] =
     [("0001_tasks", include_str!("../../../migrations/sqlite/0001_tasks.sql"))];
@@ -90,6 +88,16 @@ impl SqlitePath {
         [self.0.clone(), log.into()]
     }
 
+    /// The secret under `name`; `None` if there is none yet. Reads only: a server may run on the store.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn secret(&self, name: &str) -> rusqlite::Result<Option<Vec<u8>>> {
+        let connection = Connection::open_with_flags(&self.0, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let mut statement = connection.prepare("SELECT value FROM secret WHERE name = ?1")?;
+        statement.query_row(params![name], |row| row.get(0)).optional()
+    }
+
     fn text(&self) -> String {
         self.0.display().to_string()
     }
@@ -132,11 +140,15 @@ impl SqliteStore {
         if rusqlite::version_number() < SQLITE_VERSION_MIN {
             return Err(OpenError::OldSqlite(rusqlite::version().into()));
         }
+        // Two names of one file are one store, with one lock.
+        let path = &SqlitePath(path.0.canonicalize().unwrap_or_else(|_| path.0.clone()));
         let lock = lock(path)?;
         let is_new = !path.0.exists();
         let refused = |error| OpenError::Sqlite { path: path.text(), error };
-        let connection = Connection::open(&path.0).map_err(refused)?;
+        let mut connection = Connection::open(&path.0).map_err(refused)?;
         settle(&connection, path)?;
+        // After the settings: setting the automatic checkpoint takes every hook away.
+        let log = Log::of(&mut connection).map_err(refused)?;
         migrate(&connection, path)?;
         if is_new {
             sync_folder(path)?;
@@ -156,6 +168,7 @@ impl SqliteStore {
         let next_position = max("SELECT coalesce(max(position), 0) + 1 FROM history")?;
         Ok(SqliteStore {
             connection,
+            log,
             clock,
             last_now: Timestamp(last_now.unwrap_or(0)),
             next_key,
@@ -172,6 +185,12 @@ impl SqliteStore {
     /// What SQLite says.
     pub fn settings(&self) -> rusqlite::Result<Settings> {
         Settings::read(&self.connection)
+    }
+
+    /// The time of the last transaction.
+    #[must_use]
+    pub fn last_now(&self) -> Timestamp {
+        self.last_now
     }
 
     /// The secret under `name`; where there is none yet, `fresh` is stored and becomes it.
@@ -201,16 +220,16 @@ fn lock(path: &SqlitePath) -> Result<File, OpenError> {
 fn settle(connection: &Connection, path: &SqlitePath) -> Result<(), OpenError> {
     let refused = |error| OpenError::Sqlite { path: path.text(), error };
     connection
-        .execute_batch(&format!(
+        .execute_batch(
             "PRAGMA journal_mode = WAL;
              PRAGMA synchronous = FULL;
              PRAGMA fullfsync = 1;
              PRAGMA checkpoint_fullfsync = 1;
-             PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};
+             PRAGMA wal_autocheckpoint = 0;
              PRAGMA journal_size_limit = 134217728;
              PRAGMA cache_size = -65536;
-             PRAGMA temp_store = MEMORY;"
-        ))
+             PRAGMA temp_store = MEMORY;",
+        )
         .map_err(refused)?;
     connection.set_prepared_statement_cache_capacity(64);
     let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).map_err(refused)?;

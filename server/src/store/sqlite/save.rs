@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::params;
 use taskhook_core::decision::RecordedEvent;
 use taskhook_core::{
-    Cause, Change, Decided, EventKey, NewTask, Once, Outcome, Subjects, Task, TaskKey, limits,
+    Answered, Cause, Change, Decided, Decision, EventKey, NewTask, Once, Outcome, Subjects, Task, TaskKey,
+    limits,
 };
 
 use crate::store::row::{self, Mapped, flag};
@@ -28,10 +29,10 @@ impl SqliteTransaction<'_> {
                 self.save_event(recorded, &decision.outcome)?;
             }
             if let Some(once) = decision.once {
-                self.save_answer(once, &decision.outcome, None)?;
+                self.save_claimed(once, decision)?;
             }
             if let Some(answered) = &decision.answered {
-                self.save_answer(answered.once, &decision.outcome, Some((answered.status, &answered.body)))?;
+                self.save_answer(answered)?;
             }
             for (event, outcome) in &decision.unparked {
                 self.save_unparked(*event, outcome)?;
@@ -278,24 +279,26 @@ impl SqliteTransaction<'_> {
         Ok(())
     }
 
-    fn save_answer(
-        &self,
-        once: Once,
-        outcome: &Outcome,
-        answer: Option<(u16, &Vec<u8>)>,
-    ) -> rusqlite::Result<()> {
-        // Until the answer is known, the keys of new tasks are what it can be made from again.
-        let tasks = match outcome {
-            Outcome::Created(created) => {
-                Some(json(&created.iter().map(|(key, _)| key.0).collect::<Vec<_>>())?)
-            }
-            _ => None,
+    /// Until its answer is known, what a request created or changed is what the answer can be made from again.
+    fn save_claimed(&self, once: Once, decision: &Decision) -> rusqlite::Result<()> {
+        let tasks: Vec<i64> = match &decision.outcome {
+            Outcome::Created(created) => created.iter().map(|(key, _)| key.0).collect(),
+            _ => decision.changes.first().iter().map(|(key, _)| key.0).collect(),
         };
+        let event = decision.event.as_ref().map(|recorded| recorded.event.received.id.0);
         let mut statement = self.store.connection.prepare_cached(
-            "INSERT OR REPLACE INTO answer (claim, request, at, tasks, status, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT OR REPLACE INTO answer (claim, request, at, tasks, event) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?;
-        let (status, body) = answer.unzip();
-        statement.execute(params![once.claim.0, once.request, self.now.0, tasks, status, body])?;
+        statement.execute(params![once.claim.0, once.request, self.now.0, json(&tasks)?, event])?;
+        Ok(())
+    }
+
+    fn save_answer(&self, answered: &Answered) -> rusqlite::Result<()> {
+        let once = answered.once;
+        let mut statement = self.store.connection.prepare_cached(
+            "INSERT OR REPLACE INTO answer (claim, request, at, status, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?;
+        statement.execute(params![once.claim.0, once.request, self.now.0, answered.status, answered.body])?;
         Ok(())
     }
 

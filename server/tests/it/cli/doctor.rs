@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 use serde_json::Value;
-use taskhook::engine::lane::wall_clock;
+use taskhook::clock::wall_clock;
 use taskhook::store::sqlite::{SqlitePath, SqliteStore};
 use tempfile::TempDir;
 
@@ -132,17 +132,18 @@ fn a_store_is_looked_at_only_while_no_server_runs_on_it() {
     let well = server.done(&["doctor"]);
     assert_eq!(well, format!("server   {}\nhealthz  ok\nreadyz   ok\n", server.url));
     assert!(server.store().exists());
-    for arguments in [&["doctor", "--store", "sqlite:taskhook.db"][..], &["secrets", "show", "dispatch"]] {
-        let refused = server.run(arguments);
-        assert_eq!((refused.code, refused.out.as_str()), (1, ""), "{arguments:?}");
-        assert!(refused.err.contains("another taskhook has the store"), "{}", refused.err);
-    }
+    let refused = server.run(&["doctor", "--store", "sqlite:taskhook.db"]);
+    assert_eq!((refused.code, refused.out.as_str()), (1, ""));
+    assert!(refused.err.contains("another taskhook has the store"), "{}", refused.err);
+    // A secret is only read, so the server is in nobody's way.
+    let meanwhile = server.done(&["secrets", "show", "dispatch"]);
 
     let (_, _, folder) = server.stop();
     let show = |arguments: &[&str]| taskhook(arguments).within(folder.path()).run();
     let secret = show(&["secrets", "show", "dispatch"]);
     assert_eq!(secret.code, 0, "{}", secret.err);
     assert!(secret.out.starts_with("whsec_"), "{}", secret.out);
+    assert_eq!(secret.out, meanwhile);
     let json = show(&["secrets", "show", "dispatch", "--store", "sqlite:taskhook.db", "-o", "json"]);
     let json: Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(

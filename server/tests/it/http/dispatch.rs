@@ -101,7 +101,7 @@ async fn a_request_is_signed_by_standard_webhooks_with_the_secret_of_the_store()
     }
     let folder = server.into_folder().await;
     let path = SqlitePath(folder.path().join("store.db"));
-    let store = SqliteStore::open(&path, taskhook::engine::lane::wall_clock).expect("the store");
+    let store = SqliteStore::open(&path, taskhook::clock::wall_clock).expect("the store");
     let secret = store.secret_or("dispatch", b"none").expect("a secret");
     assert_eq!(secret.len(), 32);
     let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);

@@ -364,11 +364,13 @@ async fn a_request_with_a_million_faults_is_refused_with_the_first_of_them() {
         let answer = server.send("POST", path, &[], body).await;
         assert_eq!(answer.faults().len(), count, "{path}");
     }
-    // Hundreds of tasks that each wait for hundreds.
+    // Many tasks that each wait for hundreds: as many edges as a batch may have, and more.
     let after: Vec<String> = (0..600).map(|n| format!("t{n}")).collect();
-    let tasks: Vec<_> = (0..200).map(|n| json!({"id": format!("u{n}"), "after": after})).collect();
-    let answer = server.post("/v1/tasks/batch", json!({"tasks": tasks})).await;
-    assert_eq!(answer.faults(), [("/tasks/0/after/0".to_string(), "no_such_task".to_string())]);
+    for (count, wanted) in [(16, ("/tasks/0/after/0", "no_such_task")), (200, ("/tasks", "too_many"))] {
+        let tasks: Vec<_> = (0..count).map(|n| json!({"id": format!("u{n}"), "after": after})).collect();
+        let answer = server.post("/v1/tasks/batch", json!({"tasks": tasks})).await;
+        assert_eq!(answer.faults(), [(wanted.0.to_string(), wanted.1.to_string())]);
+    }
     goes_on(&server).await;
     server.stop().await;
 }

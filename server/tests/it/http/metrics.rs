@@ -1,5 +1,7 @@
 //! `/metrics`, and refused webhooks, which are kept.
 
+use std::time::Instant;
+
 use serde_json::json;
 
 use crate::support::TestServer;
@@ -57,11 +59,13 @@ async fn a_refused_webhook_is_kept_with_its_reason() {
 #[tokio::test]
 async fn refused_webhooks_are_bounded() {
     let server = TestServer::start().await;
-    for _ in 0..80 {
+    let began = Instant::now();
+    for _ in 0..200 {
         server.send("POST", "/webhook", &[], "no json").await.expect(400);
     }
+    let most = 51 + began.elapsed().as_millis() / 100;
     let kept = server.get("/v1/events?outcome=rejected&limit=1000").await.expect(200);
     let kept = kept["data"].as_array().expect("a list").len();
-    assert!((50..80).contains(&kept), "a flood is cut: {kept} of 80 were kept");
+    assert!((50..=most).contains(&(kept as u128)), "a flood is cut: {kept} of 200 were kept, {most} may be");
     server.stop().await;
 }

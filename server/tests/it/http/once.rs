@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 use taskhook::engine::submission::{Draft, Submission};
 use taskhook::secrets::fingerprint;
-use taskhook_core::{ClaimKey, Once, Plan, QueueKey, RetryPolicy, Spec, Timestamp};
+use taskhook_core::{ClaimKey, Command, Once, Plan, QueueKey, RetryPolicy, Spec, Timestamp};
 
 use crate::support::{Answer, TestServer};
 
@@ -130,6 +130,25 @@ async fn a_crash_between_doing_and_answering_does_not_make_it_happen_twice() {
     assert_eq!(count(&server).await, 1);
     let again = post(&server, "/v1/tasks", "k1", body).await;
     assert_eq!(again.header("idempotent-replayed"), Some("true"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_command_that_nobody_answered_does_not_happen_again() {
+    let server = TestServer::start().await;
+    server.create(json!({"id": "a"})).await;
+    server.webhook(json!({"event": "task_failed", "task_id": "a"})).await;
+    let once = Once {
+        claim: ClaimKey(fingerprint(&[b"idempotency", b"/v1/tasks/a/retry", b"k1"])),
+        request: fingerprint(&[b""]),
+    };
+    let retry = Submission::Command("a".into(), Command::Retry { ignore_dependencies: false });
+    server.engine().submit(Submission::Once(once, Box::new(retry))).await.expect("it is durable");
+    server.webhook(json!({"event": "task_failed", "task_id": "a"})).await;
+
+    let answer = post(&server, "/v1/tasks/a/retry", "k1", "").await;
+    assert_eq!(answer.expect(200)["attempt"], 2, "the repeat did not reopen it");
+    assert_eq!(answer.header("idempotent-replayed"), Some("true"));
     server.stop().await;
 }
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Value, json};
+use taskhook::clock::wall_clock;
 use taskhook::engine::commit::{Batch, Node, commit};
-use taskhook::engine::lane::wall_clock;
 use taskhook::engine::submission::{Draft, Heard, Submission};
 use taskhook::store::BatchId;
 use taskhook::store::sqlite::{SqlitePath, SqliteStore};

@@ -1,6 +1,8 @@
 //! A client's way to a server that is killed now and then: it asks until it is answered.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use tokio::sync::watch;
@@ -8,6 +10,9 @@ use tokio::sync::watch;
 use crate::binary::crash::ledger::Ledger;
 use crate::binary::process::Api;
 use crate::support::{Answer, PATIENCE};
+
+/// How long an answer may take from the server's end of a connection to this one.
+const AFTERLIFE: Duration = Duration::from_secs(1);
 
 /// Tells which life of the server may be asked now; 0 while none may.
 pub(crate) type Gate = watch::Receiver<u64>;
@@ -42,18 +47,39 @@ impl Link {
         let body = body.into();
         loop {
             self.next_life().await;
-            let sent = self.api.try_send(method, path, headers, body.clone());
-            match tokio::time::timeout(PATIENCE, sent).await {
-                Ok(Some(answer)) if answer.status != 503 => {
+            match self.ask_this_life(method, path, headers, body.clone()).await {
+                Some(answer) if answer.status != 503 => {
                     self.ledger.count_answer();
                     return answer;
                 }
                 // It is stopping.
-                Ok(Some(_)) => tokio::task::yield_now().await,
-                Ok(None) => self.dead = self.life,
-                Err(_) => panic!("the server lives, but does not answer {method} {path}"),
+                Some(_) => tokio::task::yield_now().await,
+                None => self.dead = self.life,
             }
         }
+    }
+
+    /// Sends a request once. `None` if the server died over it.
+    async fn ask_this_life(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Option<Answer> {
+        let (mut gate, life) = (self.gate.clone(), self.life);
+        let mut sent = pin!(self.api.try_send(method, path, headers, body));
+        let over = async move { drop(gate.wait_for(|now| *now != life).await) };
+        let patient = async {
+            tokio::select! {
+                answer = &mut sent => answer,
+                // What a dead server has answered is here already. Nothing else may be waited for: a pool can
+                // lose a request that it hands to a connection at the moment of its end.
+                () = over => tokio::time::timeout(AFTERLIFE, sent).await.ok().flatten(),
+            }
+        };
+        let answer = tokio::time::timeout(PATIENCE, patient).await;
+        answer.unwrap_or_else(|_| panic!("the server lives, but does not answer {method} {path}"))
     }
 
     /// Waits until the life of the server that is there now is over.

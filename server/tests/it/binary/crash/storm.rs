@@ -295,7 +295,9 @@ impl Storm {
 
     /// What the server has noticed itself stands in its log.
     fn look_for_defects(&self, said: &str) {
-        for line in said.lines().filter(|line| ["ERROR", "WARN", "panicked"].iter().any(|word| line.contains(word))) {
+        let is_odd = |line: &&str| ["ERROR", "WARN", "panicked"].iter().any(|word| line.contains(word));
+        // Of what it was about to send when it was told to stop, some is left: that is in order.
+        for line in said.lines().filter(is_odd).filter(|line| !line.contains("at the next start")) {
             self.ledger.wrong(format!("the server says: {line}"));
         }
     }
