@@ -120,6 +120,9 @@ impl Lane {
                 !self.lost.is_empty() || !self.queues.is_empty() || (self.clock)() >= self.next_wake;
             let mut asks: Vec<Ask> = self.unsettled.drain(..).collect();
             if kept.is_empty() && !due_now && asks.is_empty() {
+                if self.completions.is_empty() && self.work.is_empty() {
+                    store.idle().await?;
+                }
                 match self.wait().await {
                     Waited::Ask(ask) => asks.push(ask),
                     Waited::Due => {}

@@ -16,7 +16,7 @@ pub use answers::AnswerView;
 pub use events::{EventFilter, EventView};
 pub use tasks::{HistoryEntry, SpecView, TaskFilter, TaskView};
 
-use crate::store::sqlite::SqlitePath;
+use crate::store::sqlite::{SqlitePath, keep_plans};
 
 /// Rows that one page of a list may look at before it answers with what it has found so far.
 const ROWS_LOOKED_AT_MAX: usize = 20_000;
@@ -101,5 +101,6 @@ fn open(path: &SqlitePath) -> Result<Connection, ReadError> {
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.execute_batch("PRAGMA query_only = 1; PRAGMA cache_size = -8192;")?;
     connection.set_prepared_statement_cache_capacity(64);
+    keep_plans(&connection)?;
     Ok(connection)
 }

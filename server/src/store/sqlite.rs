@@ -18,6 +18,7 @@ use taskhook_core::{Context, Decided, EventKey, FollowUp, Input, Request, Subjec
 
 pub use audit::{Audit, Violation};
 pub(crate) use load::{known, task_columns, task_of};
+pub(crate) use open::keep_plans;
 pub use open::{OpenError, Settings, SqlitePath};
 
 use crate::store::{BatchId, Due, Kept, KeptKey, Name, NameKind, Store, StoreError, Transaction, row};
@@ -77,6 +78,10 @@ impl Store for SqliteStore {
     async fn was_committed(&mut self, _batch: BatchId) -> Result<bool, StoreError> {
         // A commit of a local file is durable, or has failed: it is never unknown.
         Err(StoreError::Broken("SQLite reported an unknown commit".into()))
+    }
+
+    async fn idle(&mut self) -> Result<(), StoreError> {
+        self.log.checkpoint_if_idle(&self.connection).map_err(failed)
     }
 
     async fn due(&mut self, by: Timestamp, max: usize) -> Result<Due, StoreError> {

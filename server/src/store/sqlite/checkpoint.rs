@@ -13,6 +13,10 @@ use rusqlite::hooks::Wal;
 /// Pages in the log that make the next transaction checkpoint them first. Small logs cost random writes.
 const PAGES: i32 = 20_000;
 
+/// Pages in the log that are worth a checkpoint while nobody waits. A short one keeps nobody waiting long who
+/// comes meanwhile.
+const PAGES_IDLE: i32 = 1_000;
+
 /// How long the log of one connection is.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Log(Arc<AtomicI32>);
@@ -29,9 +33,18 @@ impl Log {
         Ok(log)
     }
 
-    /// Checkpoints a log that has grown.
+    /// Checkpoints a log that has grown so far that somebody must wait for it.
     pub(super) fn checkpoint_if_due(&self, connection: &Connection) -> rusqlite::Result<()> {
-        if self.0.load(Ordering::Relaxed) < PAGES {
+        self.checkpoint_beyond(PAGES, connection)
+    }
+
+    /// Checkpoints a log that has grown, while nobody waits.
+    pub(super) fn checkpoint_if_idle(&self, connection: &Connection) -> rusqlite::Result<()> {
+        self.checkpoint_beyond(PAGES_IDLE, connection)
+    }
+
+    fn checkpoint_beyond(&self, pages: i32, connection: &Connection) -> rusqlite::Result<()> {
+        if self.0.load(Ordering::Relaxed) < pages {
             return Ok(());
         }
         self.0.store(0, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use taskhook_core::Timestamp;
 
@@ -232,6 +233,7 @@ fn settle(connection: &Connection, path: &SqlitePath) -> Result<(), OpenError> {
         )
         .map_err(refused)?;
     connection.set_prepared_statement_cache_capacity(64);
+    keep_plans(connection).map_err(refused)?;
     let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).map_err(refused)?;
     if mode != "wal" {
         return Err(OpenError::Setting { setting: "journal_mode", wanted: "wal", found: mode });
@@ -241,6 +243,12 @@ fn settle(connection: &Connection, path: &SqlitePath) -> Result<(), OpenError> {
         return Err(OpenError::Setting { setting: "synchronous", wanted: "FULL", found: level.to_string() });
     }
     Ok(())
+}
+
+/// Keeps the plan of a prepared statement whatever is bound to it. Without this SQLite plans every statement with a
+/// bound LIMIT, or with a bound 0 or 1, anew for each value.
+pub(crate) fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 /// Brings the schema up to date: each migration once, in its own transaction, remembered with its text's hash.
