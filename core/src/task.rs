@@ -2,7 +2,7 @@
 //!
 //! Decisions are grouped by *cause*, one file each: [`reported`] (webhooks), [`replied`] (the end of an HTTP
 //! exchange), [`woken`] (time), [`commanded`] (users) and [`dependency`] (other tasks). What they share — how
-//! a task starts, ends and is tried again — is in [`steps`].
+//! a task starts, ends and is tried again — is in `steps`.
 
 pub mod commanded;
 pub mod dependency;

@@ -71,8 +71,11 @@ impl Process {
     /// Waits for the first line that it prints.
     pub(crate) async fn first_line(&mut self) -> String {
         let line = self.first_line.take().expect("it is awaited once");
-        let line = tokio::time::timeout(PATIENCE, line).await.ok().and_then(Result::ok);
-        line.unwrap_or_else(|| panic!("it says nothing, or has ended:\n{}", self.said()))
+        match tokio::time::timeout(PATIENCE, line).await {
+            Ok(Ok(line)) => line,
+            Ok(Err(_)) => panic!("it has ended and said nothing: {:?}", self.child.wait()),
+            Err(_) => panic!("it lives and says nothing"),
+        }
     }
 
     /// What it has printed so far.

@@ -187,6 +187,16 @@ pub(crate) fn census(answered: &BTreeSet<String>, listed: &[String]) -> Vec<Stri
     wrong
 }
 
+/// What is wrong with the list of all webhooks: of each that was to be taken in once more there is one replay.
+pub(crate) fn replays(answered: &BTreeMap<String, String>, listed: &[Value]) -> Vec<String> {
+    let of = |original: &str| -> Vec<String> {
+        let replays = listed.iter().filter(|event| event["replay_of"] == original);
+        replays.map(|event| text(&event["id"])).collect()
+    };
+    let wrong = answered.iter().filter(|(original, replay)| of(original) != [replay.as_str()]);
+    wrong.map(|(original, replay)| format!("{original} became {replay}, and is listed as {:?}", of(original))).collect()
+}
+
 fn allows(on: &str, end: &str) -> bool {
     match on {
         "finished" => is_end(end),

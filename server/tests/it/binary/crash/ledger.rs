@@ -24,6 +24,8 @@ pub(crate) struct Records {
     pub(crate) events: BTreeMap<String, Event>,
     /// By path and delivery id.
     pub(crate) deliveries: BTreeMap<(String, String), Delivery>,
+    /// By the id of each webhook that was to be taken in once more: what it became.
+    pub(crate) replays: BTreeMap<String, String>,
     /// What the worker was sent.
     pub(crate) calls: Vec<Sent>,
     /// What was wrong as soon as it was answered.
@@ -202,6 +204,15 @@ impl Ledger {
     /// Records that a completion of a task had waited for it.
     pub(crate) fn parked(&self, task: &str) {
         self.read().promised(task).parked = true;
+    }
+
+    /// Records the answer to a replay.
+    pub(crate) fn replayed(&self, original: &str, answer: &Answer) {
+        let mut records = self.read();
+        if answer.status != 200 {
+            return records.unexpected("a replay", answer);
+        }
+        records.replays.insert(original.into(), text(&answer.json()["event_id"]));
     }
 
     /// Records a task as it was read.

@@ -37,7 +37,8 @@ impl Client {
                 45..52 => self.create_batch().await,
                 52..55 => self.end_a_chain().await,
                 55..65 => self.complete_before_creation().await,
-                65..75 => self.tell_news().await,
+                65..73 => self.tell_news().await,
+                73..75 => self.replay().await,
                 75..80 => self.cancel().await,
                 80..92 => self.look().await,
                 _ => self.repeat().await,
@@ -193,6 +194,16 @@ impl Client {
     async fn tell_news(&mut self) {
         let number = self.random.draw();
         self.tell(json!({"event": "weather.changed", "degrees": number}), None, true).await;
+    }
+
+    /// Takes in a webhook once more; the key alone tells that a repeat is one.
+    async fn replay(&mut self) {
+        let (news, key) = (json!({"event": "weather.changed", "key": self.fresh("replay")}), self.fresh("key"));
+        let first = self.link.ask("POST", "/webhook", &[], news.to_string()).await.json();
+        let Some(id) = first["event_id"].as_str() else { return self.ledger.wrong(first.to_string()) };
+        let (path, header) = (format!("/v1/events/{id}/replay"), [("idempotency-key", key.as_str())]);
+        let answer = self.link.ask("POST", &path, &header, "").await;
+        self.ledger.replayed(id, &answer);
     }
 
     async fn cancel(&mut self) {

@@ -246,22 +246,26 @@ impl Storm {
             begun.extend(first.map(|entry| (id, text(&entry["at"]))));
         }
         wrong.extend(check::dependencies(tasks, &begun));
-        wrong.extend(check::census(&records.tasks.keys().cloned().collect(), &self.list().await));
+        let listed: Vec<String> = self.list("tasks").await.iter().map(|task| text(&task["id"])).collect();
+        wrong.extend(check::census(&records.tasks.keys().cloned().collect(), &listed));
+        wrong.extend(check::replays(&records.replays, &self.list("events").await));
         *self.ledger.read() = records;
         wrong.into_iter().for_each(|wrong| self.ledger.wrong(wrong));
         self.assert_kept();
     }
 
-    /// The ids of all tasks.
-    async fn list(&self) -> Vec<String> {
-        let (mut link, mut ids) = (self.link(), Vec::new());
-        let mut path = "/v1/tasks?limit=1000".to_string();
+    /// A whole list, page by page.
+    async fn list(&self, what: &str) -> Vec<Value> {
+        let (mut link, mut rows) = (self.link(), Vec::new());
+        let mut path = format!("/v1/{what}?limit=1000");
         loop {
-            let page = link.ask("GET", &path, &[], "").await.json();
-            ids.extend(page["data"].as_array().into_iter().flatten().map(|task| text(&task["id"])));
+            let mut page = link.ask("GET", &path, &[], "").await.json();
+            if let Value::Array(data) = page["data"].take() {
+                rows.extend(data);
+            }
             match page["next_cursor"].as_str() {
-                Some(cursor) => path = format!("/v1/tasks?limit=1000&cursor={cursor}"),
-                None => return ids,
+                Some(cursor) => path = format!("/v1/{what}?limit=1000&cursor={cursor}"),
+                None => return rows,
             }
         }
     }
