@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
@@ -23,6 +23,9 @@ const DRAIN_TIME: Duration = Duration::from_secs(8);
 
 /// How long requests in progress may take to end when the server stops.
 const GOODBYE_TIME: Duration = Duration::from_secs(1);
+
+/// Within this time it has stopped, whatever the writer still does: what is not recorded by then is sent again.
+const STOP_TIME: Duration = Duration::from_millis(9_500);
 
 /// A running server.
 #[derive(Debug)]
@@ -134,6 +137,7 @@ impl Server {
     /// Stops: takes no more requests and admits nothing, waits for open exchanges and records them; the rest is
     /// sent again at the next start.
     pub async fn stop(self) {
+        let began = Instant::now();
         self.draining.send_replace(true);
         let (left, ()) = tokio::join!(self.dispatcher.drain(DRAIN_TIME), self.listener.stop(GOODBYE_TIME));
         if left > 0 {
@@ -142,7 +146,7 @@ impl Server {
         drop(self.engine);
         let lane = self.lane;
         let joined = tokio::task::spawn_blocking(move || lane.join());
-        if tokio::time::timeout(Duration::from_secs(1), joined).await.is_err() {
+        if tokio::time::timeout(STOP_TIME.saturating_sub(began.elapsed()), joined).await.is_err() {
             tracing::warn!("the writer has not stopped in time");
         }
     }

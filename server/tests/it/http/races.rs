@@ -325,7 +325,7 @@ async fn a_synchronous_worker_that_reports_task_started_and_then_answers_200_has
 async fn a_time_out_ends_the_attempt_and_a_webhook_may_still_complete_it() {
     let server = TestServer::start().await;
     let mut worker = Worker::start().await;
-    let fields = json!({"timeout": "500ms", "retry": {"initial": "24h", "max": "24h"}});
+    let fields = json!({"timeout": "3s", "retry": {"initial": "24h", "max": "24h"}});
     server.create(with(task_for(&worker, "123"), fields)).await;
     worker.call().await.status(202);
     let task = server.until("123", |task| task["error"]["code"] == "timeout").await;

@@ -194,7 +194,9 @@ pub(crate) fn replays(answered: &BTreeMap<String, String>, listed: &[Value]) -> 
         replays.map(|event| text(&event["id"])).collect()
     };
     let wrong = answered.iter().filter(|(original, replay)| of(original) != [replay.as_str()]);
-    wrong.map(|(original, replay)| format!("{original} became {replay}, and is listed as {:?}", of(original))).collect()
+    wrong
+        .map(|(original, replay)| format!("{original} became {replay}, and is listed as {:?}", of(original)))
+        .collect()
 }
 
 fn allows(on: &str, end: &str) -> bool {
@@ -333,6 +335,18 @@ mod tests {
         assert_eq!(check("a b"), 1);
         assert_eq!(check("a b c d"), 1);
         assert_eq!(check("a b c a"), 1);
+    }
+
+    #[test]
+    fn a_forged_replay_is_found() {
+        let listed = |ids: &[&str]| -> Vec<Value> {
+            ids.iter().map(|id| json!({"id": id, "replay_of": "original"})).collect()
+        };
+        let answered = BTreeMap::from([("original".into(), "replay".into())]);
+        assert_eq!(replays(&answered, &listed(&["replay"])), [""; 0]);
+        for wrong in [&[][..], &["other"], &["replay", "other"]] {
+            assert_eq!(replays(&answered, &listed(wrong)).len(), 1, "{wrong:?}");
+        }
     }
 
     #[test]

@@ -198,7 +198,8 @@ impl Client {
 
     /// Takes in a webhook once more; the key alone tells that a repeat is one.
     async fn replay(&mut self) {
-        let (news, key) = (json!({"event": "weather.changed", "key": self.fresh("replay")}), self.fresh("key"));
+        let (news, key) =
+            (json!({"event": "weather.changed", "key": self.fresh("replay")}), self.fresh("key"));
         let first = self.link.ask("POST", "/webhook", &[], news.to_string()).await.json();
         let Some(id) = first["event_id"].as_str() else { return self.ledger.wrong(first.to_string()) };
         let (path, header) = (format!("/v1/events/{id}/replay"), [("idempotency-key", key.as_str())]);
