@@ -43,7 +43,7 @@ pub use once::InProgress;
 pub use rejections::Rejections;
 
 /// What every handler may use.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct App {
     /// The only way in.
     pub engine: Engine,
@@ -85,7 +85,7 @@ impl App {
 )]
 struct Document;
 
-fn routes() -> OpenApiRouter<App> {
+fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(webhook::receive))
         .routes(routes!(webhook::receive_from))
@@ -114,6 +114,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
 
 /// Every route, with its guard.
 pub fn router(app: App) -> Router {
+    let app = Arc::new(app);
     let (router, _) = routes().split_for_parts();
     router
         .fallback(|| async { Problem::not_found("there is nothing here; see /openapi.json").into_response() })

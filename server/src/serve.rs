@@ -143,7 +143,7 @@ impl Server {
         if left > 0 {
             tracing::warn!(left, "exchanges are still open; they are sent again at the next start");
         }
-        drop(self.engine);
+        drop((self.engine, self.reader));
         let lane = self.lane;
         let joined = tokio::task::spawn_blocking(move || lane.join());
         if tokio::time::timeout(STOP_TIME.saturating_sub(began.elapsed()), joined).await.is_err() {

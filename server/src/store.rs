@@ -30,11 +30,6 @@ pub trait Store {
     /// will be.
     async fn was_committed(&mut self, batch: BatchId) -> Result<bool, StoreError>;
 
-    /// Nobody waits for the writer just now: time for what it must do now and then.
-    async fn idle(&mut self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
     /// The tasks whose `wake_at` is not after `by`, earliest first, at most `max`; and the earliest of the
     /// others.
     async fn due(&mut self, by: Timestamp, max: usize) -> Result<Due, StoreError>;

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use taskhook_core::{Permits, QueueKey, TaskKey, Timestamp, limits};
-use tokio::sync::{mpsc, watch};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock;
 use crate::engine::commit::{Batch, Committed, Dispatch, Node, commit};
 use crate::engine::watch::Watch;
-use crate::engine::{Ask, Engine, Receipt, SubmitError};
+use crate::engine::{Ask, Engine, SubmitError};
 use crate::store::{BatchId, Kept, KeptKey, Store, StoreError};
 use crate::telemetry::Metrics;
 
@@ -30,6 +31,8 @@ pub struct Lane {
     work: mpsc::Receiver<Ask>,
     watch: Arc<Watch>,
     dispatches: mpsc::UnboundedSender<Dispatch>,
+    /// Where the callers wait.
+    callers: Handle,
     /// Turns true when nothing new is to be sent any more.
     draining: watch::Receiver<bool>,
     node: Node,
@@ -72,7 +75,7 @@ impl Default for Settings {
     }
 }
 
-/// Makes an engine and its lane. Effects arrive at `dispatches`; there are never more than permits.
+/// Makes an engine and its lane, within the runtime where its callers wait. Effects arrive at `dispatches`; there are never more than permits.
 #[must_use]
 pub fn lane(
     settings: &Settings,
@@ -91,6 +94,7 @@ pub fn lane(
         work,
         watch,
         dispatches,
+        callers: Handle::current(),
         draining,
         node,
         clock: settings.clock,
@@ -120,9 +124,6 @@ impl Lane {
                 !self.lost.is_empty() || !self.queues.is_empty() || (self.clock)() >= self.next_wake;
             let mut asks: Vec<Ask> = self.unsettled.drain(..).collect();
             if kept.is_empty() && !due_now && asks.is_empty() {
-                if self.completions.is_empty() && self.work.is_empty() {
-                    store.idle().await?;
-                }
                 match self.wait().await {
                     Waited::Ask(ask) => asks.push(ask),
                     Waited::Due => {}
@@ -253,19 +254,22 @@ impl Lane {
         if let Some(wake) = committed.next_wake {
             self.next_wake = self.next_wake.min(wake);
         }
-        let receipts: Vec<Receipt> = committed.receipts;
-        for (ask, receipt) in asks.into_iter().zip(receipts) {
-            if let Some(answer) = ask.answer {
-                // A caller that hung up has its answer stored all the same.
-                let _ = answer.send(Ok(receipt));
-            }
-        }
-        for dispatch in committed.dispatches {
-            // Where the sender is gone the process is ending: the attempt is sent again at the next start.
-            let _ = self.dispatches.send(dispatch);
-        }
         self.backlog.extend(committed.kept);
-        self.watch.tell(&committed.ended);
+        let (dispatches, watch) = (self.dispatches.clone(), self.watch.clone());
+        // Told over there, all callers of a batch cost one wake-up, and the next batch begins meanwhile.
+        self.callers.spawn(async move {
+            for (ask, receipt) in asks.into_iter().zip(committed.receipts) {
+                if let Some(answer) = ask.answer {
+                    // A caller that hung up has its answer stored all the same.
+                    let _ = answer.send(Ok(receipt));
+                }
+            }
+            for dispatch in committed.dispatches {
+                // Where the sender is gone the process is ending: the attempt is sent again at the next start.
+                let _ = dispatches.send(dispatch);
+            }
+            watch.tell(&committed.ended);
+        });
     }
 }
 
@@ -279,7 +283,7 @@ enum Waited {
 #[derive(Debug)]
 pub struct LaneThread {
     /// Resolves with the reason when the lane has ended.
-    pub ended: tokio::sync::oneshot::Receiver<Result<(), StoreError>>,
+    pub ended: oneshot::Receiver<Result<(), StoreError>>,
     thread: std::thread::JoinHandle<()>,
 }
 
@@ -298,7 +302,7 @@ impl LaneThread {
 /// # Errors
 /// If the system gives no thread.
 pub fn spawn<S: Store + Send + 'static>(lane: Lane, mut store: S) -> std::io::Result<LaneThread> {
-    let (tell, ended) = tokio::sync::oneshot::channel();
+    let (tell, ended) = oneshot::channel();
     let thread = std::thread::Builder::new().name("lane".into()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let result = match runtime {

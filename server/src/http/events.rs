@@ -1,5 +1,7 @@
 //! `/v1/events`: what was received, and what became of it.
 
+use std::sync::Arc;
+
 use axum::extract::{Extension, Query as RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -30,7 +32,7 @@ const OUTCOMES: [&str; 8] =
     responses((status = 200, body = ListBody<EventBody>), Problem)
 )]
 pub(super) async fn list(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     RawQuery(pairs): RawQuery<Vec<(String, String)>>,
 ) -> Result<Response, Problem> {
     let query = Query::new(pairs, &["source", "task", "outcome", "type", "limit", "cursor"])?;
@@ -56,7 +58,11 @@ pub(super) async fn list(
     get, path = "/v1/events/{id}", tag = "events", params(("id" = String, Path)),
     responses((status = 200, body = EventBody), Problem)
 )]
-pub(super) async fn get(State(app): State<App>, Named(id): Named, _: NoQuery) -> Result<Response, Problem> {
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    Named(id): Named,
+    _: NoQuery,
+) -> Result<Response, Problem> {
     Ok(respond::json(StatusCode::OK, &EventBody::of(find(&app, &id).await?)))
 }
 
@@ -67,7 +73,7 @@ pub(super) async fn get(State(app): State<App>, Named(id): Named, _: NoQuery) ->
     responses((status = 200, body = webhook::WebhookAnswer), Problem)
 )]
 pub(super) async fn replay(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     once: Option<Extension<Once>>,
     Named(id): Named,
     _: NoQuery,

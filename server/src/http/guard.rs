@@ -3,6 +3,8 @@
 //! A server without keys is for this machine alone. A tunnel, a proxy or a web page in a browser of this
 //! machine can reach its port all the same; those get the three doors that are made for strangers.
 
+use std::sync::Arc;
+
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
@@ -13,7 +15,7 @@ use crate::http::App;
 use crate::http::problem::Problem;
 
 /// Answers with a `request-id`, and refuses what an open server may not answer.
-pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let id = type_id("req", app.new_id().as_bytes());
     let path = request.uri().path();
     let for_strangers = path == "/webhook"

@@ -1,5 +1,7 @@
 //! What is always on.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -16,7 +18,7 @@ pub(super) async fn healthz() -> Response {
 
 /// The store can be read, and the writer runs.
 #[utoipa::path(get, path = "/readyz", tag = "server", responses((status = 200, body = serde_json::Value), Problem))]
-pub(super) async fn readyz(State(app): State<App>) -> Result<Response, Problem> {
+pub(super) async fn readyz(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let not_ready = |why: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", why).after(1);
     app.reader.check().await.map_err(|error| not_ready(error.to_string()))?;
     if app.engine.is_over() {
@@ -27,7 +29,7 @@ pub(super) async fn readyz(State(app): State<App>) -> Result<Response, Problem> 
 
 /// What is counted, for Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "server", responses((status = 200, body = String, content_type = "application/openmetrics-text")))]
-pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
+pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let text = app.metrics.render(&app.reader, (app.clock)()).await?;
     Ok(([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
         .into_response())

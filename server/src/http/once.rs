@@ -4,7 +4,7 @@
 //! answering makes a repeat do it twice.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Extension, Request, State};
@@ -44,7 +44,7 @@ impl Drop for Place<'_> {
 }
 
 /// Lets a POST with a key happen at most once; others pass.
-pub(super) async fn once(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(super) async fn once(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let keyed = request.method() == Method::POST && request.uri().path().starts_with("/v1/");
     match request.headers().get("idempotency-key").cloned().filter(|_| keyed) {
         None => next.run(request).await,

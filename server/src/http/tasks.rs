@@ -40,7 +40,7 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
         Problem)
 )]
 pub(super) async fn create(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     _: NoQuery,
     once: Option<Extension<Once>>,
     headers: HeaderMap,
@@ -69,7 +69,7 @@ pub(super) async fn create(
         Problem)
 )]
 pub(super) async fn create_batch(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     _: NoQuery,
     once: Option<Extension<Once>>,
     headers: HeaderMap,
@@ -184,7 +184,7 @@ async fn show(app: &App, created: &[(TaskKey, bool)]) -> Result<Vec<TaskBody>, P
     ),
     responses((status = 200, body = ListBody<TaskBody>), Problem)
 )]
-pub(super) async fn list(State(app): State<App>, RawQuery(pairs): Pairs) -> Result<Response, Problem> {
+pub(super) async fn list(State(app): State<Arc<App>>, RawQuery(pairs): Pairs) -> Result<Response, Problem> {
     let known = ["state", "queue", "name", "label", "created_after", "limit", "cursor"];
     let query = Query::new(pairs, &known)?;
     let mut filter = TaskFilter { name: query.one("name")?.map(String::from), ..TaskFilter::default() };
@@ -222,7 +222,7 @@ pub(super) async fn list(State(app): State<App>, RawQuery(pairs): Pairs) -> Resu
     responses((status = 200, body = TaskBody), Problem)
 )]
 pub(super) async fn get(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     Named(id): Named,
     RawQuery(pairs): Pairs,
 ) -> Result<Response, Problem> {
@@ -249,7 +249,7 @@ pub(super) async fn get(
     responses((status = 200, body = ListBody<HistoryBody>), Problem)
 )]
 pub(super) async fn history(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     Named(id): Named,
     RawQuery(pairs): Pairs,
 ) -> Result<Response, Problem> {
@@ -267,7 +267,7 @@ pub(super) async fn history(
     responses((status = 200, body = TaskBody), Problem)
 )]
 pub(super) async fn cancel(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     Named(id): Named,
     _: NoQuery,
     once: Option<Extension<Once>>,
@@ -285,7 +285,7 @@ pub(super) async fn cancel(
     responses((status = 200, body = TaskBody), Problem)
 )]
 pub(super) async fn trigger(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     Named(id): Named,
     _: NoQuery,
     once: Option<Extension<Once>>,
@@ -304,7 +304,7 @@ pub(super) async fn trigger(
     responses((status = 200, body = TaskBody), Problem)
 )]
 pub(super) async fn retry(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     Named(id): Named,
     _: NoQuery,
     once: Option<Extension<Once>>,

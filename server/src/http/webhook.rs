@@ -56,7 +56,7 @@ pub(super) struct WebhookAnswer {
     responses((status = 200, body = WebhookAnswer), Problem)
 )]
 pub(super) async fn receive(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -72,7 +72,7 @@ pub(super) async fn receive(
     responses((status = 200, body = WebhookAnswer), Problem)
 )]
 pub(super) async fn receive_from(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     Named(source): Named,
     headers: HeaderMap,
     body: Body,
@@ -93,7 +93,7 @@ pub(super) async fn receive_from(
     responses((status = 200, body = WebhookAnswer), Problem)
 )]
 pub(super) async fn call_back(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     Named(token): Named,
     headers: HeaderMap,
     body: Body,

@@ -1,7 +1,7 @@
 //! SQLite: one file, one writer, everything answered is fsynced.
 //!
-//! One thread owns the one connection that writes and checkpoints; readers have read-only connections of
-//! their own ([`read`](crate::store::read)). The database files are never opened outside SQLite while it is
+//! One thread owns the one connection that writes; a second one checkpoints, and readers have read-only
+//! connections of their own ([`read`](crate::store::read)). The database files are never opened outside SQLite while it is
 //! open: closing them would drop its locks.
 
 mod audit;
@@ -11,6 +11,7 @@ mod open;
 mod save;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -26,8 +27,11 @@ use crate::store::{BatchId, Due, Kept, KeptKey, Name, NameKind, Store, StoreErro
 /// The SQLite store.
 #[derive(Debug)]
 pub struct SqliteStore {
+    /// Closed before the writer's own connection.
+    checkpoints: checkpoint::Checkpoints,
     connection: Connection,
-    log: checkpoint::Log,
+    /// Closed after every connection of this store.
+    _file: Arc<File>,
     clock: fn() -> Timestamp,
     /// The time of the last transaction; the next one is never earlier, whatever the clock does.
     last_now: Timestamp,
@@ -36,7 +40,7 @@ pub struct SqliteStore {
     next_position: i64,
     /// The host at which the next visit of a queue begins, where there are more than one visit can look at.
     next_host: i64,
-    _lock: std::fs::File,
+    _lock: File,
 }
 
 /// A transaction on the SQLite store. Dropping it without a commit rolls it back.
@@ -59,7 +63,7 @@ impl Store for SqliteStore {
     type Tx<'a> = SqliteTransaction<'a>;
 
     async fn begin(&mut self, _batch: BatchId) -> Result<SqliteTransaction<'_>, StoreError> {
-        self.log.checkpoint_if_due(&self.connection).map_err(failed)?;
+        self.checkpoints.look(&self.connection)?;
         self.connection.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
         let now = (self.clock)().max(self.last_now);
         Ok(SqliteTransaction {
@@ -78,10 +82,6 @@ impl Store for SqliteStore {
     async fn was_committed(&mut self, _batch: BatchId) -> Result<bool, StoreError> {
         // A commit of a local file is durable, or has failed: it is never unknown.
         Err(StoreError::Broken("SQLite reported an unknown commit".into()))
-    }
-
-    async fn idle(&mut self) -> Result<(), StoreError> {
-        self.log.checkpoint_if_idle(&self.connection).map_err(failed)
     }
 
     async fn due(&mut self, by: Timestamp, max: usize) -> Result<Due, StoreError> {

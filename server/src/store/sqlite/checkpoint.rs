@@ -1,54 +1,219 @@
-//! Checkpoints: the write-ahead log goes into the database file when it has grown, by the writer's own hand.
+//! Checkpoints: what stands in the write-ahead log goes into the database file, beside the writer.
 //!
-//! SQLite's automatic checkpoint runs behind a commit and keeps its errors to itself: an fsync of the database
-//! file that failed would be tried again with the next commit, and "succeed" over pages that never arrived
-//! (G16). Here its error is one like any other.
+//! A thread with a connection of its own copies the log in slices, while the writer goes on appending to it: a
+//! slice is short, because the commits of its time wait behind it at the disk. When the log is long, the writer
+//! itself copies the last few pages between two transactions: then the file holds everything, and the log begins
+//! anew. So nobody waits for more than a slice, however much there is to copy.
+//!
+//! SQLite fsyncs the file only at the end of a pass that leaves nothing behind, which beside a busy writer is the
+//! writer's own: all that the passes before it have written would be flushed then, while everybody waits. So each
+//! slice is fsynced when it is copied, through a handle of its own.
+//!
+//! SQLite's automatic checkpoint would run inside a commit and keep its errors to itself: an fsync of the
+//! database file that failed would be tried again with the next commit, and "succeed" over pages that never
+//! arrived (G16). Here such an error is the writer's last.
 
-use std::sync::Arc;
+use std::fs::File;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
-use rusqlite::Connection;
 use rusqlite::hooks::Wal;
+use rusqlite::{Connection, OpenFlags};
 
-/// Pages in the log that make the next transaction checkpoint them first. Small logs cost random writes.
-const PAGES: i32 = 20_000;
+use crate::store::StoreError;
+use crate::store::sqlite::failed;
+use crate::store::sqlite::open::{OpenError, SqlitePath};
 
-/// Pages in the log that are worth a checkpoint while nobody waits. A short one keeps nobody waiting long who
-/// comes meanwhile.
-const PAGES_IDLE: i32 = 1_000;
+/// New pages in the log that are worth a slice.
+const SLICE: i32 = 250;
 
-/// How long the log of one connection is.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Log(Arc<AtomicI32>);
+/// Pages after which the log is to begin anew. Until then its file grows, and commits cost more.
+const LONG: i32 = 20_000;
 
-impl Log {
-    /// Counts the pages that each commit of `connection` leaves in the log.
-    pub(super) fn of(connection: &mut Connection) -> rusqlite::Result<Log> {
-        let log = Log::default();
-        let pages = log.0.clone();
-        connection.wal_hook(Some(move |_: &mut Wal, logged| {
-            pages.store(logged, Ordering::Relaxed);
-            Ok(())
-        }))?;
-        Ok(log)
+/// Pages that may be left to the writer.
+const LEFT: i32 = 100;
+
+/// Passes that try to leave the writer no more than that.
+const PASSES_MAX: usize = 8;
+
+/// Pages that may be missing in the file before the writer waits for it.
+const BEHIND_MAX: i32 = 40_000;
+
+/// The checkpoints of one store.
+#[derive(Debug)]
+pub(super) struct Checkpoints {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    /// The pages of the log when the writer last looked.
+    seen: i32,
+}
+
+/// All of it in pages of the log.
+#[derive(Debug)]
+struct Shared {
+    /// How many the last commit left in the log.
+    logged: AtomicI32,
+    /// How many of them are in the file, at least.
+    copied: AtomicI32,
+    /// With how many the next slice begins.
+    next: AtomicI32,
+    /// With how many the log is to begin anew.
+    full: AtomicI32,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, PartialEq)]
+enum State {
+    /// There is nothing to do.
+    Resting,
+    /// The thread copies.
+    Copying,
+    /// The writer is to copy what is left.
+    Left,
+    /// The store can no longer be trusted.
+    Failed(String),
+    /// The store is closed.
+    Over,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Checkpoints a log that has grown so far that somebody must wait for it.
-    pub(super) fn checkpoint_if_due(&self, connection: &Connection) -> rusqlite::Result<()> {
-        self.checkpoint_beyond(PAGES, connection)
+    fn change(&self, to: State) {
+        *self.state() = to;
+        self.changed.notify_all();
     }
 
-    /// Checkpoints a log that has grown, while nobody waits.
-    pub(super) fn checkpoint_if_idle(&self, connection: &Connection) -> rusqlite::Result<()> {
-        self.checkpoint_beyond(PAGES_IDLE, connection)
+    fn wait_while(&self, waits: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
+        let changed = self.changed.wait_while(self.state(), |state| waits(state));
+        changed.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Checkpoints {
+    /// Takes over the checkpoints of `writer`, a connection to the store at `path`. `file` is a handle on the same
+    /// file, which stays open as long as any connection: closing it would drop their locks.
+    pub(super) fn of(
+        writer: &mut Connection,
+        path: &SqlitePath,
+        file: Arc<File>,
+    ) -> Result<Checkpoints, OpenError> {
+        let refused = |error| OpenError::Sqlite { path: path.text(), error };
+        let shared = Arc::new(Shared {
+            logged: AtomicI32::new(0),
+            copied: AtomicI32::new(0),
+            next: AtomicI32::new(SLICE),
+            full: AtomicI32::new(LONG),
+            state: Mutex::new(State::Resting),
+            changed: Condvar::new(),
+        });
+        let counted = shared.clone();
+        writer
+            .wal_hook(Some(move |_: &mut Wal, logged| {
+                counted.logged.store(logged, Ordering::Relaxed);
+                Ok(())
+            }))
+            .map_err(refused)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let copier = Connection::open_with_flags(&path.0, flags).map_err(refused)?;
+        // The setting of the connection that checkpoints decides whether the file is fsynced.
+        copier
+            .execute_batch(
+                "PRAGMA synchronous = FULL; PRAGMA checkpoint_fullfsync = 1; PRAGMA cache_size = 16;",
+            )
+            .map_err(refused)?;
+        let copying = shared.clone();
+        let thread = std::thread::Builder::new()
+            .name("checkpoint".into())
+            .spawn(move || copy(&copying, &copier, &file));
+        Ok(Checkpoints { shared, thread: Some(thread.map_err(OpenError::Thread)?), seen: 0 })
     }
 
-    fn checkpoint_beyond(&self, pages: i32, connection: &Connection) -> rusqlite::Result<()> {
-        if self.0.load(Ordering::Relaxed) < pages {
-            return Ok(());
+    /// What the writer does between two transactions: nearly always nothing.
+    pub(super) fn look(&mut self, writer: &Connection) -> Result<(), StoreError> {
+        let shared = &self.shared;
+        let logged = shared.logged.load(Ordering::Relaxed);
+        if logged < self.seen {
+            // The log has begun anew.
+            shared.copied.store(0, Ordering::Relaxed);
+            shared.next.store(SLICE, Ordering::Relaxed);
+            shared.full.store(LONG, Ordering::Relaxed);
         }
-        self.0.store(0, Ordering::Relaxed);
-        // Readers are not waited for: what they still need stays in the log until the next time.
-        connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+        self.seen = logged;
+        let mut state = shared.state();
+        if *state == State::Copying && logged - shared.copied.load(Ordering::Relaxed) >= BEHIND_MAX {
+            drop(state);
+            state = shared.wait_while(|state| *state == State::Copying);
+        }
+        match &*state {
+            State::Resting if logged >= shared.next.load(Ordering::Relaxed) => {
+                drop(state);
+                shared.change(State::Copying);
+            }
+            State::Left => {
+                drop(state);
+                shared.copied.store(pass(writer).map_err(failed)?, Ordering::Relaxed);
+                // Readers are not waited for. As long as one needs the log, it goes on behind what it holds.
+                shared.full.store(logged.saturating_add(LONG), Ordering::Relaxed);
+                shared.change(State::Resting);
+            }
+            State::Failed(why) => return Err(StoreError::Broken(why.clone())),
+            State::Resting | State::Copying | State::Over => {}
+        }
+        Ok(())
     }
+}
+
+impl Drop for Checkpoints {
+    fn drop(&mut self) {
+        self.shared.change(State::Over);
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread of the checkpoints panicked");
+        }
+    }
+}
+
+/// Copies whenever there is something to copy, until the store is closed.
+fn copy(shared: &Shared, copier: &Connection, file: &File) {
+    loop {
+        let state = shared.wait_while(|state| !matches!(state, State::Copying | State::Over));
+        if *state == State::Over {
+            return;
+        }
+        drop(state);
+        let next = copy_slice(shared, copier, file)
+            .unwrap_or_else(|error| State::Failed(format!("a checkpoint failed: {error}")));
+        let mut state = shared.state();
+        if *state == State::Copying {
+            *state = next;
+            shared.changed.notify_all();
+        }
+    }
+}
+
+/// Copies a slice; of a log that is long so much that little is left.
+fn copy_slice(shared: &Shared, copier: &Connection, file: &File) -> Result<State, String> {
+    let mut is_long = false;
+    for _ in 0..PASSES_MAX {
+        let begun = shared.logged.load(Ordering::Relaxed);
+        shared.next.store(begun.saturating_add(SLICE), Ordering::Relaxed);
+        let copied = pass(copier).map_err(|error| format!("SQLite: {error}"))?;
+        file.sync_data().map_err(|error| format!("fsync of the database file: {error}"))?;
+        let before = shared.copied.swap(copied, Ordering::Relaxed);
+        is_long = begun >= shared.full.load(Ordering::Relaxed);
+        let is_stuck = copied == before;
+        if !is_long || is_stuck || shared.logged.load(Ordering::Relaxed) - copied <= LEFT {
+            break;
+        }
+    }
+    Ok(if is_long { State::Left } else { State::Resting })
+}
+
+/// Copies what the log holds now, as far as no reader needs the older pages of the file. Answers how far it got.
+fn pass(connection: &Connection) -> rusqlite::Result<i32> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(2))
 }

@@ -2,13 +2,14 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use taskhook_core::Timestamp;
 
 use crate::store::sqlite::SqliteStore;
-use crate::store::sqlite::checkpoint::Log;
+use crate::store::sqlite::checkpoint::Checkpoints;
 
 /// The oldest SQLite whose write-ahead log is safe with a checkpointing writer beside readers
 /// (<https://sqlite.org/wal.html#walresetbug>).
@@ -65,6 +66,17 @@ pub enum OpenError {
         /// What SQLite says.
         error: rusqlite::Error,
     },
+    /// The system refuses.
+    #[error("the store {path} cannot be opened: {error}")]
+    File {
+        /// The file.
+        path: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The system refuses.
+    #[error("the system gives no thread for the checkpoints of the store: {0}")]
+    Thread(std::io::Error),
 }
 
 /// Where a SQLite store is.
@@ -99,7 +111,8 @@ impl SqlitePath {
         statement.query_row(params![name], |row| row.get(0)).optional()
     }
 
-    fn text(&self) -> String {
+    /// As a person reads it.
+    pub(super) fn text(&self) -> String {
         self.0.display().to_string()
     }
 }
@@ -147,9 +160,9 @@ impl SqliteStore {
         let is_new = !path.0.exists();
         let refused = |error| OpenError::Sqlite { path: path.text(), error };
         let mut connection = Connection::open(&path.0).map_err(refused)?;
+        let file = File::open(&path.0).map_err(|error| OpenError::File { path: path.text(), error })?;
+        let file = Arc::new(file);
         settle(&connection, path)?;
-        // After the settings: setting the automatic checkpoint takes every hook away.
-        let log = Log::of(&mut connection).map_err(refused)?;
         migrate(&connection, path)?;
         if is_new {
             sync_folder(path)?;
@@ -167,9 +180,12 @@ impl SqliteStore {
         let next_key = max("SELECT coalesce(max(key), 0) + 1 FROM name")?;
         let next_event = max("SELECT coalesce(max(key), 0) + 1 FROM event")?;
         let next_position = max("SELECT coalesce(max(position), 0) + 1 FROM history")?;
+        // After the settings: setting the automatic checkpoint takes every hook away.
+        let checkpoints = Checkpoints::of(&mut connection, path, file.clone())?;
         Ok(SqliteStore {
+            checkpoints,
             connection,
-            log,
+            _file: file,
             clock,
             last_now: Timestamp(last_now.unwrap_or(0)),
             next_key,
@@ -228,10 +244,11 @@ fn settle(connection: &Connection, path: &SqlitePath) -> Result<(), OpenError> {
              PRAGMA checkpoint_fullfsync = 1;
              PRAGMA wal_autocheckpoint = 0;
              PRAGMA journal_size_limit = 134217728;
-             PRAGMA cache_size = -65536;
+             PRAGMA cache_size = -16384;
              PRAGMA temp_store = MEMORY;",
         )
         .map_err(refused)?;
+
     connection.set_prepared_statement_cache_capacity(64);
     keep_plans(connection).map_err(refused)?;
     let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).map_err(refused)?;
