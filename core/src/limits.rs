@@ -89,6 +89,10 @@ pub const RESEND_PAUSE: Duration = Duration::from_secs(1);
 /// Shortest pause that a `Retry-After` may ask for, so that `Retry-After: 0` is no busy loop.
 pub const POSTPONE_MIN: Duration = Duration::from_secs(1);
 
+/// How often the target may ask for a task to be sent later before asking so uses up an attempt: each time is an
+/// attempt with its own entries in the history.
+pub const POSTPONEMENTS_MAX: u32 = 1_000;
+
 /// Open exchanges of one node.
 pub const EXCHANGES_MAX: u32 = 1_024;
 /// Open exchanges of one node with one target host.

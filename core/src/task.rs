@@ -216,6 +216,14 @@ impl Task {
         self.attempt.map_or(0, |attempt| attempt.number)
     }
 
+    /// How many of its attempts since the last explicit retry have ended without being used up: the target asked to
+    /// be called later.
+    #[must_use]
+    pub fn postponements(&self) -> u32 {
+        let begun = self.attempt_number() - self.attempts_before;
+        begun.saturating_sub(self.attempts_used + u32::from(self.open_attempt().is_some()))
+    }
+
     /// The open attempt of this generation.
     #[must_use]
     pub fn open_attempt(&self) -> Option<Attempt> {
@@ -371,7 +379,8 @@ impl Task {
         self.dependencies_ignored |= ignore_dependencies;
         self.attempts_before = self.attempt_number();
         self.attempts_used = 0;
-        self.due_at = self.plan.run_at.max(at);
+        // Whoever had an attempt was due before, if only by a `trigger`.
+        self.due_at = if self.attempt.is_none() { self.plan.run_at.max(at) } else { at };
         self.completed_by_response = false;
         self.contradicted = false;
         self.quarantined = false;

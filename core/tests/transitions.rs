@@ -15,7 +15,7 @@ use support::script::key_of;
 use support::words::{self, check};
 use taskhook_core::waiting::waiting_for;
 use taskhook_core::{
-    Cause, Context, Create, EventKey, EventKind, Input, NewTask, Subjects, TaskKey, decide_all, limits,
+    Cause, Context, Create, EventKey, EventKind, Input, NewTask, State, Subjects, TaskKey, decide_all, limits,
 };
 
 #[test]
@@ -81,6 +81,32 @@ fn retry_after_postpones_and_uses_up_no_attempt() {
         new attempts=1, 503 retry-after=10s, pass 10s + 503   => a failed #2
         new attempts=1, 503 retry-after=10s  + task_completed => a succeeded #1
     ");
+}
+
+#[test]
+fn a_target_that_asks_to_wait_for_ever_uses_up_attempts_in_the_end() {
+    let postponed = ", 503 retry-after=1s, pass 1s".repeat(limits::POSTPONEMENTS_MAX as usize - 1);
+    let mut world = World::after(&format!("new attempts=2{postponed}"));
+    let mut play = |step: &str| {
+        world.play(step);
+        let task = world.tasks[&key_of("a")].clone();
+        (task.state, task.attempt_number(), task.attempts_used)
+    };
+    assert_eq!(play("503 retry-after=1s, pass 1s"), (State::Dispatching, 1_001, 0));
+    assert_eq!(play("503 retry-after=1s, pass 1m"), (State::Dispatching, 1_002, 1));
+    assert_eq!(play("503 retry-after=1s"), (State::Failed, 1_002, 2));
+    assert_eq!(play("retry"), (State::Dispatching, 1_003, 0));
+    assert_eq!(play("503 retry-after=1s"), (State::Scheduled, 1_003, 0), "an explicit retry begins anew");
+}
+
+#[test]
+fn a_task_that_was_due_once_is_retried_at_once() {
+    check(
+        "
+        new in=1h, trigger, 404 + retry => a dispatching #2
+        new in=1h, cancel       + retry => a scheduled
+    ",
+    );
 }
 
 #[test]

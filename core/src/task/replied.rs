@@ -63,7 +63,7 @@ fn rejected(cx: &Context, task: &Task, response: &Response) -> Decision {
         return steps::attempt_failed(cx, task, failure(message), false);
     }
     match (status, response.retry_after) {
-        (429 | 503, Some(pause)) => {
+        (429 | 503, Some(pause)) if task.postponements() < limits::POSTPONEMENTS_MAX => {
             postponed(cx, task, failure(format!("the target answered {status} and asked to wait")), pause)
         }
         (408 | 409 | 423 | 425 | 429 | 500.., _) => {

@@ -217,3 +217,75 @@ fn copy_slice(shared: &Shared, copier: &Connection, file: &File) -> Result<State
 fn pass(connection: &Connection) -> rusqlite::Result<i32> {
     connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(2))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// Pages that one transaction of these tests writes.
+    const PAGES_EACH: i32 = 250;
+
+    fn store() -> (tempfile::TempDir, SqlitePath, Connection, Checkpoints) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = SqlitePath(folder.path().join("store.db"));
+        let mut writer = Connection::open(&path.0).unwrap();
+        writer
+            .execute_batch(
+                "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; PRAGMA synchronous = OFF;
+                 CREATE TABLE page (number INTEGER PRIMARY KEY, bytes BLOB);",
+            )
+            .unwrap();
+        let file = Arc::new(File::open(&path.0).unwrap());
+        let checkpoints = Checkpoints::of(&mut writer, &path, file).unwrap();
+        (folder, path, writer, checkpoints)
+    }
+
+    /// One transaction. Answers the pages in the log after it.
+    fn write(writer: &Connection, checkpoints: &mut Checkpoints) -> i32 {
+        checkpoints.look(writer).unwrap();
+        // One blob, written anew each time: the file stays small, and the log grows.
+        writer.execute("INSERT OR REPLACE INTO page VALUES (1, zeroblob(?1))", [PAGES_EACH * 4_092]).unwrap();
+        checkpoints.shared.logged.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn beside_a_writer_that_never_rests_the_log_begins_anew() {
+        let (_folder, _path, writer, mut checkpoints) = store();
+        let mut logged = 0;
+        let mut begun_anew = 0;
+        while begun_anew < 3 {
+            let before = std::mem::replace(&mut logged, write(&writer, &mut checkpoints));
+            begun_anew += i32::from(logged < before);
+            assert!(logged < LONG + 2 * BEHIND_MAX, "the log has {logged} pages");
+        }
+    }
+
+    #[test]
+    fn a_reader_that_stays_does_not_stop_the_writer() {
+        let (_folder, path, writer, mut checkpoints) = store();
+        let reader = Connection::open(&path.0).unwrap();
+        reader.execute_batch("BEGIN; SELECT count(*) FROM page").unwrap();
+        let mut logged = 0;
+        while logged < 2 * LONG {
+            let before = std::mem::replace(&mut logged, write(&writer, &mut checkpoints));
+            assert!(logged > before, "the reader still needs what the log holds");
+        }
+        reader.execute_batch("COMMIT").unwrap();
+        let begun = Instant::now();
+        while logged >= 2 * LONG {
+            logged = write(&writer, &mut checkpoints);
+            assert!(begun.elapsed() < Duration::from_secs(60), "the log has {logged} pages");
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_that_fails_is_the_last_of_the_writer() {
+        let (_folder, _path, writer, mut checkpoints) = store();
+        checkpoints.shared.change(State::Failed("a checkpoint failed: SQLite: disk I/O error".into()));
+        let error = checkpoints.look(&writer).unwrap_err();
+        assert!(matches!(error, StoreError::Broken(_)), "{error}");
+        assert!(checkpoints.look(&writer).is_err(), "it is not tried again");
+    }
+}
