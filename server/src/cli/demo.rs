@@ -19,7 +19,7 @@ use crate::cli::{Code, Output, Printed, Remote, out};
 use crate::config::{Config, StoreUrl};
 use crate::serve::Server;
 
-/// `taskhook demo` takes no options.
+/// Run a small real pipeline on a throw-away store, and show every decision with its cause
 #[derive(Debug, clap::Args)]
 #[command(before_help = "taskhook demo")]
 pub(super) struct Arguments {}
