@@ -412,9 +412,18 @@ fn history(
         positions.push(position);
         position = statement.query_row(params![position], |row| row.get(0))?;
     }
-    let more = positions.len() > limit;
+    let mut more = positions.len() > limit;
     let page = positions.into_iter().rev().take(limit);
-    let rows = page.map(|position| entry(connection, position)).collect::<rusqlite::Result<Vec<_>>>()?;
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    for position in page {
+        if bytes > PAGE_BYTES_MAX {
+            more = true;
+            break;
+        }
+        let entry = entry(connection, position)?;
+        bytes += 1_024 + entry.body.as_ref().map_or(0, Vec::len);
+        rows.push(entry);
+    }
     let next = rows.last().map(|entry| entry.position).filter(|_| more);
     Ok(Listed { rows, next })
 }

@@ -496,3 +496,35 @@ async fn every_answer_has_a_request_id_of_its_own() {
     assert_eq!(server.get("/readyz").await.expect(200), json!({"status": "ok"}));
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_page_of_history_is_bounded_in_bytes_and_the_next_one_goes_on() {
+    let server = TestServer::start().await;
+    let mut worker = Worker::start().await;
+    let retry = json!({"retry": {"max_attempts": 100, "initial": "1ms", "max": "1ms"}});
+    server.create(with(task_for(&worker, "123"), retry)).await;
+    for attempt in 1..=200 {
+        worker.call().await.answer(500, &[], "x".repeat(64 << 10));
+        if attempt == 100 {
+            server.end_of("123").await;
+            server.post("/v1/tasks/123/retry", json!({})).await.expect(200);
+        }
+    }
+    server.end_of("123").await;
+    let (mut changes, mut pages, mut cursor) = (Vec::new(), 0, String::new());
+    loop {
+        let page = server.get(&format!("/v1/tasks/123/history?limit=1000{cursor}")).await;
+        assert!(page.body.len() < 9 << 20, "{} bytes", page.body.len());
+        let page = page.expect(200);
+        pages += 1;
+        changes.extend(page["data"].as_array().expect("a list").iter().map(|entry| entry["change"].clone()));
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(pages, 2);
+    assert_eq!(changes.iter().filter(|change| *change == "responded").count(), 200, "none twice");
+    assert_eq!((changes.first(), changes.last()), (Some(&json!("created")), Some(&json!("failed"))));
+    server.stop().await;
+}
