@@ -259,12 +259,11 @@ pub(super) async fn get(
     if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
         let key = app.reader.task_key(&id).await?.ok_or_else(|| no_such_task(&id))?;
         // Registered before it is looked at: an end in between is not missed.
-        let end = app.engine.watch().end_of(key);
+        let mut end = app.engine.watch().end_of(key);
         let view = app.reader.task(&id).await?.ok_or_else(|| no_such_task(&id))?;
         if !view.task.state.is_terminal() {
-            let _ = tokio::time::timeout(wait.min(WAIT_MAX), end).await;
+            let _ = tokio::time::timeout(wait.min(WAIT_MAX), end.comes()).await;
         }
-        app.engine.watch().forget(key);
     }
     let view = app.reader.task(&id).await?.ok_or_else(|| no_such_task(&id))?;
     Ok(respond::json(StatusCode::OK, &TaskBody::of(view)))

@@ -4,8 +4,10 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use taskhook_core::id::parse_type_id;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
-use crate::support::{TestServer, Worker, task_for, with};
+use crate::support::{PATIENCE, TestServer, Worker, task_for, with};
 
 fn ids(list: &Value) -> Vec<String> {
     let data = list["data"].as_array().expect("a list");
@@ -526,5 +528,34 @@ async fn a_page_of_history_is_bounded_in_bytes_and_the_next_one_goes_on() {
     assert_eq!(pages, 2);
     assert_eq!(changes.iter().filter(|change| *change == "responded").count(), 200, "none twice");
     assert_eq!((changes.first(), changes.last()), (Some(&json!("created")), Some(&json!("failed"))));
+    server.stop().await;
+}
+
+/// Until so many requests wait for the end of a task.
+async fn until_waiting(server: &TestServer, count: usize) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while server.engine().watch().count() != count {
+        assert!(tokio::time::Instant::now() < deadline, "{} wait", server.engine().watch().count());
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_wait_is_forgotten_when_its_client_hangs_up() {
+    let server = TestServer::start().await;
+    server.create(json!({"id": "123"})).await;
+    let address = server.url.strip_prefix("http://").expect("http");
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let mut client = TcpStream::connect(address).await.expect("a connection");
+        let asked = b"GET /v1/tasks/123?wait=60s HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        client.write_all(asked).await.expect("it is sent");
+        clients.push(client);
+    }
+    until_waiting(&server, 2).await;
+    clients.pop();
+    until_waiting(&server, 1).await;
+    clients.pop();
+    until_waiting(&server, 0).await;
     server.stop().await;
 }
