@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
+use axum::body::Bytes;
 use serde_json::{Value, json};
 use taskhook_core::id::parse_type_id;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::support::{PATIENCE, TestServer, Worker, task_for, with};
+use crate::support::{PATIENCE, TestServer, Worker, client, send, task_for, with};
 
 fn ids(list: &Value) -> Vec<String> {
     let data = list["data"].as_array().expect("a list");
@@ -557,5 +558,24 @@ async fn a_wait_is_forgotten_when_its_client_hangs_up() {
     until_waiting(&server, 1).await;
     clients.pop();
     until_waiting(&server, 0).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_waits_while_the_server_stops_is_answered_with_the_task_as_it_is() {
+    let server = TestServer::start().await;
+    server.create(json!({"id": "123"})).await;
+    let url = format!("{}/v1/tasks/123?wait=60s", server.url);
+    let asked = tokio::spawn(async move { send(&client(), "GET", &url, &[], Bytes::new()).await });
+    until_waiting(&server, 1).await;
+    server.stop().await;
+    assert_eq!(asked.await.expect("an answer").expect(200)["state"], "running");
+
+    // Who comes while it stops does not wait.
+    let server = TestServer::start().await;
+    server.create(json!({"id": "123"})).await;
+    server.engine().watch().close();
+    let asked = tokio::time::timeout(PATIENCE, server.get("/v1/tasks/123?wait=60s")).await;
+    assert_eq!(asked.expect("an answer").expect(200)["state"], "running");
     server.stop().await;
 }
