@@ -296,12 +296,13 @@ type Mapped = (Option<String>, Option<String>, Option<u32>, EventKind);
 fn read(members: &Members<'_>, by_token: bool) -> Mapped {
     let data: Members<'_> =
         members.get("data").and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or_default();
-    let either = |name: &str| members.get(name).or_else(|| data.get(name)).copied();
+    // What is null is not there, and hides nothing.
+    let either = |name: &str| {
+        [&members, &data].into_iter().find_map(|all| all.get(name).copied().filter(|raw| raw.get() != "null"))
+    };
     let name = ["event", "type"].iter().find_map(|key| text_of(members.get(*key).copied()?));
     let task = text_of_either(members.get("task_id").copied(), data.get("task_id").copied());
-    let attempt = either("attempt")
-        .filter(|raw| raw.get() != "null")
-        .map(|raw| text_of(raw).and_then(|text| text.parse().ok()).unwrap_or(0));
+    let attempt = either("attempt").map(|raw| text_of(raw).and_then(|text| text.parse().ok()).unwrap_or(0));
     let Some(name) = name else {
         return (None, None, attempt, EventKind::Other(Some("it has no event name")));
     };
@@ -312,10 +313,7 @@ fn read(members: &Members<'_>, by_token: bool) -> Mapped {
             either("progress").and_then(|raw| raw.get().parse().ok()).map(|part: f64| part.clamp(0.0, 1.0)),
             either("message").and_then(text_of).map(|text| cut(&text, limits::MESSAGE_BYTES_MAX)),
         ),
-        "task_completed" => {
-            let result = either("result").filter(|raw| raw.get() != "null");
-            EventKind::Completed(result.map(|raw| raw.get().as_bytes().into()))
-        }
+        "task_completed" => EventKind::Completed(either("result").map(|raw| raw.get().as_bytes().into())),
         "task_failed" => failed(either("error"), either("message")),
         "task_cancelled" => EventKind::Cancelled,
         _ => EventKind::Other(None),
@@ -350,7 +348,9 @@ fn failed(error: Option<&RawValue>, message: Option<&RawValue>) -> EventKind {
 /// Whether a task can have this id: one that a caller may choose, or one that Taskhook derives.
 fn is_task_id(text: &str) -> bool {
     let shape = |byte: u8| byte.is_ascii_alphanumeric() || b"._:@-~".contains(&byte);
-    !text.is_empty() && text.len() <= limits::ID_BYTES_MAX * 2 && text.bytes().all(shape)
+    text.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && text.len() <= limits::ID_BYTES_MAX * 2
+        && text.bytes().all(shape)
 }
 
 fn text_of_either(first: Option<&RawValue>, second: Option<&RawValue>) -> Option<String> {
