@@ -65,6 +65,17 @@ async fn an_event_has_its_headers_its_raw_body_and_what_it_did_and_why() {
 }
 
 #[tokio::test]
+async fn repeated_headers_are_joined_in_their_order() {
+    let server = TestServer::start().await;
+    let headers = [("accept", "b/c"), ("x-one", "1"), ("accept", "a"), ("cookie", "x"), ("cookie", "y")];
+    let answer = server.send("POST", "/webhook", &headers, "{}").await.expect(200);
+    let event = event(&server, &answer).await;
+    assert_eq!((&event["headers"]["accept"], &event["headers"]["x-one"]), (&json!("b/c, a"), &json!("1")));
+    assert_eq!(event["headers"]["cookie"], "[redacted], [redacted]");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_duplicate_is_listed_and_names_its_original() {
     let server = TestServer::start().await;
     let headers = [("webhook-id", "msg_1")];
