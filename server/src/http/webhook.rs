@@ -298,7 +298,7 @@ fn read(members: &Members<'_>, by_token: bool) -> Mapped {
         members.get("data").and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or_default();
     // What is null is not there, and hides nothing.
     let either = |name: &str| {
-        [&members, &data].into_iter().find_map(|all| all.get(name).copied().filter(|raw| raw.get() != "null"))
+        [members, &data].into_iter().find_map(|all| all.get(name).copied().filter(|raw| raw.get() != "null"))
     };
     let name = ["event", "type"].iter().find_map(|key| text_of(members.get(*key).copied()?));
     let task = text_of_either(members.get("task_id").copied(), data.get("task_id").copied());
