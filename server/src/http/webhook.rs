@@ -128,7 +128,7 @@ pub(super) async fn call_back(
         return answer(&receipt);
     };
     let problem = refused(why, |_| String::new(), |_| String::new());
-    // What it says of a task is not true of one.
+    // It is listed under no task: the one that it names has nothing to do with it.
     let received = Received { name: None, task_name: None, delivery_id: None, ..received.as_ref().clone() };
     Err(reject(&app, Some(&token), received, problem).await)
 }
