@@ -49,8 +49,8 @@ pub struct Answered {
     pub once: Once,
     /// The HTTP status.
     pub status: u16,
-    /// The body.
-    pub body: Vec<u8>,
+    /// The body; `None`: it is too large to keep, and is made again from what the request created or changed.
+    pub body: Option<Vec<u8>>,
 }
 
 /// The consequence of a decision for another subject. Small and closed, so that what does not fit into a

@@ -70,6 +70,8 @@ pub const PARKED_PAGE: usize = 1;
 pub const REJECTED_KEPT_MAX: usize = 1_000;
 /// How long a webhook waits for its task.
 pub const PARKED_FOR: Duration = Duration::from_secs(24 * 3_600);
+/// Bytes of an answer that is kept for repeats of its request; a larger one is made again.
+pub const ANSWER_BYTES_KEPT: usize = 8 << 20;
 /// How long a request's idempotency key is remembered.
 pub const IDEMPOTENCY_KEPT_FOR: Duration = Duration::from_secs(24 * 3_600);
 /// Inputs waiting for the writer, in each of its two channels.
@@ -104,6 +106,7 @@ const _: () = assert!(FAN_OUT_PAGE >= 1 && ROUNDS_MAX >= 3, "a dependent starts 
 const _: () = assert!(BATCH_INPUTS_MAX <= ROUND_INPUTS_MAX, "a batch is the first round");
 const _: () = assert!(BODY_BYTES_MAX <= BATCH_BYTES_MAX, "every single input fits a transaction");
 const _: () = assert!(BATCH_BODY_BYTES_MAX <= BATCH_BYTES_MAX, "every single input fits a transaction");
+const _: () = assert!(ANSWER_BYTES_KEPT <= BATCH_BYTES_MAX, "every single input fits a transaction");
 const _: () = assert!(BATCH_BYTES_MAX <= CHANNEL_BYTES_MAX, "every single input has room");
 const _: () = assert!(BATCH_BODY_BYTES_MAX <= BODIES_BYTES_MAX, "every body has room");
 const _: () = assert!(EXCHANGES_PER_HOST_MAX <= EXCHANGES_MAX, "one host never needs more than all");

@@ -138,6 +138,8 @@ impl Server {
     /// sent again at the next start.
     pub async fn stop(self) {
         let began = Instant::now();
+        // Who waits for the end of a task hears how it is, instead of nothing.
+        self.engine.watch().close();
         self.draining.send_replace(true);
         let (left, ()) = tokio::join!(self.dispatcher.drain(DRAIN_TIME), self.listener.stop(GOODBYE_TIME));
         if left > 0 {

@@ -51,10 +51,10 @@ pub struct KeptAnswer {
     pub request: [u8; 16],
     /// When it happened, or was answered.
     pub at: Timestamp,
-    /// The tasks that it created, while its answer is not known.
+    /// The tasks that it created, while the body of its answer is not kept.
     pub tasks: Option<Vec<TaskKey>>,
-    /// Status and body of its answer.
-    pub answer: Option<(u16, Vec<u8>)>,
+    /// Status of its answer, and its body unless it is too large to keep.
+    pub answer: Option<(u16, Option<Vec<u8>>)>,
 }
 
 /// One entry of a task's history.

@@ -84,7 +84,7 @@ impl Submission {
             Submission::Command(..) => 128,
             Submission::Reply(reply) => 512 + reply_bytes(reply),
             Submission::Once(_, inner) => inner.bytes(),
-            Submission::Answered(answered) => answered.body.len() + 128,
+            Submission::Answered(answered) => answered.body.as_ref().map_or(0, Vec::len) + 128,
         }
     }
 

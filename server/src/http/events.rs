@@ -67,6 +67,9 @@ pub(super) async fn get(
 }
 
 /// Takes in a kept webhook once more, as a new event, past de-duplication.
+///
+/// 409 for one that was rejected at a callback URL, which is not kept, or that was sent to a source that does not
+/// exist.
 #[utoipa::path(
     post, path = "/v1/events/{id}/replay", tag = "events",
     params(("id" = String, Path), ("idempotency-key" = Option<String>, Header, description = "The same key and body again replays the answer, for 24 h")),

@@ -1,4 +1,5 @@
-//! Accepting connections: bounded in number, in the size of a head, and in the time a head may take.
+//! Accepting connections: bounded in number, in the size of a head, and in the time that a head and an answer may
+//! take.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tokio_io_timeout::TimeoutWriter;
 
 /// How connections are bounded.
 #[derive(Debug, Clone)]
@@ -21,6 +23,8 @@ pub struct Settings {
     pub headers_max: usize,
     /// Bytes of a head.
     pub head_bytes_max: usize,
+    /// How long a client may take none of its answer.
+    pub write_time: Duration,
 }
 
 impl Default for Settings {
@@ -30,6 +34,7 @@ impl Default for Settings {
             head_time: Duration::from_secs(10),
             headers_max: 100,
             head_bytes_max: 64 << 10,
+            write_time: Duration::from_secs(30),
         }
     }
 }
@@ -113,8 +118,11 @@ async fn accept(
             }
         };
         let _ = stream.set_nodelay(true);
-        let connection =
-            http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        // Who asks and never listens would keep its place, and what is written for it, for ever.
+        let mut stream = TimeoutWriter::new(stream);
+        stream.set_timeout(Some(settings.write_time));
+        let stream = TokioIo::new(Box::pin(stream));
+        let connection = http.serve_connection(stream, TowerToHyperService::new(router.clone()));
         let mut phases = phases.clone();
         tokio::spawn(async move {
             let mut connection = Box::pin(connection);

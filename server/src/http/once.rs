@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -95,23 +95,25 @@ async fn run_once(app: &App, key: &HeaderValue, request: Request, next: Next) ->
     }
 }
 
-/// The answer to a request that has happened: as it was given or, where nobody knows that, as it would be given
-/// now. `None` where it has changed nothing.
+/// The answer to a request that has happened: as it was given or, where nobody knows that or it was too large to
+/// keep, as it would be given now. `None` where it has changed nothing.
 async fn answer_again(
     app: &App,
     path: &str,
     once: Once,
     view: AnswerView,
 ) -> Result<Option<Response>, Problem> {
-    if let Some((status, body)) = view.answer {
+    let status = view.status.and_then(|status| StatusCode::from_u16(status).ok());
+    if let (Some(status), Some(body)) = (status, view.body) {
         return Ok(Some(replayed(status, body)));
     }
+    let created = status.unwrap_or(StatusCode::CREATED);
     let answer = match (view.event, view.tasks.is_empty()) {
         (Some(event), _) => webhook::answer_of_kept(app, event).await?,
         (None, true) => return Ok(None),
-        (None, false) if path == "/v1/tasks" => tasks::show_created(app, view.tasks, false).await?,
-        (None, false) if path == "/v1/tasks/batch" => tasks::show_created(app, view.tasks, true).await?,
-        (None, false) => tasks::show_commanded(app, view.tasks).await?,
+        (None, false) if path == "/v1/tasks" => tasks::show_one(app, created, view.tasks).await?,
+        (None, false) if path == "/v1/tasks/batch" => tasks::show_all(app, created, view.tasks).await?,
+        (None, false) => tasks::show_one(app, StatusCode::OK, view.tasks).await?,
     };
     let mut answer = remember(app, once, answer).await?;
     answer.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
@@ -126,21 +128,26 @@ pub(super) fn keyed(once: Option<Extension<Once>>, submission: Submission) -> Su
     }
 }
 
-/// Keeps an answer for repeats, unless it is one that a repeat should not get.
+/// Keeps an answer for repeats, unless it is one that a repeat should not get. Of a large one, which may come in
+/// pieces, the status is kept, and the rest is made again.
 async fn remember(app: &App, once: Once, response: Response) -> Result<Response, Problem> {
     let status = response.status();
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
         return Ok(response);
     }
     let (parts, body) = response.into_parts();
+    let answered = |body| Submission::Answered(Box::new(Answered { once, status: status.as_u16(), body }));
+    let bytes_max = u64::try_from(limits::ANSWER_BYTES_KEPT).unwrap_or(u64::MAX);
+    if body.size_hint().upper().is_none_or(|bytes| bytes > bytes_max) {
+        app.engine.submit(answered(None)).await?;
+        return Ok(Response::from_parts(parts, body));
+    }
     let bytes = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let answered = Answered { once, status: status.as_u16(), body: bytes.to_vec() };
-    app.engine.submit(Submission::Answered(Box::new(answered))).await?;
+    app.engine.submit(answered(Some(bytes.to_vec()))).await?;
     Ok(Response::from_parts(parts, Body::from(bytes)))
 }
 
-fn replayed(status: u16, body: Vec<u8>) -> Response {
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+fn replayed(status: StatusCode, body: Vec<u8>) -> Response {
     let kind = if status.is_success() { "application/json" } else { "application/problem+json" };
     let mut response = Response::new(Body::from(Bytes::from(body)));
     *response.status_mut() = status;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::BoxError;
+use axum::body::{Body, Bytes};
 use axum::extract::{Extension, Query as RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -53,14 +54,15 @@ pub(super) async fn create(
     let draft = read_draft(&app, text, members, "").map_err(Problem::invalid)?;
     let created = submit(&app, once, vec![Arc::new(draft)], |_| String::new()).await?;
     let is_new = created.iter().any(|(_, is_new)| *is_new);
-    let bodies = show(&app, &created).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-    bodies.first().map(|body| respond::json(status, body)).ok_or_else(vanished)
+    show_one(&app, status, keys_of(&created)).await
 }
 
 /// Creates up to 1,000 tasks: all of them, or none.
 ///
-/// `after` may name tasks of the same batch, in any order. The same batch again is 200.
+/// `after` may name tasks of the same batch, in any order. The same batch again is 200. An answer of more than
+/// 8 MiB comes in pieces, without `content-length`, and is not kept for repeats under its `idempotency-key`:
+/// they get the same status, with the tasks as they are by then.
 #[utoipa::path(
     post, path = "/v1/tasks/batch", tag = "tasks",
     params(("idempotency-key" = Option<String>, Header, description = "The same key and body again replays the answer, for 24 h")),
@@ -123,7 +125,7 @@ pub(super) async fn create_batch(
     let created = submit(&app, once, drafts, |position| format!("/tasks/{position}")).await?;
     let any_new = created.iter().any(|(_, is_new)| *is_new);
     let status = if any_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(respond::json(status, &ListBody { data: show(&app, &created).await?, next_cursor: None }))
+    show_all(&app, status, keys_of(&created)).await
 }
 
 fn read_draft(app: &App, text: &str, members: Members<'_>, pointer: &str) -> Result<Draft, Vec<FieldError>> {
@@ -146,29 +148,55 @@ async fn submit(
     }
 }
 
-/// The answer to a creation whose process ended before it was answered.
-pub(super) async fn show_created(app: &App, keys: Vec<TaskKey>, is_batch: bool) -> Result<Response, Problem> {
-    let created: Vec<(TaskKey, bool)> = keys.into_iter().map(|key| (key, true)).collect();
-    let mut bodies = show(app, &created).await?;
-    match (is_batch, bodies.pop()) {
-        (false, Some(body)) => Ok(respond::json(StatusCode::CREATED, &body)),
-        (_, last) => {
-            let data = bodies.into_iter().chain(last).collect();
-            Ok(respond::json(StatusCode::CREATED, &ListBody::<TaskBody> { data, next_cursor: None }))
-        }
-    }
+fn keys_of(created: &[(TaskKey, bool)]) -> Vec<TaskKey> {
+    created.iter().map(|(key, _)| *key).collect()
 }
 
-/// The answer to a command whose process ended before it was answered.
-pub(super) async fn show_commanded(app: &App, keys: Vec<TaskKey>) -> Result<Response, Problem> {
-    let mut views = app.reader.tasks_by_key(keys).await?;
+/// The answer about one task.
+pub(super) async fn show_one(app: &App, status: StatusCode, keys: Vec<TaskKey>) -> Result<Response, Problem> {
+    let (mut views, _) = app.reader.tasks_by_key(keys).await?;
     let view = views.pop().ok_or_else(vanished)?;
-    Ok(respond::json(StatusCode::OK, &TaskBody::of(view)))
+    Ok(respond::json(status, &TaskBody::of(view)))
 }
 
-async fn show(app: &App, created: &[(TaskKey, bool)]) -> Result<Vec<TaskBody>, Problem> {
-    let keys = created.iter().map(|(key, _)| *key).collect();
-    Ok(app.reader.tasks_by_key(keys).await?.into_iter().map(TaskBody::of).collect())
+/// The answer about the tasks of a batch, in their order. A thousand tasks may have a thousand large results:
+/// what does not fit a page is sent a page at a time, so that no more than that is held.
+pub(super) async fn show_all(app: &App, status: StatusCode, keys: Vec<TaskKey>) -> Result<Response, Problem> {
+    let (mut views, mut left) = app.reader.tasks_by_key(keys).await?;
+    if left.is_empty() {
+        let data = views.into_iter().map(TaskBody::of).collect();
+        return Ok(respond::json(status, &ListBody::<TaskBody> { data, next_cursor: None }));
+    }
+    let (give, response) = respond::pieces(status);
+    let reader = app.reader.clone();
+    tokio::spawn(async move {
+        let mut before = "{\"data\":[";
+        loop {
+            for view in views {
+                let mut piece = before.as_bytes().to_vec();
+                let written = serde_json::to_writer(&mut piece, &TaskBody::of(view));
+                let piece = written.map(|()| Bytes::from(piece)).map_err(BoxError::from);
+                let is_broken = piece.is_err();
+                // Whoever hung up wants no more of it.
+                if give.send(piece).await.is_err() || is_broken {
+                    return;
+                }
+                before = ",";
+            }
+            if left.is_empty() {
+                break;
+            }
+            match reader.tasks_by_key(left).await {
+                Ok((more, rest)) => (views, left) = (more, rest),
+                Err(error) => {
+                    tracing::error!(%error, "an answer broke off");
+                    return drop(give.send(Err(error.into())).await);
+                }
+            }
+        }
+        let _ = give.send(Ok(Bytes::from_static(b"],\"next_cursor\":null}"))).await;
+    });
+    Ok(response)
 }
 
 /// Lists tasks, newest first.
@@ -231,12 +259,11 @@ pub(super) async fn get(
     if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
         let key = app.reader.task_key(&id).await?.ok_or_else(|| no_such_task(&id))?;
         // Registered before it is looked at: an end in between is not missed.
-        let end = app.engine.watch().end_of(key);
+        let mut end = app.engine.watch().end_of(key);
         let view = app.reader.task(&id).await?.ok_or_else(|| no_such_task(&id))?;
         if !view.task.state.is_terminal() {
-            let _ = tokio::time::timeout(wait.min(WAIT_MAX), end).await;
+            let _ = tokio::time::timeout(wait.min(WAIT_MAX), end.comes()).await;
         }
-        app.engine.watch().forget(key);
     }
     let view = app.reader.task(&id).await?.ok_or_else(|| no_such_task(&id))?;
     Ok(respond::json(StatusCode::OK, &TaskBody::of(view)))

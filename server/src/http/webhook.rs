@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use taskhook_core::{ClaimKey, EventId, EventKind, Failure, Outcome, Received, limits};
+use taskhook_core::{ClaimKey, EventId, EventKind, Failure, Outcome, Received, Refused, limits};
 use utoipa::ToSchema;
 
 use crate::engine::Receipt;
@@ -22,6 +22,10 @@ use crate::store::read::EventView;
 
 /// Headers whose values are never stored.
 const SECRET_HEADERS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
+
+/// How the reason of a rejected request begins that came by a callback URL. Its body says neither task nor attempt,
+/// or none that it may speak of, and the token is a secret that is not kept: it cannot be replayed.
+const BY_CALLBACK: &str = "at a callback URL: ";
 
 /// The answer to a webhook, after the commit that made it durable.
 #[derive(Debug, Serialize, ToSchema)]
@@ -64,7 +68,9 @@ pub(super) async fn receive(
     submit(&app, mapped).await
 }
 
-/// Receives a webhook for a named source. Only `default` exists so far.
+/// Receives a webhook for a named source.
+///
+/// Only `default` exists so far; what is sent to another one is kept as rejected.
 #[utoipa::path(
     post, path = "/webhook/{source}", tag = "webhooks",
     request_body(content = serde_json::Value),
@@ -77,12 +83,21 @@ pub(super) async fn receive_from(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    if source != "default" {
-        return Err(Problem::not_found(format!(
-            "there is no source {source:?}; there is only \"default\" so far"
-        )));
+    if let Some(detail) = no_source(&source) {
+        let problem = Problem::not_found(detail);
+        let bytes = body::read(&app, &headers, body, limits::BODY_BYTES_MAX).await;
+        let received = Received {
+            source: cut(&source, limits::NAME_BYTES_MAX),
+            ..received(&app, &headers, bytes.as_deref().unwrap_or(&Bytes::new()))
+        };
+        return Err(reject(&app, None, received, problem).await);
     }
     receive(State(app), headers, body).await
+}
+
+/// Why a webhook to this source is refused.
+fn no_source(source: &str) -> Option<String> {
+    (source != "default").then(|| format!("there is no source {source:?}; there is only \"default\" so far"))
 }
 
 /// Receives a webhook about the attempt that a callback URL was made for. It names neither task nor attempt.
@@ -99,12 +114,23 @@ pub(super) async fn call_back(
     body: Body,
 ) -> Result<Response, Problem> {
     let Some((task, attempt)) = app.secrets.read_callback_token(&token) else {
-        return Err(Problem::not_found("this is no callback URL of this server"));
+        let problem = Problem::not_found("this is no callback URL of this server");
+        let bytes = body::read(&app, &headers, body, limits::BODY_BYTES_MAX).await;
+        let received = received(&app, &headers, bytes.as_deref().unwrap_or(&Bytes::new()));
+        return Err(reject(&app, Some(&token), received, problem).await);
     };
     let mut heard = map(&app, &headers, body, Some(&token)).await?;
     heard.token = Some(task);
     heard.attempt = Some(attempt);
-    submit(&app, heard).await
+    let received = heard.received.clone();
+    let receipt = app.engine.submit(Submission::Event(Box::new(heard))).await?;
+    let Outcome::Refused(why @ (Refused::NamesAnotherTask | Refused::Gone)) = receipt.outcome() else {
+        return answer(&receipt);
+    };
+    let problem = refused(why, |_| String::new(), |_| String::new());
+    // It is listed under no task: the one that it names has nothing to do with it.
+    let received = Received { name: None, task_name: None, delivery_id: None, ..received.as_ref().clone() };
+    Err(reject(&app, Some(&token), received, problem).await)
 }
 
 async fn submit(app: &App, heard: Heard) -> Result<Response, Problem> {
@@ -160,17 +186,19 @@ async fn map(app: &App, headers: &HeaderMap, body: Body, token: Option<&str>) ->
     if headers.contains_key(header::ORIGIN) && !is_json {
         let detail = "a request from a web page must say content-type: application/json";
         let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail);
-        return Err(reject(app, headers, Bytes::new(), problem).await);
+        return Err(reject(app, token, received(app, headers, &Bytes::new()), problem).await);
     }
     let bytes = match body::read(app, headers, body, limits::BODY_BYTES_MAX).await {
         Ok(bytes) => bytes,
-        Err(problem) => return Err(reject(app, headers, Bytes::new(), problem).await),
+        Err(problem) => {
+            return Err(reject(app, token, received(app, headers, &Bytes::new()), problem).await);
+        }
     };
     let members = match json::object(&bytes) {
         Ok(members) => members,
         Err(wrong) => {
             let problem = Problem::malformed(wrong);
-            return Err(reject(app, headers, bytes.clone(), problem).await);
+            return Err(reject(app, token, received(app, headers, &bytes), problem).await);
         }
     };
     let delivery_id = delivery_id(headers, &members).filter(|id| !app.secrets.is_attempt_id(id));
@@ -189,18 +217,22 @@ async fn map(app: &App, headers: &HeaderMap, body: Body, token: Option<&str>) ->
     Ok(Heard { task, token: None, attempt, kind, claim, received: Arc::new(received) })
 }
 
-/// Keeps a refused request, as far as the bounds allow, and gives its answer back.
-async fn reject(app: &App, headers: &HeaderMap, body: Bytes, problem: Problem) -> Problem {
+/// Keeps a refused request, as far as the bounds allow, and gives its answer back. `token` is the callback token
+/// that it came by.
+async fn reject(app: &App, token: Option<&str>, received: Received, problem: Problem) -> Problem {
     if !app.rejections.allow() {
         return problem;
     }
+    let way = if token.is_some() { BY_CALLBACK } else { "" };
+    // It may repeat what a stranger wrote.
+    let reason = format!("{way}{}", cut(&problem.detail, limits::MESSAGE_BYTES_MAX));
     let heard = Heard {
         task: None,
         token: None,
         attempt: None,
-        kind: EventKind::Rejected(problem.detail.as_str().into()),
+        kind: EventKind::Rejected(reason.into()),
         claim: None,
-        received: Arc::new(received(app, headers, &body)),
+        received: Arc::new(received),
     };
     // The sender hears that the request is refused, whether or not there was room to keep it.
     let _ = app.engine.submit(Submission::Event(Box::new(heard))).await;
@@ -221,7 +253,19 @@ fn received(app: &App, headers: &HeaderMap, body: &Bytes) -> Received {
 }
 
 /// Maps a kept webhook once more, as a new one.
+///
+/// # Errors
+/// 409 where nobody can tell any more what it would be about, 400 where its body cannot be read.
 pub(super) fn map_again(app: &App, event: EventView) -> Result<Heard, Problem> {
+    let not_replayable = |detail: String| Problem::new(StatusCode::CONFLICT, "not_replayable", detail);
+    if let Some(detail) = no_source(&event.source) {
+        return Err(not_replayable(detail));
+    }
+    let is_rejected = event.outcome == "rejected";
+    if is_rejected && event.reason.as_ref().is_some_and(|reason| reason.starts_with(BY_CALLBACK)) {
+        let detail = "it was rejected at a callback URL, which is not kept; send it again to the URL";
+        return Err(not_replayable(detail.into()));
+    }
     let members = json::object(&event.body).map_err(Problem::malformed)?;
     // What came by a callback token named no task in its body; it is about the same task and attempt again.
     let by_token = event.attempt.filter(|_| event.task.is_some());
@@ -252,12 +296,13 @@ type Mapped = (Option<String>, Option<String>, Option<u32>, EventKind);
 fn read(members: &Members<'_>, by_token: bool) -> Mapped {
     let data: Members<'_> =
         members.get("data").and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or_default();
-    let either = |name: &str| members.get(name).or_else(|| data.get(name)).copied();
+    // What is null is not there, and hides nothing.
+    let either = |name: &str| {
+        [members, &data].into_iter().find_map(|all| all.get(name).copied().filter(|raw| raw.get() != "null"))
+    };
     let name = ["event", "type"].iter().find_map(|key| text_of(members.get(*key).copied()?));
     let task = text_of_either(members.get("task_id").copied(), data.get("task_id").copied());
-    let attempt = either("attempt")
-        .filter(|raw| raw.get() != "null")
-        .map(|raw| text_of(raw).and_then(|text| text.parse().ok()).unwrap_or(0));
+    let attempt = either("attempt").map(|raw| text_of(raw).and_then(|text| text.parse().ok()).unwrap_or(0));
     let Some(name) = name else {
         return (None, None, attempt, EventKind::Other(Some("it has no event name")));
     };
@@ -268,10 +313,7 @@ fn read(members: &Members<'_>, by_token: bool) -> Mapped {
             either("progress").and_then(|raw| raw.get().parse().ok()).map(|part: f64| part.clamp(0.0, 1.0)),
             either("message").and_then(text_of).map(|text| cut(&text, limits::MESSAGE_BYTES_MAX)),
         ),
-        "task_completed" => {
-            let result = either("result").filter(|raw| raw.get() != "null");
-            EventKind::Completed(result.map(|raw| raw.get().as_bytes().into()))
-        }
+        "task_completed" => EventKind::Completed(either("result").map(|raw| raw.get().as_bytes().into())),
         "task_failed" => failed(either("error"), either("message")),
         "task_cancelled" => EventKind::Cancelled,
         _ => EventKind::Other(None),
@@ -306,7 +348,9 @@ fn failed(error: Option<&RawValue>, message: Option<&RawValue>) -> EventKind {
 /// Whether a task can have this id: one that a caller may choose, or one that Taskhook derives.
 fn is_task_id(text: &str) -> bool {
     let shape = |byte: u8| byte.is_ascii_alphanumeric() || b"._:@-~".contains(&byte);
-    !text.is_empty() && text.len() <= limits::ID_BYTES_MAX * 2 && text.bytes().all(shape)
+    text.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && text.len() <= limits::ID_BYTES_MAX * 2
+        && text.bytes().all(shape)
 }
 
 fn text_of_either(first: Option<&RawValue>, second: Option<&RawValue>) -> Option<String> {

@@ -307,7 +307,8 @@ pub struct EventBody {
     pub duplicate_of: Option<String>,
     /// The event it replays.
     pub replay_of: Option<String>,
-    /// The request's headers; credentials are not kept.
+    /// The request's headers; the values of one that was repeated are joined with commas, in order. Credentials are
+    /// not kept.
     pub headers: BTreeMap<String, String>,
     /// The raw body; bytes that are not UTF-8 are replaced.
     pub body: String,
@@ -329,8 +330,23 @@ impl EventBody {
             reason: view.reason,
             duplicate_of: view.duplicate_of.map(|id| id.to_string()),
             replay_of: view.replay_of.map(|id| id.to_string()),
-            headers: view.headers.into_iter().collect(),
+            headers: joined(view.headers),
             body: String::from_utf8_lossy(&view.body).into_owned(),
         }
     }
+}
+
+/// Header fields by name, the values of repeated ones as one list (RFC 9110, 5.3).
+fn joined(fields: Vec<(String, String)>) -> BTreeMap<String, String> {
+    let mut joined: BTreeMap<String, String> = BTreeMap::new();
+    for (name, value) in fields {
+        match joined.get_mut(&name) {
+            Some(values) => {
+                values.push_str(", ");
+                values.push_str(&value);
+            }
+            None => drop(joined.insert(name, value)),
+        }
+    }
+    joined
 }

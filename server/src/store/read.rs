@@ -21,7 +21,7 @@ use crate::store::sqlite::{SqlitePath, keep_plans};
 /// Rows that one page of a list may look at before it answers with what it has found so far.
 const ROWS_LOOKED_AT_MAX: usize = 20_000;
 
-/// Bytes of payloads, results and bodies on one page of a list; beyond it the page ends early, with a cursor.
+/// Bytes of payloads, results and bodies on one page; beyond it the page ends early, and the next one goes on.
 const PAGE_BYTES_MAX: usize = 8 << 20;
 
 /// Connections that read at the same time.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use taskhook::store::{Name, StoreError};
 use taskhook_core::decision::RecordedEvent;
 use taskhook_core::{
-    Cause, Change, Decided, Edge, EdgeStatus, EventKey, Outcome, Parked, Subjects, TaskKey, limits,
+    Answered, Cause, Change, Decided, Edge, EdgeStatus, EventKey, Outcome, Parked, Subjects, TaskKey, limits,
 };
 
 use super::data::Data;
@@ -28,6 +28,24 @@ pub(super) fn named(decided: &[Decided]) -> Vec<i64> {
 }
 
 impl Data {
+    fn save_answer(&mut self, answered: &Answered) {
+        let Answered { once, status, body } = answered;
+        let answer = Some((*status, body.clone()));
+        let kept = match body {
+            Some(_) => Some(KeptAnswer { request: once.request, at: self.now, tasks: None, answer }),
+            // What it can be made from again stays.
+            None => self
+                .answers
+                .get(&once.claim)
+                .filter(|kept| kept.request == once.request)
+                .filter(|kept| kept.answer.as_ref().is_none_or(|(_, body)| body.is_none()))
+                .map(|kept| KeptAnswer { answer, ..kept.clone() }),
+        };
+        if let Some(kept) = kept {
+            self.answers.put(once.claim, kept);
+        }
+    }
+
     /// Saves what was decided in a round. `nobody` are the keys whose names are not kept.
     pub(super) fn save(
         &mut self,
@@ -56,10 +74,7 @@ impl Data {
                 self.answers.put(once.claim, answer);
             }
             if let Some(answered) = &one.decision.answered {
-                let answer = Some((answered.status, answered.body.clone()));
-                let request = answered.once.request;
-                self.answers
-                    .put(answered.once.claim, KeptAnswer { request, at: self.now, tasks: None, answer });
+                self.save_answer(answered);
             }
             for (event, outcome) in &one.decision.unparked {
                 self.unpark(*event, outcome)?;

@@ -10,12 +10,14 @@ use crate::store::read::{ReadError, Reader};
 pub struct AnswerView {
     /// A hash of the request.
     pub request: [u8; 16],
-    /// The tasks that it created or changed, while its answer is not known.
+    /// The tasks that it created or changed, while the body of its answer is not kept.
     pub tasks: Vec<TaskKey>,
-    /// The webhook that it took in, while its answer is not known.
+    /// The webhook that it took in, while the body of its answer is not kept.
     pub event: Option<EventId>,
-    /// Status and body of its answer.
-    pub answer: Option<(u16, Vec<u8>)>,
+    /// The status of its answer; `None`: the process ended before it was given.
+    pub status: Option<u16>,
+    /// The body of its answer; `None`: it was not given, or is too large to keep.
+    pub body: Option<Vec<u8>>,
 }
 
 impl Reader {
@@ -33,13 +35,12 @@ impl Reader {
                 let tasks: Option<String> = row.get(1)?;
                 let tasks: Vec<i64> =
                     tasks.and_then(|keys| serde_json::from_str(&keys).ok()).unwrap_or_default();
-                let status: Option<u16> = row.get(3)?;
-                let body: Option<Vec<u8>> = row.get(4)?;
                 Ok(AnswerView {
                     request: row.get(0)?,
                     tasks: tasks.into_iter().map(TaskKey).collect(),
                     event: row.get::<_, Option<[u8; 16]>>(2)?.map(EventId),
-                    answer: status.zip(body),
+                    status: row.get(3)?,
+                    body: row.get(4)?,
                 })
             });
             row.optional()

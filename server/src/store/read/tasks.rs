@@ -45,6 +45,17 @@ pub struct SpecView {
     pub payload: Option<String>,
 }
 
+impl TaskView {
+    /// How much it holds in memory, roughly, in bytes.
+    fn bytes(&self) -> usize {
+        let pair = |(name, value): (&String, &String)| name.len() + value.len();
+        let headers = self.spec.headers.iter().map(|(name, value)| pair((name, value)));
+        let after = self.spec.after.iter().map(|(id, _)| id.len() + 16);
+        let texts = [&self.spec.payload, &self.result].into_iter().flatten().map(String::len);
+        1_024 + texts.chain(headers).chain(self.spec.labels.iter().map(pair)).chain(after).sum::<usize>()
+    }
+}
+
 /// One entry of a task's history.
 #[derive(Debug, Clone)]
 pub struct HistoryEntry {
@@ -95,15 +106,24 @@ impl Reader {
         .await
     }
 
-    /// The tasks under these keys, in their order.
+    /// The tasks under these keys, in their order, as many as fit a page, and the keys that are left.
     ///
     /// # Errors
     /// What SQLite says.
-    pub async fn tasks_by_key(&self, keys: Vec<TaskKey>) -> Result<Vec<TaskView>, ReadError> {
+    pub async fn tasks_by_key(
+        &self,
+        mut keys: Vec<TaskKey>,
+    ) -> Result<(Vec<TaskView>, Vec<TaskKey>), ReadError> {
         self.run(move |connection| {
-            keys.iter()
-                .filter_map(|key| view(connection, *key).transpose())
-                .collect::<rusqlite::Result<Vec<_>>>()
+            let (mut views, mut bytes, mut taken) = (Vec::new(), 0, 0);
+            while taken < keys.len() && bytes <= PAGE_BYTES_MAX {
+                if let Some(view) = view(connection, keys[taken])? {
+                    bytes += view.bytes();
+                    views.push(view);
+                }
+                taken += 1;
+            }
+            Ok((views, keys.split_off(taken)))
         })
         .await
     }
@@ -349,7 +369,7 @@ fn list(
             break;
         }
         if let Some(view) = view(connection, *key)? {
-            bytes += [&view.spec.payload, &view.result].into_iter().flatten().map(String::len).sum::<usize>();
+            bytes += view.bytes();
             listed.rows.push(view);
         }
     }
@@ -392,9 +412,18 @@ fn history(
         positions.push(position);
         position = statement.query_row(params![position], |row| row.get(0))?;
     }
-    let more = positions.len() > limit;
+    let mut more = positions.len() > limit;
     let page = positions.into_iter().rev().take(limit);
-    let rows = page.map(|position| entry(connection, position)).collect::<rusqlite::Result<Vec<_>>>()?;
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    for position in page {
+        if bytes > PAGE_BYTES_MAX {
+            more = true;
+            break;
+        }
+        let entry = entry(connection, position)?;
+        bytes += 1_024 + entry.body.as_ref().map_or(0, Vec::len);
+        rows.push(entry);
+    }
     let next = rows.last().map(|entry| entry.position).filter(|_| more);
     Ok(Listed { rows, next })
 }

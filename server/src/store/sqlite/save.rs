@@ -295,10 +295,18 @@ impl SqliteTransaction<'_> {
 
     fn save_answer(&self, answered: &Answered) -> rusqlite::Result<()> {
         let once = answered.once;
+        let Some(body) = &answered.body else {
+            // What it can be made from again stays.
+            let mut statement = self.store.connection.prepare_cached(
+                "UPDATE answer SET status = ?3 WHERE claim = ?1 AND request = ?2 AND body IS NULL",
+            )?;
+            statement.execute(params![once.claim.0, once.request, answered.status])?;
+            return Ok(());
+        };
         let mut statement = self.store.connection.prepare_cached(
             "INSERT OR REPLACE INTO answer (claim, request, at, status, body) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?;
-        statement.execute(params![once.claim.0, once.request, self.now.0, answered.status, answered.body])?;
+        statement.execute(params![once.claim.0, once.request, self.now.0, answered.status, body])?;
         Ok(())
     }
 

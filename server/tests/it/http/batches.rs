@@ -161,3 +161,34 @@ async fn what_is_no_batch_is_refused() {
     server.post("/v1/tasks/batch", large).await.problem(413, "too_large");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_batch_with_large_results_is_answered_in_pieces() {
+    let server = TestServer::start().await;
+    let tasks: Vec<Value> = (0..20).map(|n| json!({"id": format!("t{n}")})).collect();
+    let body = json!({"tasks": tasks}).to_string();
+    let post = async |key: &str| {
+        let headers = [("content-type", "application/json"), ("idempotency-key", key)];
+        server.send("POST", "/v1/tasks/batch", &headers, body.clone()).await
+    };
+    post("k1").await.expect(201);
+    for n in 0..20 {
+        let result = format!("{n}").repeat(500_000);
+        let done = json!({"event": "task_completed", "task_id": format!("t{n}"), "result": result});
+        server.webhook(done).await;
+    }
+    let whole = server.get("/v1/tasks?limit=1000").await;
+    assert!(whole.header("content-length").is_some());
+    for replayed in [None, Some("true")] {
+        let again = post("k2").await;
+        assert_eq!(again.header("idempotent-replayed"), replayed);
+        assert_eq!(again.header("content-length"), None, "nobody holds all of it");
+        let made = again.expect(200);
+        assert_eq!((&made["next_cursor"], ids(&made).len()), (&Value::Null, 20));
+        for (n, task) in made["data"].as_array().expect("a list").iter().enumerate() {
+            assert_eq!((&task["id"], &task["state"]), (&json!(format!("t{n}")), &json!("succeeded")));
+            assert_eq!(task["result"], format!("{n}").repeat(500_000));
+        }
+    }
+    server.stop().await;
+}

@@ -195,5 +195,7 @@ async fn a_token_is_good_after_a_restart_and_gone_once_its_task_is_pruned() {
     pruned.create(json!({"id": "123"})).await;
     pruned.post(&path, json!({"event": "task_completed"})).await.problem(410, "gone");
     assert_eq!(pruned.task("123").await["state"], "running");
+    let kept = pruned.get("/v1/events?outcome=rejected").await.expect(200);
+    assert_eq!(kept["data"].as_array().map(Vec::len), Some(2), "{kept}");
     pruned.stop().await;
 }

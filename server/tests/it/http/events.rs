@@ -65,6 +65,17 @@ async fn an_event_has_its_headers_its_raw_body_and_what_it_did_and_why() {
 }
 
 #[tokio::test]
+async fn repeated_headers_are_joined_in_their_order() {
+    let server = TestServer::start().await;
+    let headers = [("accept", "b/c"), ("x-one", "1"), ("accept", "a"), ("cookie", "x"), ("cookie", "y")];
+    let answer = server.send("POST", "/webhook", &headers, "{}").await.expect(200);
+    let event = event(&server, &answer).await;
+    assert_eq!((&event["headers"]["accept"], &event["headers"]["x-one"]), (&json!("b/c, a"), &json!("1")));
+    assert_eq!(event["headers"]["cookie"], "[redacted], [redacted]");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_duplicate_is_listed_and_names_its_original() {
     let server = TestServer::start().await;
     let headers = [("webhook-id", "msg_1")];
@@ -224,5 +235,71 @@ async fn what_came_by_a_callback_url_is_replayed_about_the_same_attempt() {
     let second = worker.call().await;
     assert_eq!(replay(&server, &progress).await["outcome"], "stale");
     second.status(202);
+    server.stop().await;
+}
+
+/// The rejected requests that are kept, newest first: source, reason and body of each.
+async fn rejected(server: &TestServer) -> Vec<(String, String, String)> {
+    let listed = server.get("/v1/events?outcome=rejected").await.expect(200);
+    let text = |event: &Value, member: &str| event[member].as_str().expect("text").to_string();
+    let data = listed["data"].as_array().expect("a list").iter();
+    data.map(|event| (text(event, "source"), text(event, "reason"), text(event, "body"))).collect()
+}
+
+/// Replays the newest rejected request, and checks that it cannot be.
+async fn is_not_replayable(server: &TestServer) {
+    let listed = server.get("/v1/events?outcome=rejected").await.expect(200);
+    let id = listed["data"][0]["id"].as_str().expect("an id").to_string();
+    let answer = server.post(&format!("/v1/events/{id}/replay"), Value::Null).await;
+    answer.problem(409, "not_replayable");
+}
+
+#[tokio::test]
+async fn what_was_sent_to_an_unknown_source_is_kept_as_rejected() {
+    let server = TestServer::start().await;
+    server.create(json!({"id": "123"})).await;
+    let body = json!({"event": "task_completed", "task_id": "123"}).to_string();
+    let headers = [("webhook-id", "msg_1")];
+    let answer = server.send("POST", "/webhook/shop", &headers, body.clone()).await;
+    let detail = answer.problem(404, "not_found")["detail"].as_str().expect("text").to_string();
+    assert_eq!(rejected(&server).await, [("shop".to_string(), detail, body.clone())]);
+    assert_eq!(server.get("/v1/events?source=shop").await.expect(200)["data"][0]["task"], Value::Null);
+    // There is still no such source.
+    is_not_replayable(&server).await;
+    assert_eq!(server.task("123").await["state"], "running");
+    // It has claimed nothing.
+    let sent = server.send("POST", "/webhook", &headers, body).await.expect(200);
+    assert_eq!(sent["outcome"], "applied");
+
+    let long = "s".repeat(10_000);
+    server.send("POST", &format!("/webhook/{long}"), &[], "{}").await.problem(404, "not_found");
+    let (source, reason, _) = rejected(&server).await.remove(0);
+    assert!(source.len() <= 64 && reason.len() <= 1_024, "{source} {reason}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_rejected_at_a_callback_url_is_kept_and_cannot_be_replayed() {
+    let server = TestServer::start().await;
+    let mut worker = Worker::start().await;
+    server.create(task_for(&worker, "123")).await;
+    server.create(json!({"id": "124"})).await;
+    let call = worker.call().await;
+    let url = call.header("taskhook-callback-url");
+    let path = url.strip_prefix(&server.url).expect("a URL of this server").to_string();
+    let about_another = json!({"event": "task_completed", "task_id": "124"}).to_string();
+    for (path, status) in [(format!("{path}A"), 404), (path.clone(), 422)] {
+        let answer = server.send("POST", &path, &[("webhook-id", "msg_1")], about_another.clone()).await;
+        let detail = answer.expect(status)["detail"].as_str().expect("text").to_string();
+        let reason = format!("at a callback URL: {detail}");
+        assert_eq!(rejected(&server).await[0], ("default".to_string(), reason, about_another.clone()));
+        let list = server.get("/v1/events").await.expect(200);
+        assert!(!list.to_string().contains(path.strip_prefix("/callback/").expect("a token")), "{list}");
+        is_not_replayable(&server).await;
+    }
+    assert_eq!(rejected(&server).await.len(), 2, "a replay that is refused leaves nothing");
+    assert_eq!(server.task("124").await["state"], "running");
+    call.status(200);
+    server.end_of("123").await;
     server.stop().await;
 }

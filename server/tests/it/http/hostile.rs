@@ -64,9 +64,12 @@ async fn goes_on(server: &TestServer) {
 
 /// The same server on another port, with less patience.
 async fn impatient(server: &TestServer, head_time: Duration, body_time: Duration) -> (Listener, String) {
-    let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let app = App { body_time, ..server.app() };
     let settings = http::Settings { head_time, ..http::Settings::default() };
+    listen(App { body_time, ..server.app() }, settings).await
+}
+
+async fn listen(app: App, settings: http::Settings) -> (Listener, String) {
+    let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let listener = Listener::start(socket, http::router(app), settings).expect("it listens");
     let url = format!("http://{}", listener.address());
     (listener, url)
@@ -169,6 +172,24 @@ async fn a_head_that_never_completes_is_closed() {
         }
     };
     tokio::time::timeout(PATIENCE, trickling).await.expect("the server hangs up");
+    listener.stop(PATIENCE).await;
+    goes_on(&server).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_answers_is_hung_up_on() {
+    let server = TestServer::start().await;
+    assert_eq!(http::Settings::default().write_time, Duration::from_secs(30));
+    let settings = http::Settings { write_time: Duration::from_millis(200), ..http::Settings::default() };
+    let (listener, url) = listen(server.app(), settings).await;
+    server.create(json!({"id": "123"})).await;
+    let result = "x".repeat(1_000_000);
+    server.webhook(json!({"event": "task_completed", "task_id": "123", "result": result})).await;
+    let asked = "GET /v1/tasks/123 HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(100);
+    let mut raw = Raw::open(&url).await;
+    let asking = async { while raw.0.write_all(asked.as_bytes()).await.is_ok() {} };
+    tokio::time::timeout(PATIENCE, asking).await.expect("the server hangs up");
     listener.stop(PATIENCE).await;
     goes_on(&server).await;
     server.stop().await;

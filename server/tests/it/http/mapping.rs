@@ -57,6 +57,7 @@ async fn the_attempt_is_at_the_top_or_under_data() {
         (json!({"attempt": "1"}), "applied"),
         (json!({"data": {"attempt": 1}}), "applied"),
         (json!({"attempt": 1, "data": {"attempt": 9}}), "applied"),
+        (json!({"attempt": null, "data": {"attempt": 9}}), "ignored"),
         (json!({"attempt": 9}), "ignored"),
         (json!({"data": {"attempt": 9}}), "ignored"),
         (json!({"attempt": 9, "data": {"attempt": 1}}), "ignored"),
@@ -80,6 +81,8 @@ async fn the_result_is_at_the_top_or_under_data_and_any_json() {
         (json!({"result": 0}), json!(0)),
         (json!({"data": {"result": [1]}}), json!([1])),
         (json!({"result": "top", "data": {"result": "below"}}), json!("top")),
+        (json!({"result": null, "data": {"result": 5}}), json!(5)),
+        (json!({"result": null, "data": {"result": null}}), Value::Null),
     ] {
         let body = |id: u64| with(json!({"event": "task_completed", "task_id": id}), fields.clone());
         let (_, task) = after(&server, body).await;
@@ -108,6 +111,11 @@ async fn progress_and_message_are_at_the_top_or_under_data() {
         (json!({"progress": 0.5, "message": "half"}), json!(0.5), json!("half")),
         (json!({"progress": 1, "message": 7}), json!(1.0), json!("7")),
         (json!({"data": {"progress": 0.25, "message": "a quarter"}}), json!(0.25), json!("a quarter")),
+        (
+            json!({"progress": null, "message": null, "data": {"progress": 0.25, "message": "a quarter"}}),
+            json!(0.25),
+            json!("a quarter"),
+        ),
         (json!({"message": "no number"}), Value::Null, json!("no number")),
         (json!({"progress": "much"}), Value::Null, Value::Null),
         // 0 to 1: what is beyond it is as far as it goes.
@@ -132,6 +140,8 @@ async fn an_error_is_a_string_or_has_message_code_and_retryable() {
         (json!({"error": {"message": "disk full", "code": 28, "retryable": true}}), "28", "disk full"),
         (json!({"data": {"error": "disk full"}}), "reported", "disk full"),
         (json!({"error": "top", "data": {"error": "below"}}), "reported", "top"),
+        (json!({"error": null, "data": {"error": "disk full"}}), "reported", "disk full"),
+        (json!({"error": null, "message": null, "data": {"message": "disk full"}}), "reported", "disk full"),
         (json!({"message": "disk full"}), "reported", "disk full"),
         (json!({"error": {"code": "E1"}}), "E1", silent),
         (json!({"error": null}), "reported", silent),

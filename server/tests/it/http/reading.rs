@@ -2,10 +2,13 @@
 
 use std::time::Instant;
 
+use axum::body::Bytes;
 use serde_json::{Value, json};
 use taskhook_core::id::parse_type_id;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
-use crate::support::{TestServer, Worker, task_for, with};
+use crate::support::{PATIENCE, TestServer, Worker, client, send, task_for, with};
 
 fn ids(list: &Value) -> Vec<String> {
     let data = list["data"].as_array().expect("a list");
@@ -494,5 +497,85 @@ async fn every_answer_has_a_request_id_of_its_own() {
     }
     assert_eq!(server.get("/healthz").await.expect(200), json!({"status": "ok"}));
     assert_eq!(server.get("/readyz").await.expect(200), json!({"status": "ok"}));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_of_history_is_bounded_in_bytes_and_the_next_one_goes_on() {
+    let server = TestServer::start().await;
+    let mut worker = Worker::start().await;
+    let retry = json!({"retry": {"max_attempts": 100, "initial": "1ms", "max": "1ms"}});
+    server.create(with(task_for(&worker, "123"), retry)).await;
+    for attempt in 1..=200 {
+        worker.call().await.answer(500, &[], "x".repeat(64 << 10));
+        if attempt == 100 {
+            server.end_of("123").await;
+            server.post("/v1/tasks/123/retry", json!({})).await.expect(200);
+        }
+    }
+    server.end_of("123").await;
+    let (mut changes, mut pages, mut cursor) = (Vec::new(), 0, String::new());
+    loop {
+        let page = server.get(&format!("/v1/tasks/123/history?limit=1000{cursor}")).await;
+        assert!(page.body.len() < 9 << 20, "{} bytes", page.body.len());
+        let page = page.expect(200);
+        pages += 1;
+        changes.extend(page["data"].as_array().expect("a list").iter().map(|entry| entry["change"].clone()));
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(pages, 2);
+    assert_eq!(changes.iter().filter(|change| *change == "responded").count(), 200, "none twice");
+    assert_eq!((changes.first(), changes.last()), (Some(&json!("created")), Some(&json!("failed"))));
+    server.stop().await;
+}
+
+/// Until so many requests wait for the end of a task.
+async fn until_waiting(server: &TestServer, count: usize) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while server.engine().watch().count() != count {
+        assert!(tokio::time::Instant::now() < deadline, "{} wait", server.engine().watch().count());
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_wait_is_forgotten_when_its_client_hangs_up() {
+    let server = TestServer::start().await;
+    server.create(json!({"id": "123"})).await;
+    let address = server.url.strip_prefix("http://").expect("http");
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let mut client = TcpStream::connect(address).await.expect("a connection");
+        let asked = b"GET /v1/tasks/123?wait=60s HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        client.write_all(asked).await.expect("it is sent");
+        clients.push(client);
+    }
+    until_waiting(&server, 2).await;
+    clients.pop();
+    until_waiting(&server, 1).await;
+    clients.pop();
+    until_waiting(&server, 0).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_waits_while_the_server_stops_is_answered_with_the_task_as_it_is() {
+    let server = TestServer::start().await;
+    server.create(json!({"id": "123"})).await;
+    let url = format!("{}/v1/tasks/123?wait=60s", server.url);
+    let asked = tokio::spawn(async move { send(&client(), "GET", &url, &[], Bytes::new()).await });
+    until_waiting(&server, 1).await;
+    server.stop().await;
+    assert_eq!(asked.await.expect("an answer").expect(200)["state"], "running");
+
+    // Who comes while it stops does not wait.
+    let server = TestServer::start().await;
+    server.create(json!({"id": "123"})).await;
+    server.engine().watch().close();
+    let asked = tokio::time::timeout(PATIENCE, server.get("/v1/tasks/123?wait=60s")).await;
+    assert_eq!(asked.expect("an answer").expect(200)["state"], "running");
     server.stop().await;
 }

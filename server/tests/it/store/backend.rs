@@ -183,7 +183,8 @@ impl Inspect for Sqlite {
             |row| {
                 let (claim, request): (String, String) = (row.get(0)?, row.get(1)?);
                 let (tasks, status): (Option<String>, Option<u16>) = (row.get(3)?, row.get(4)?);
-                let answer = status.zip(row.get::<_, Option<Vec<u8>>>(5)?);
+                let body: Option<Vec<u8>> = row.get(5)?;
+                let answer = status.map(|status| (status, body));
                 Ok(answer_line([claim, request], Timestamp(row.get(2)?), tasks, answer))
             },
         )
@@ -373,9 +374,12 @@ fn answer_line(
     [claim, request]: [String; 2],
     at: Timestamp,
     tasks: Option<String>,
-    answer: Option<(u16, Vec<u8>)>,
+    answer: Option<(u16, Option<Vec<u8>>)>,
 ) -> String {
-    let answer = answer.map(|(status, body)| format!("{status} [{}]", body.escape_ascii()));
+    let answer = answer.map(|(status, body)| match body {
+        Some(body) => format!("{status} [{}]", body.escape_ascii()),
+        None => format!("{status}"),
+    });
     format!("{claim} {request} {} created {tasks:?} answered {answer:?}", moment(at))
 }
 

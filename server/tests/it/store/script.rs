@@ -48,7 +48,7 @@ impl Script {
         let request = [u8::from(self.random.per_mille(200)); 16];
         let once = Once { claim: ClaimKey([u8::try_from(self.random.below(4)).unwrap_or(0); 16]), request };
         if self.random.per_mille(200) {
-            let body = b"{}".to_vec();
+            let body = self.random.per_mille(800).then(|| b"{}".to_vec());
             return Submission::Answered(Box::new(Answered { once, status: 200, body }));
         }
         Submission::Once(once, Box::new(submission))
