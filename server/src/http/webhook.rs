@@ -220,7 +220,8 @@ async fn map(app: &App, headers: &HeaderMap, body: Body, token: Option<&str>) ->
 /// Keeps a refused request, as far as the bounds allow, and gives its answer back. `token` is the callback token
 /// that it came by.
 async fn reject(app: &App, token: Option<&str>, received: Received, problem: Problem) -> Problem {
-    if !app.rejections.allow() {
+    // Who is told to come back is not rejected.
+    if problem.status >= 500 || !app.rejections.allow() {
         return problem;
     }
     let way = if token.is_some() { BY_CALLBACK } else { "" };

@@ -119,7 +119,8 @@ fn list(
             break;
         }
         let event = statement.query_row(params![key], view)?;
-        bytes += event.body.len();
+        let headers = event.headers.iter().map(|(name, value)| name.len() + value.len());
+        bytes += event.body.len() + headers.sum::<usize>();
         listed.rows.push(event);
     }
     Ok(listed)
