@@ -245,7 +245,9 @@ impl Lane {
         let now = (self.clock)();
         for dispatch in &committed.dispatches {
             if dispatch.send == 1 {
-                self.metrics.dispatched(now.since(dispatch.task.due_at));
+                // A task may be due before it is there.
+                let due_at = dispatch.task.due_at.max(dispatch.task.created_at);
+                self.metrics.dispatched(now.since(due_at));
             }
             if let Some(host) = dispatch.task.plan.host {
                 self.node.permits.take(host, dispatch.task.plan.payload_bytes);
