@@ -12,8 +12,8 @@ use std::process::Command;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::binary::process::{Api, Process, taskhook};
-use crate::support::{Answer, PATIENCE};
+use crate::binary::process::{Process, taskhook};
+use crate::support::{Answer, Api, PATIENCE};
 
 /// The server, on a file system of 8 MiB.
 struct SmallDisk {
@@ -45,7 +45,7 @@ impl SmallDisk {
         let line = process.first_line().await;
         let (_, url) =
             line.rsplit_once(" listens on ").unwrap_or_else(|| panic!("it does not listen: {line}"));
-        SmallDisk { api: Api::new(url.into()), process, folder }
+        SmallDisk { api: Api::new(url), process, folder }
     }
 
     /// The way to its file system from outside.

@@ -3,7 +3,6 @@
 use std::pin::pin;
 use std::task::Poll;
 
-use axum::body::Bytes;
 use taskhook::clock::wall_clock;
 use taskhook::engine::lane::{self, Lane};
 use taskhook::engine::submission::Submission;
@@ -16,7 +15,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
-use crate::support::{self, Answer, PATIENCE, TestServer};
+use crate::support::{Answer, Api, PATIENCE, TestServer};
 
 /// A port before an engine of its own.
 struct Port {
@@ -64,8 +63,7 @@ impl Port {
     }
 
     async fn post(&self, path: &str, body: &'static str) -> Answer {
-        let url = format!("http://{}{path}", self.listener.address());
-        support::send(&support::client(), "POST", &url, &[], Bytes::from(body)).await
+        Api::new(format!("http://{}", self.listener.address())).send("POST", path, &[], body).await
     }
 }
 
