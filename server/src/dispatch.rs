@@ -75,7 +75,17 @@ impl HandIn for Engine {
 #[must_use = "dropping it gives up every open exchange"]
 pub struct Dispatcher {
     stop: oneshot::Sender<Duration>,
-    supervisor: JoinHandle<usize>,
+    supervisor: JoinHandle<Left>,
+}
+
+/// The attempts without a recorded response when the dispatcher had stopped. They are sent again at the next
+/// start, unless a webhook has ended them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Left {
+    /// Their exchanges never began.
+    pub unsent: usize,
+    /// Their exchanges were cut off.
+    pub open: usize,
 }
 
 impl Dispatcher {
@@ -98,25 +108,25 @@ impl Dispatcher {
     }
 
     /// Sends nothing more, and waits for open exchanges to end and to be handed in, at most for `patience`.
-    /// Gives how many attempts were left, to be sent again at the next start. After it nothing here holds the
-    /// engine any more, so that the lane can end, which records what was handed in.
-    pub async fn drain(self, patience: Duration) -> usize {
+    /// Gives how many attempts were left. After it nothing here holds the engine any more, so that the lane can
+    /// end, which records what was handed in.
+    pub async fn drain(self, patience: Duration) -> Left {
         // A supervisor that is gone has nothing open.
         let _ = self.stop.send(patience);
         self.supervisor.await.unwrap_or_else(|error| {
             tracing::error!(%error, "the dispatcher had failed before it was drained");
-            0
+            Left::default()
         })
     }
 }
 
-/// Keeps one task for each open exchange; ends with the number of attempts that were left.
+/// Keeps one task for each open exchange; ends with what was left.
 async fn supervise(
     mut dispatches: mpsc::UnboundedReceiver<Dispatch>,
     sender: Arc<Sender>,
     to: impl HandIn,
     mut stopped: oneshot::Receiver<Duration>,
-) -> usize {
+) -> Left {
     let mut open = JoinSet::new();
     let mut more = true;
     let patience = loop {
@@ -132,9 +142,9 @@ async fn supervise(
     };
     // What was not begun yet is not begun now: cut off half-way, its target would see it twice.
     dispatches.close();
-    let mut left = 0;
+    let mut unsent = 0;
     while dispatches.try_recv().is_ok() {
-        left += 1;
+        unsent += 1;
     }
     let all_ended = async {
         while let Some(ended) = open.join_next().await {
@@ -145,7 +155,7 @@ async fn supervise(
     while let Some(ended) = open.try_join_next() {
         report(ended);
     }
-    left += open.len();
+    let left = Left { unsent, open: open.len() };
     open.shutdown().await;
     left
 }

@@ -142,8 +142,9 @@ impl Server {
         self.engine.watch().close();
         self.draining.send_replace(true);
         let (left, ()) = tokio::join!(self.dispatcher.drain(DRAIN_TIME), self.listener.stop(GOODBYE_TIME));
-        if left > 0 {
-            tracing::warn!(left, "exchanges are still open; they are sent again at the next start");
+        if left != dispatch::Left::default() {
+            let dispatch::Left { unsent, open } = left;
+            tracing::warn!(unsent, open, "attempts without a response are sent again at the next start");
         }
         drop((self.engine, self.reader));
         let lane = self.lane;

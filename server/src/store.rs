@@ -1,8 +1,10 @@
 //! The seam between decisions and databases: few methods, and nothing behind them decides.
 //!
 //! Every store runs the same suite (`tests/it/store`): SQLite here, the memory store in `taskhook-sim`.
-//! Within a transaction there are six look-ups and no other: by key (names, tasks and what hangs on them),
-//! due, ready, edges, parked and claims.
+//! Within a transaction there are five look-ups and no other: by key (names, tasks and what hangs on them),
+//! ready, edges, parked and claims. Between transactions there are due and, after an unknown commit, whether the
+//! batch was committed; before the first one two that find what an earlier process left: its open exchanges, and
+//! the follow-ups that it kept.
 
 pub mod read;
 pub mod row;
@@ -126,7 +128,7 @@ pub struct Name {
 pub enum NameKind {
     /// A task, by its id.
     Task,
-    /// A queue.
+    /// A queue. There is only `default` so far, which the store is made with.
     Queue,
     /// A target host, `host:port`.
     Host,

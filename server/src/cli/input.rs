@@ -1,5 +1,6 @@
 //! What the flags of several commands have in common.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 
 use serde_json::value::RawValue;
@@ -40,6 +41,24 @@ pub(super) fn pair(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
         _ => Err("must be NAME=VALUE".into()),
     }
+}
+
+/// The pairs of a flag that may be repeated, but not with the same name: only one of the values would count.
+///
+/// # Errors
+/// A usage error if a name is given twice.
+pub(super) fn each_once(
+    flag: &str,
+    pairs: Vec<(String, String)>,
+) -> Result<BTreeMap<String, String>, Failed> {
+    let mut map = BTreeMap::new();
+    for (name, value) in pairs {
+        if map.contains_key(&name) {
+            return Err(Failed::new(Code::Usage, format!("{flag} names {name} twice")));
+        }
+        map.insert(name, value);
+    }
+    Ok(map)
 }
 
 /// A value that may not be empty.

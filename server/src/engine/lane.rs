@@ -47,6 +47,8 @@ pub struct Lane {
     lost: VecDeque<TaskKey>,
     /// Responses that could not be stored while the disk was full.
     unsettled: Vec<Ask>,
+    /// The last batch found no room.
+    is_full: bool,
     /// The earliest time at which a task may want to be looked at. May be early, never late.
     next_wake: Timestamp,
 }
@@ -103,6 +105,7 @@ pub fn lane(
         queues: vec![QueueKey::DEFAULT],
         lost: VecDeque::new(),
         unsettled: Vec::new(),
+        is_full: false,
         next_wake: Timestamp(0),
     };
     (engine, lane)
@@ -214,11 +217,16 @@ impl Lane {
         match commit(store, &node, &batch, next_id).await {
             Ok(committed) => {
                 self.metrics.committed(begun.elapsed(), &committed.tally);
+                if std::mem::take(&mut self.is_full) {
+                    tracing::info!("there is room on the disk again");
+                }
                 self.hand_over(asks, committed);
             }
             Err(StoreError::Full) => {
                 // Nothing happened: callers come back, and what is due is found again.
-                tracing::error!("the disk is full: refusing until there is room");
+                if !std::mem::replace(&mut self.is_full, true) {
+                    tracing::error!("the disk is full: refusing until there is room");
+                }
                 let Batch { kept, queues, .. } = batch;
                 self.backlog.extend(kept);
                 self.queues.extend(queues);
@@ -245,7 +253,9 @@ impl Lane {
         let now = (self.clock)();
         for dispatch in &committed.dispatches {
             if dispatch.send == 1 {
-                self.metrics.dispatched(now.since(dispatch.task.due_at));
+                // A task may be due before it is there.
+                let due_at = dispatch.task.due_at.max(dispatch.task.created_at);
+                self.metrics.dispatched(now.since(due_at));
             }
             if let Some(host) = dispatch.task.plan.host {
                 self.node.permits.take(host, dispatch.task.plan.payload_bytes);

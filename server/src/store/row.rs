@@ -121,21 +121,6 @@ pub fn cause_columns(cause: Cause) -> (i64, Option<i64>) {
     }
 }
 
-/// The cause with these columns.
-#[must_use]
-pub fn cause_of(number: i64, key: Option<i64>) -> Option<Cause> {
-    Some(match (number, key) {
-        (1, _) => Cause::Creation,
-        (2, _) => Cause::Command,
-        (3, Some(event)) => Cause::Event(EventKey(event)),
-        (4, Some(attempt)) => Cause::Reply(u32::try_from(attempt).ok()?),
-        (5, _) => Cause::Time,
-        (6, Some(task)) => Cause::Parent(TaskKey(task)),
-        (7, _) => Cause::Queue,
-        _ => return None,
-    })
-}
-
 /// What is stored of a change beside its kind. Fields that a kind has no use for are absent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

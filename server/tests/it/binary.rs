@@ -1,6 +1,7 @@
 //! The real binary: a process that is killed, stopped and started again, and programs that talk to it.
 
 mod crash;
+mod disk;
 mod process;
 mod python;
 mod races;

@@ -9,6 +9,7 @@ mod delivery;
 mod dependencies;
 mod dispatch;
 mod events;
+mod full;
 mod hostile;
 mod mapping;
 mod metrics;

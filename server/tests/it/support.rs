@@ -1,12 +1,14 @@
 //! What the tests share: a real server, a worker that does what the test says, and a plain HTTP client.
 
 use std::net::SocketAddr;
+use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -31,9 +33,8 @@ pub struct TestServer {
     server: Option<Server>,
     /// Where it runs, if it is to end like a killed process.
     doomed: Option<Doomed>,
-    pub url: String,
+    api: Api,
     pub folder: TempDir,
-    client: Client<HttpConnector, Full<Bytes>>,
 }
 
 /// The runtime of a server that is to end like a killed process. All of its tasks end when it is dropped.
@@ -109,8 +110,8 @@ impl TestServer {
         let mut config = config_in(&folder);
         change(&mut config);
         let server = Server::start(&config).await.expect("the server starts");
-        let url = format!("http://{}", server.address());
-        TestServer { server: Some(server), doomed: None, url, folder, client: client() }
+        let api = Api::new(format!("http://{}", server.address())).over(&folder);
+        TestServer { server: Some(server), doomed: None, api, folder }
     }
 
     /// Starts a server that can [`crash`](TestServer::crash).
@@ -138,7 +139,8 @@ impl TestServer {
             let _ = server.ended().await;
         });
         let url = format!("http://{}", told.await.expect("the server starts"));
-        TestServer { server: None, doomed: Some(Doomed(Some(runtime))), url, folder, client: client() }
+        let api = Api::new(url).over(&folder);
+        TestServer { server: None, doomed: Some(Doomed(Some(runtime))), api, folder }
     }
 
     /// Ends it in the middle of whatever it does: nothing is awaited, answered or recorded any more.
@@ -200,8 +202,64 @@ impl TestServer {
             in_progress: Arc::default(),
         }
     }
+}
 
-    /// Sends a request.
+impl Deref for TestServer {
+    type Target = Api;
+
+    fn deref(&self) -> &Api {
+        &self.api
+    }
+}
+
+fn config_in(folder: &TempDir) -> Config {
+    Config {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        store: StoreUrl::Sqlite(folder.path().join("store.db")),
+        ..Config::default()
+    }
+}
+
+/// A server's HTTP port, with a client that keeps connections.
+#[derive(Clone)]
+pub struct Api {
+    pub url: String,
+    client: Client<HttpConnector, Full<Bytes>>,
+    /// Where its store is, to look at what no answer says.
+    store: Option<PathBuf>,
+}
+
+impl Api {
+    /// The port at `url`, with a client of its own.
+    pub fn new(url: impl Into<String>) -> Api {
+        Api { url: url.into(), client: Client::builder(TokioExecutor::new()).build_http(), store: None }
+    }
+
+    /// The same, of a server on the store in `folder`.
+    fn over(mut self, folder: &TempDir) -> Api {
+        self.store = Some(folder.path().join("store.db"));
+        self
+    }
+
+    /// Sends a request. `None` if there is no whole answer.
+    pub async fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Option<Answer> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body.into())).expect("a request");
+        let (parts, body) = self.client.request(request).await.ok()?.into_parts();
+        let body = body.collect().await.ok()?.to_bytes();
+        Some(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+    }
+
+    /// Sends a request to a server that is up.
     pub async fn send(
         &self,
         method: &str,
@@ -209,7 +267,7 @@ impl TestServer {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answer {
-        send(&self.client, method, &format!("{}{path}", self.url), headers, body.into()).await
+        self.try_send(method, path, headers, body).await.expect("an answer")
     }
 
     /// Reads.
@@ -229,7 +287,23 @@ impl TestServer {
 
     /// Sends a webhook, and gives the answer.
     pub async fn webhook(&self, body: Value) -> Value {
-        self.post("/webhook", body).await.expect(200)
+        self.tell("/webhook", &[], body).await
+    }
+
+    /// Sends a webhook to `path`, and gives the answer.
+    pub async fn tell(&self, path: &str, headers: &[(&str, &str)], body: Value) -> Value {
+        self.send("POST", path, headers, body.to_string()).await.expect(200)
+    }
+
+    /// Sends a webhook to the URL of a callback, and gives the answer.
+    pub async fn call_back(&self, url: &str, body: Value) -> Value {
+        self.tell(self.path_of(url), &[], body).await
+    }
+
+    /// The path of one of its own URLs.
+    #[track_caller]
+    pub fn path_of<'a>(&self, url: &'a str) -> &'a str {
+        url.strip_prefix(&self.url).unwrap_or_else(|| panic!("{url} is not at {}", self.url))
     }
 
     /// A task as it is now.
@@ -240,8 +314,17 @@ impl TestServer {
     /// A task when it has ended.
     pub async fn end_of(&self, id: &str) -> Value {
         let task = self.get(&format!("/v1/tasks/{id}?wait=30s")).await.expect(200);
-        assert!(!task["ended_at"].is_null(), "the task has not ended: {task}");
+        if task["ended_at"].is_null() {
+            panic!("the task has not ended: {task}\n{}", self.story_of(id).await);
+        }
         task
+    }
+
+    /// The changes of a task, oldest first.
+    pub async fn changes(&self, id: &str) -> Vec<String> {
+        let history = self.get(&format!("/v1/tasks/{id}/history?limit=1000")).await.expect(200);
+        let data = history["data"].as_array().expect("a list");
+        data.iter().map(|entry| entry["change"].as_str().expect("a word").to_string()).collect()
     }
 
     /// Checks that no webhook was taken in: what was refused is kept for whoever looks for it, and no more.
@@ -252,13 +335,6 @@ impl TestServer {
         }
     }
 
-    /// The changes of a task, oldest first.
-    pub async fn changes(&self, id: &str) -> Vec<String> {
-        let history = self.get(&format!("/v1/tasks/{id}/history?limit=1000")).await.expect(200);
-        let data = history["data"].as_array().expect("a list");
-        data.iter().map(|entry| entry["change"].as_str().expect("a word").to_string()).collect()
-    }
-
     /// Reads a task again and again until `is` holds.
     pub async fn until(&self, id: &str, is: impl Fn(&Value) -> bool) -> Value {
         let deadline = tokio::time::Instant::now() + PATIENCE;
@@ -267,7 +343,9 @@ impl TestServer {
             if is(&task) {
                 return task;
             }
-            assert!(tokio::time::Instant::now() < deadline, "it never came to that: {task}");
+            if tokio::time::Instant::now() >= deadline {
+                panic!("it never came to that: {task}\n{}", self.story_of(id).await);
+            }
             tokio::task::yield_now().await;
         }
     }
@@ -276,39 +354,55 @@ impl TestServer {
     pub async fn until_state(&self, id: &str, state: &str) -> Value {
         self.until(id, |task| task["state"] == state).await
     }
-}
 
-fn config_in(folder: &TempDir) -> Config {
-    Config {
-        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        store: StoreUrl::Sqlite(folder.path().join("store.db")),
-        ..Config::default()
+    /// Reads a task again and again until `change` is in its history, and gives it as it is then.
+    pub async fn until_change(&self, id: &str, change: &str) -> Value {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !self.changes(id).await.iter().any(|known| known == change) {
+            if tokio::time::Instant::now() >= deadline {
+                panic!("there is never a {change:?}\n{}", self.story_of(id).await);
+            }
+            tokio::task::yield_now().await;
+        }
+        self.task(id).await
     }
-}
 
-/// A client that keeps connections.
-pub fn client() -> Client<HttpConnector, Full<Bytes>> {
-    Client::builder(TokioExecutor::new()).build_http()
-}
-
-/// Sends one request.
-pub async fn send(
-    client: &Client<HttpConnector, Full<Bytes>>,
-    method: &str,
-    url: &str,
-    headers: &[(&str, &str)],
-    body: Bytes,
-) -> Answer {
-    let mut request =
-        Request::builder().method(Method::from_bytes(method.as_bytes()).expect("a method")).uri(url);
-    for (name, value) in headers {
-        request = request.header(*name, *value);
+    /// What may explain why a task does not get on: its history, whether the writer still answers, and how the
+    /// task is after that. A writer that only slept too long has been woken by then.
+    async fn story_of(&self, id: &str) -> String {
+        let row = self.row_of(id);
+        let history = self.get(&format!("/v1/tasks/{id}/history?limit=1000")).await;
+        let metrics = self.get("/metrics").await;
+        let began = tokio::time::Instant::now();
+        let asked = self.send("POST", "/webhook", &[], r#"{"event": "are_you_there"}"#);
+        let writer = match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(answer) => format!("answers {} after {:?}", answer.status, began.elapsed()),
+            Err(_) => "does not answer".into(),
+        };
+        let task = self.get(&format!("/v1/tasks/{id}")).await;
+        let text = |answer: &Answer| String::from_utf8_lossy(&answer.body).into_owned();
+        let now = wall_clock();
+        format!(
+            "{row}\nhistory: {}\nmetrics:\n{}\nthe writer {writer}\nat {now} the task is {}",
+            text(&history),
+            text(&metrics),
+            text(&task)
+        )
     }
-    let request = request.body(Full::new(body)).expect("a request");
-    let response = client.request(request).await.expect("an answer");
-    let (parts, body) = response.into_parts();
-    let body = body.collect().await.expect("a body").to_bytes();
-    Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+
+    /// The times of a task's row, in microseconds, as a connection of its own sees them.
+    fn row_of(&self, id: &str) -> String {
+        let Some(path) = &self.store else { return "the store is not looked at".into() };
+        let sql = "SELECT state, due_at, wake_at, attempt_began_at FROM task JOIN name USING (key)
+             WHERE kind = 1 AND text = ?1";
+        let row = rusqlite::Connection::open(path).and_then(|store| {
+            store.query_row(sql, [id], |row| {
+                let number = |column| row.get::<_, Option<i64>>(column);
+                Ok((number(0)?, number(1)?, number(2)?, number(3)?))
+            })
+        });
+        format!("at {} (state, due_at, wake_at, attempt_began_at) is {row:?}", wall_clock().0)
+    }
 }
 
 /// A worker: an HTTP server that hands every request to the test.

@@ -14,6 +14,7 @@ use crate::cli::{Code, answer, input, out};
 #[derive(Debug, Args)]
 #[command(
     before_help = "taskhook tasks create https://worker.example/resize --payload '{\"image\": 7}' --wait\n\
+                         taskhook tasks create https://worker.example/images/7 --method PUT --header x-team=web\n\
                          taskhook tasks create --id 123\n\
                          taskhook tasks create https://worker.example/notify --after 123 --delay 10m"
 )]
@@ -27,9 +28,18 @@ pub(super) struct Arguments {
     /// What kind of work it is, for grouping
     #[arg(long)]
     name: Option<String>,
+    /// The request's method; without it, POST
+    #[arg(long, value_name = "METHOD")]
+    method: Option<String>,
+    /// A header of the request; may be repeated
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = input::pair)]
+    headers: Vec<(String, String)>,
     /// The request's body: JSON, @FILE, or - for standard input
     #[arg(long, value_name = "JSON")]
     payload: Option<String>,
+    /// The queue it waits in
+    #[arg(long, value_name = "NAME")]
+    queue: Option<String>,
     /// Not before so much time has passed: 30s, 1h 30m
     #[arg(long, value_name = "DURATION", conflicts_with = "run_at")]
     delay: Option<String>,
@@ -51,6 +61,15 @@ pub(super) struct Arguments {
     /// Attempts in all
     #[arg(long, value_name = "N")]
     max_attempts: Option<u32>,
+    /// The longest pause after the first failed attempt
+    #[arg(long, value_name = "DURATION")]
+    retry_initial: Option<String>,
+    /// How many times longer the pause may be after each further one
+    #[arg(long, value_name = "NUMBER", value_parser = number)]
+    retry_factor: Option<f64>,
+    /// The longest pause after any failed attempt
+    #[arg(long, value_name = "DURATION")]
+    retry_max: Option<String>,
     /// −100 to 100, higher first
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     priority: Option<i32>,
@@ -83,7 +102,13 @@ struct Body {
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    headers: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     priority: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,9 +129,16 @@ struct Body {
     labels: BTreeMap<String, String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, PartialEq, Serialize)]
 struct Retry {
-    max_attempts: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_attempts: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    initial: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    factor: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -136,11 +168,20 @@ pub(super) async fn run(client: &Client, arguments: Arguments) -> anyhow::Result
 
 fn body(arguments: Arguments) -> anyhow::Result<Body> {
     let payload = arguments.payload.map(|given| input::json("--payload", &given)).transpose()?;
+    let retry = Retry {
+        max_attempts: arguments.max_attempts,
+        initial: arguments.retry_initial,
+        factor: arguments.retry_factor,
+        max: arguments.retry_max,
+    };
     Ok(Body {
         id: arguments.id,
         name: arguments.name,
         url: arguments.target,
+        method: arguments.method,
+        headers: input::each_once("--header", arguments.headers)?,
         payload,
+        queue: arguments.queue,
         priority: arguments.priority,
         run_at: arguments.run_at,
         delay: arguments.delay,
@@ -148,9 +189,14 @@ fn body(arguments: Arguments) -> anyhow::Result<Body> {
         completion: arguments.completion,
         timeout: arguments.timeout,
         request_timeout: arguments.request_timeout,
-        retry: arguments.max_attempts.map(|max_attempts| Retry { max_attempts }),
-        labels: arguments.labels.into_iter().collect(),
+        retry: Some(retry).filter(|retry| *retry != Retry::default()),
+        labels: input::each_once("--label", arguments.labels)?,
     })
+}
+
+/// A number that JSON can hold.
+fn number(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|number: &f64| number.is_finite()).ok_or_else(|| "must be a number".into())
 }
 
 /// `ID` or `ID:ON`. An id may have colons of its own, so only a known word behind the last one is a condition.

@@ -189,7 +189,9 @@ impl Reader {
     /// What SQLite says.
     pub async fn oldest_due(&self) -> Result<Option<Timestamp>, ReadError> {
         self.run(|connection| {
-            let mut statement = connection.prepare_cached("SELECT min(due_at) FROM task WHERE state = 3")?;
+            // A task may be due before it is there.
+            let mut statement =
+                connection.prepare_cached("SELECT min(max(due_at, created_at)) FROM task WHERE state = 3")?;
             statement.query_row([], |row| Ok(row.get::<_, Option<i64>>(0)?.map(row::time)))
         })
         .await

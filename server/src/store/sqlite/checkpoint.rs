@@ -11,7 +11,8 @@
 //!
 //! SQLite's automatic checkpoint would run inside a commit and keep its errors to itself: an fsync of the
 //! database file that failed would be tried again with the next commit, and "succeed" over pages that never
-//! arrived (G16). Here such an error is the writer's last.
+//! arrived (G16). Here such an error is the writer's last. A disk that is full is no such error: nothing was
+//! flushed, the log still holds every page, and a later pass writes all of them again.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -19,7 +20,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use rusqlite::hooks::Wal;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::store::StoreError;
 use crate::store::sqlite::failed;
@@ -156,7 +157,9 @@ impl Checkpoints {
             }
             State::Left => {
                 drop(state);
-                shared.copied.store(pass(writer).map_err(failed)?, Ordering::Relaxed);
+                if let Some(copied) = pass(writer).map_err(failed)? {
+                    shared.copied.store(copied, Ordering::Relaxed);
+                }
                 // Readers are not waited for. As long as one needs the log, it goes on behind what it holds.
                 shared.full.store(logged.saturating_add(LONG), Ordering::Relaxed);
                 shared.change(State::Resting);
@@ -201,7 +204,7 @@ fn copy_slice(shared: &Shared, copier: &Connection, file: &File) -> Result<State
     for _ in 0..PASSES_MAX {
         let begun = shared.logged.load(Ordering::Relaxed);
         shared.next.store(begun.saturating_add(SLICE), Ordering::Relaxed);
-        let copied = pass(copier).map_err(|error| format!("SQLite: {error}"))?;
+        let Some(copied) = pass(copier).map_err(|error| format!("SQLite: {error}"))? else { break };
         file.sync_data().map_err(|error| format!("fsync of the database file: {error}"))?;
         let before = shared.copied.swap(copied, Ordering::Relaxed);
         is_long = begun >= shared.full.load(Ordering::Relaxed);
@@ -213,9 +216,13 @@ fn copy_slice(shared: &Shared, copier: &Connection, file: &File) -> Result<State
     Ok(if is_long { State::Left } else { State::Resting })
 }
 
-/// Copies what the log holds now, as far as no reader needs the older pages of the file. Answers how far it got.
-fn pass(connection: &Connection) -> rusqlite::Result<i32> {
-    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(2))
+/// Copies what the log holds now, as far as no reader needs the older pages of the file. Answers how far it got;
+/// `None` where the file could not grow.
+fn pass(connection: &Connection) -> rusqlite::Result<Option<i32>> {
+    match connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(2)) {
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => Ok(None),
+        copied => copied.map(Some),
+    }
 }
 
 #[cfg(test)]

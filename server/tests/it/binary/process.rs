@@ -8,17 +8,11 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::body::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::Request;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 use tokio::sync::oneshot;
 
-use crate::support::{self, Answer, PATIENCE};
+use crate::support::{Api, PATIENCE};
 
 /// The binary under test: the release binary where `cargo xtask test` has built it, else the one that cargo
 /// has built for these tests.
@@ -76,6 +70,11 @@ impl Process {
             Ok(Err(_)) => panic!("it has ended and said nothing: {:?}", self.child.wait()),
             Err(_) => panic!("it lives and says nothing"),
         }
+    }
+
+    /// Its number in the system.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// What it has printed so far.
@@ -241,115 +240,4 @@ impl Deref for RealServer {
 fn within(mut command: Command, folder: &Path) -> Command {
     command.current_dir(folder);
     command
-}
-
-/// A server's HTTP port.
-#[derive(Clone)]
-pub(crate) struct Api {
-    pub(crate) url: String,
-    client: Client<HttpConnector, Full<Bytes>>,
-}
-
-impl Api {
-    /// The port at `url`, with a client of its own.
-    pub(crate) fn new(url: String) -> Api {
-        Api { url, client: support::client() }
-    }
-
-    /// Sends a request. `None` if there is no whole answer.
-    pub(crate) async fn try_send(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: impl Into<Bytes>,
-    ) -> Option<Answer> {
-        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Full::new(body.into())).expect("a request");
-        let (parts, body) = self.client.request(request).await.ok()?.into_parts();
-        let body = body.collect().await.ok()?.to_bytes();
-        Some(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
-    }
-
-    /// Sends a request to a server that is up.
-    pub(crate) async fn send(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: impl Into<Bytes>,
-    ) -> Answer {
-        self.try_send(method, path, headers, body).await.expect("an answer")
-    }
-
-    /// Reads.
-    pub(crate) async fn get(&self, path: &str) -> Answer {
-        self.send("GET", path, &[], "").await
-    }
-
-    /// Creates a task, and gives it as it was answered.
-    pub(crate) async fn create(&self, task: Value) -> Value {
-        self.send("POST", "/v1/tasks", &[], task.to_string()).await.expect(201)
-    }
-
-    /// Sends a webhook to `path`, and gives the answer.
-    pub(crate) async fn tell(&self, path: &str, headers: &[(&str, &str)], body: Value) -> Value {
-        self.send("POST", path, headers, body.to_string()).await.expect(200)
-    }
-
-    /// Sends a webhook to the URL of a callback, and gives the answer.
-    pub(crate) async fn call_back(&self, url: &str, body: Value) -> Value {
-        self.tell(self.path_of(url), &[], body).await
-    }
-
-    /// The path of one of its own URLs.
-    #[track_caller]
-    pub(crate) fn path_of<'a>(&self, url: &'a str) -> &'a str {
-        url.strip_prefix(&self.url).unwrap_or_else(|| panic!("{url} is not at {}", self.url))
-    }
-
-    /// A task as it is now.
-    pub(crate) async fn task(&self, id: &str) -> Value {
-        self.get(&format!("/v1/tasks/{id}")).await.expect(200)
-    }
-
-    /// A task when it has ended.
-    pub(crate) async fn end_of(&self, id: &str) -> Value {
-        let task = self.get(&format!("/v1/tasks/{id}?wait=30s")).await.expect(200);
-        assert!(!task["ended_at"].is_null(), "the task has not ended: {task}");
-        task
-    }
-
-    /// Reads a task again and again until it is in `state`.
-    pub(crate) async fn until_state(&self, id: &str, state: &str) -> Value {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        loop {
-            let task = self.task(id).await;
-            if task["state"] == state {
-                return task;
-            }
-            assert!(tokio::time::Instant::now() < deadline, "it never came to that: {task}");
-            tokio::task::yield_now().await;
-        }
-    }
-
-    /// Reads a task again and again until `change` is in its history, and gives it as it is then.
-    pub(crate) async fn until_change(&self, id: &str, change: &str) -> Value {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        while !self.changes(id).await.iter().any(|known| known == change) {
-            assert!(tokio::time::Instant::now() < deadline, "there is never a {change:?}");
-            tokio::task::yield_now().await;
-        }
-        self.task(id).await
-    }
-
-    /// The changes of a task, oldest first.
-    pub(crate) async fn changes(&self, id: &str) -> Vec<String> {
-        let history = self.get(&format!("/v1/tasks/{id}/history?limit=1000")).await.expect(200);
-        let data = history["data"].as_array().expect("a list");
-        data.iter().map(|entry| entry["change"].as_str().expect("a word").to_string()).collect()
-    }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::binary::process::{Api, RealServer};
-use crate::support::{Worker, task_for, with};
+use crate::binary::process::RealServer;
+use crate::support::{Api, Worker, task_for, with};
 
 #[tokio::test]
 async fn a_callback_before_the_response_counts() {

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cli::program::{Answering, Serving};
 
@@ -135,6 +135,71 @@ fn json_is_the_body_of_the_api_unchanged() {
 
     let wrong = server.run(&["tasks", "get", "nobody", "-o", "json"]);
     assert_eq!((wrong.code, wrong.out.as_str()), (3, ""), "an error is no data");
+}
+
+#[test]
+fn every_field_of_a_task_can_be_given() {
+    let server = Serving::start();
+    server.done(&["tasks", "create", "--id", "first"]);
+    let created = server.done(&[
+        "tasks",
+        "create",
+        "http://127.0.0.1:9/images/7",
+        "--id=second",
+        "--name=resize",
+        "--method=PUT",
+        "--header=x-team=web",
+        "--header=authorization=Basic dXNlcjo=",
+        "--payload={\"width\": 640}",
+        "--queue=default",
+        "--priority=-5",
+        "--run-at=2126-11-24T01:30:00Z",
+        "--after=first:finished",
+        "--completion=callback",
+        "--timeout=2h",
+        "--request-timeout=10s",
+        "--max-attempts=3",
+        "--retry-initial=1s",
+        "--retry-factor=2.5",
+        "--retry-max=1m",
+        "--label=day=1",
+        "-o=json",
+    ]);
+    let task: Value = serde_json::from_str(&created).unwrap();
+    let given = json!({
+        "id": "second",
+        "name": "resize",
+        "url": "http://127.0.0.1:9/images/7",
+        "method": "PUT",
+        "headers": {"authorization": "Basic dXNlcjo=", "x-team": "web"},
+        "payload": {"width": 640},
+        "queue": "default",
+        "priority": -5,
+        "run_at": "2126-11-24T01:30:00.000Z",
+        "after": [{"task": "first", "on": "finished"}],
+        "completion": "callback",
+        "timeout": "2h",
+        "request_timeout": "10s",
+        "retry": {"max_attempts": 3, "initial": "1s", "factor": 2.5, "max": "1m"},
+        "labels": {"day": "1"},
+    });
+    for (name, value) in given.as_object().unwrap() {
+        assert_eq!(&task[name], value, "{name}");
+    }
+
+    let refused = server.run(&[
+        "tasks",
+        "create",
+        "http://127.0.0.1:9/",
+        "--queue=other",
+        "--header=host=x",
+        "--retry-max=2d",
+        "--method=BREW",
+    ]);
+    assert_eq!(refused.code, 1);
+    for pointer in ["\n  /queue: ", "\n  /headers/host: ", "\n  /retry/max: ", "\n  /method: "] {
+        assert!(refused.err.contains(pointer), "{pointer:?} is not in: {}", refused.err);
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use taskhook::dispatch::Left;
 use taskhook::engine::lane;
 use taskhook::engine::submission::{Draft, Submission};
 use taskhook::store::read::Reader;
@@ -27,7 +28,7 @@ async fn every_exchange_is_handed_in_once() {
         assert!(attempts.insert(reply.attempt), "attempt {} was handed in twice", reply.attempt);
     }
     assert_eq!(attempts, (1..=count).collect());
-    assert_eq!(sending.dispatcher.drain(Duration::ZERO).await, 0);
+    assert_eq!(sending.dispatcher.drain(Duration::ZERO).await, Left::default());
     assert!(sending.replies.recv().await.is_none());
 }
 
@@ -52,7 +53,7 @@ async fn draining_waits_for_open_exchanges() {
     let drained = tokio::spawn(dispatcher.drain(Duration::from_secs(8)));
     dispatches.closed().await;
     tell.send(()).expect("the target waits");
-    assert_eq!(drained.await.expect("no panic"), 0);
+    assert_eq!(drained.await.expect("no panic"), Left::default());
     let (reply, _) = replies.recv().await.expect("it was handed in");
     assert!(matches!(reply.kind, ReplyKind::Response(_)), "{reply:?}");
     assert!(replies.recv().await.is_none(), "nobody holds the way in any more");
@@ -65,7 +66,7 @@ async fn what_does_not_end_in_time_is_left() {
     sending.send(dispatch(post(worker.url("/"))));
     worker.seen().await;
     let patience = Duration::from_millis(100); // real time: what is tested is that it passes
-    assert_eq!(sending.dispatcher.drain(patience).await, 1);
+    assert_eq!(sending.dispatcher.drain(patience).await, Left { unsent: 0, open: 1 });
     assert!(sending.replies.recv().await.is_none());
     worker.given_up.recv().await.expect("the target lives");
 }
@@ -77,7 +78,7 @@ async fn what_was_not_begun_is_not_begun_while_draining() {
     // Nothing is awaited in between, so the dispatcher finds both and the word to stop at once.
     sending.send(dispatch(post(worker.url("/"))));
     sending.send(dispatch(post(worker.url("/"))));
-    assert_eq!(sending.dispatcher.drain(Duration::from_secs(8)).await, 2);
+    assert_eq!(sending.dispatcher.drain(Duration::from_secs(8)).await, Left { unsent: 2, open: 0 });
     assert!(sending.replies.recv().await.is_none());
     assert!(worker.requests.try_recv().is_err());
 }
@@ -112,7 +113,7 @@ async fn what_was_handed_in_is_recorded_before_the_lane_ends() {
     worker.seen().await;
     let drained = tokio::spawn(dispatcher.drain(Duration::from_secs(8)));
     tell.send(()).expect("the target waits");
-    assert_eq!(drained.await.expect("no panic"), 0);
+    assert_eq!(drained.await.expect("no panic"), Left::default());
     drop(engine);
     running.ended.await.expect("a word of its end").expect("no error");
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::support::{TestServer, Worker, client, send, task_for, with};
+use crate::support::{Api, TestServer, Worker, task_for, with};
 
 /// Reports progress on task `123`, and gives the answer.
 async fn report(server: &TestServer, headers: &[(&str, &str)], fields: Value) -> Value {
@@ -123,11 +123,9 @@ async fn of_a_hundred_parallel_deliveries_with_one_id_exactly_one_is_applied() {
     server.create(json!({"id": "123"})).await;
     let mut deliveries = JoinSet::new();
     for number in 0..100 {
-        let url = format!("{}/webhook", server.url);
-        let body = json!({"event": "task_completed", "task_id": "123", "result": number}).to_string();
-        deliveries.spawn(async move {
-            send(&client(), "POST", &url, &[("webhook-id", "msg_1")], body.into()).await.expect(200)
-        });
+        let api = Api::new(server.url.clone());
+        let body = json!({"event": "task_completed", "task_id": "123", "result": number});
+        deliveries.spawn(async move { api.tell("/webhook", &[("webhook-id", "msg_1")], body).await });
     }
     let answers = deliveries.join_all().await;
     let applied = answers.iter().filter(|answer| answer["outcome"] == "applied").count();

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use crate::support::TestServer;
+use crate::support::{TestServer, Worker, task_for, with};
 
 #[tokio::test]
 async fn what_happened_is_counted() {
@@ -35,6 +35,28 @@ async fn what_happened_is_counted() {
     // One for each request; a server that starts looks at its queues once, alone or with the first of them.
     assert!((4..=5).contains(&number("taskhook_commit_seconds_count ")), "{text}");
     assert!(number("taskhook_store_bytes ") > 0);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_is_not_late_before_it_is_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = TestServer::start_in(folder, |config| config.dispatch.exchanges = 1).await;
+    let mut worker = Worker::start().await;
+    for id in ["a", "b"] {
+        server.create(with(task_for(&worker, id), json!({"run_at": "1999-12-31T23:59:59Z"}))).await;
+    }
+    // The other one waits for its exchange to end.
+    let call = worker.call().await;
+    let text = String::from_utf8(server.get("/metrics").await.body.to_vec()).expect("text");
+    assert!(text.contains("\ntaskhook_dispatch_lateness_seconds_count 1\n"), "{text}");
+    for name in ["taskhook_dispatch_lateness_seconds_sum ", "taskhook_oldest_due_seconds{queue=\"default\"} "]
+    {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
+        let late: f64 = line.parse().expect("a number");
+        assert!(late < 3_600.0, "{name}{late}");
+    }
+    call.status(200);
     server.stop().await;
 }
 

@@ -2,7 +2,7 @@
 
 use taskhook::store::sqlite::{SqlitePath, SqliteStore};
 use taskhook::store::{BatchId, NameKind, Store, Transaction, row};
-use taskhook_core::{Command, Context, Input, Permits, Subjects, Task, TaskKey, Timestamp};
+use taskhook_core::{Cause, Command, Context, EventKey, Input, Permits, Subjects, Task, TaskKey, Timestamp};
 use taskhook_sim::memory::{Entry, KeptAnswer, KeptEvent};
 use taskhook_sim::{Clock, MemoryStore, ready};
 
@@ -109,7 +109,7 @@ impl Inspect for Sqlite {
         );
         let lines = self.lines(&sql, |columns| {
             let detail: Option<String> = columns.get(5)?;
-            let cause = row::cause_of(columns.get(1)?, columns.get(2)?).unwrap();
+            let cause = cause_of(columns.get(1)?, columns.get(2)?).unwrap();
             let change = row::ChangeRow {
                 kind: columns.get(3)?,
                 attempt: columns.get(4)?,
@@ -392,4 +392,18 @@ fn edge_line([parent, child, on, status, generation]: [i64; 5]) -> String {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02X}")).collect()
+}
+
+/// The cause with these columns.
+fn cause_of(number: i64, key: Option<i64>) -> Option<Cause> {
+    Some(match (number, key) {
+        (1, _) => Cause::Creation,
+        (2, _) => Cause::Command,
+        (3, Some(event)) => Cause::Event(EventKey(event)),
+        (4, Some(attempt)) => Cause::Reply(u32::try_from(attempt).ok()?),
+        (5, _) => Cause::Time,
+        (6, Some(task)) => Cause::Parent(TaskKey(task)),
+        (7, _) => Cause::Queue,
+        _ => return None,
+    })
 }

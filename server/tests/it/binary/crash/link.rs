@@ -8,8 +8,7 @@ use axum::body::Bytes;
 use tokio::sync::watch;
 
 use crate::binary::crash::ledger::Ledger;
-use crate::binary::process::Api;
-use crate::support::{Answer, PATIENCE};
+use crate::support::{Answer, Api, PATIENCE};
 
 /// How long an answer may take from the server's end of a connection to this one.
 const AFTERLIFE: Duration = Duration::from_secs(1);
@@ -32,7 +31,7 @@ pub(crate) struct Link {
 impl Link {
     /// A link to the server at `url`, through `gate`.
     pub(crate) fn new(url: &str, gate: Gate, ledger: Arc<Ledger>) -> Link {
-        Link { gate, api: Api::new(url.into()), life: 0, dead: 0, ledger }
+        Link { gate, api: Api::new(url), life: 0, dead: 0, ledger }
     }
 
     /// Sends a request, again and again, until it is answered: what was not answered may be sent again
