@@ -115,7 +115,7 @@ async fn what_waits_for_the_writer_is_limited_in_bytes_too() {
     let server = TestServer::start().await;
     let (port, _lane, _store) = Port::beside(&server).await;
     let once = Once { claim: ClaimKey([0; 16]), request: [0; 16] };
-    let answered = Answered { once, status: 200, body: vec![b' '; limits::CHANNEL_BYTES_MAX] };
+    let answered = Answered { once, status: 200, body: Some(vec![b' '; limits::CHANNEL_BYTES_MAX]) };
     fill(&port.engine, Submission::Answered(Box::new(answered))).await;
     is_behind(&port.webhook().await);
     is_behind(&port.creation().await);

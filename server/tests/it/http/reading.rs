@@ -2,13 +2,12 @@
 
 use std::time::Instant;
 
-use axum::body::Bytes;
 use serde_json::{Value, json};
 use taskhook_core::id::parse_type_id;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::support::{PATIENCE, TestServer, Worker, client, send, task_for, with};
+use crate::support::{Api, PATIENCE, TestServer, Worker, task_for, with};
 
 fn ids(list: &Value) -> Vec<String> {
     let data = list["data"].as_array().expect("a list");
@@ -565,8 +564,8 @@ async fn a_wait_is_forgotten_when_its_client_hangs_up() {
 async fn who_waits_while_the_server_stops_is_answered_with_the_task_as_it_is() {
     let server = TestServer::start().await;
     server.create(json!({"id": "123"})).await;
-    let url = format!("{}/v1/tasks/123?wait=60s", server.url);
-    let asked = tokio::spawn(async move { send(&client(), "GET", &url, &[], Bytes::new()).await });
+    let api = Api::new(&server.url);
+    let asked = tokio::spawn(async move { api.get("/v1/tasks/123?wait=60s").await });
     until_waiting(&server, 1).await;
     server.stop().await;
     assert_eq!(asked.await.expect("an answer").expect(200)["state"], "running");
