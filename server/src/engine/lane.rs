@@ -187,7 +187,12 @@ impl Lane {
         if by < self.next_wake {
             return Ok(Vec::new());
         }
-        let due = store.due(by, limits::BATCH_INPUTS_MAX).await?;
+        let due = match store.due(by, limits::BATCH_INPUTS_MAX).await {
+            Ok(due) => due,
+            // `next_wake` stays in the past, so the next round asks again.
+            Err(StoreError::Conflict) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
         // Those of this page write their own next time when they are decided.
         self.next_wake = due.next.unwrap_or(Timestamp::MAX);
         Ok(due.tasks)

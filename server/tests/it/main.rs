@@ -8,5 +8,6 @@ mod demo;
 mod dispatch;
 mod docs;
 mod http;
+mod lane;
 mod store;
 mod support;
