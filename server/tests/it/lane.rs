@@ -53,7 +53,7 @@ async fn what_is_due_is_looked_for_again_where_another_transaction_was_in_the_wa
     let (engine, lane) = lane::lane(&lane::Settings::default(), send, drains);
     let running = lane::spawn(lane, InTheWay { store, looks: 3 }).expect("a thread");
     let once = Once { claim: ClaimKey([0; 16]), request: [0; 16] };
-    let answered = Answered { once, status: 200, body: Vec::new() };
+    let answered = Answered { once, status: 200, body: Some(Vec::new()) };
     engine.submit(Submission::Answered(Box::new(answered))).await.expect("it is taken");
     drop(engine);
     running.ended.await.expect("a word of its end").expect("no error");
