@@ -218,8 +218,9 @@ pub(super) async fn list(State(app): State<Arc<App>>, RawQuery(pairs): Pairs) ->
     let mut filter = TaskFilter { name: query.one("name")?.map(String::from), ..TaskFilter::default() };
     for name in query.all("state").flat_map(|states| states.split(',')) {
         let state = TaskState::from_name(name).ok_or_else(|| {
-            let states = TaskState::ALL.map(TaskState::name).join(", ");
-            Problem::bad_query(format!("{name:?} is no state; the states are {states}"))
+            let states = TaskState::ALL.map(TaskState::name);
+            let hint = hint(name, &states);
+            Problem::bad_query(format!("{name:?} is no state{hint}; the states are {}", states.join(", ")))
         })?;
         filter.states.push(state);
     }

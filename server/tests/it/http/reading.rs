@@ -129,7 +129,7 @@ async fn a_query_that_is_not_understood_is_400_wherever_it_is() {
         ("/v1/tasks?stat=running", "did you mean \"state\"?"),
         ("/v1/tasks?outcome=applied", "\"outcome\" is not known here"),
         ("/v1/tasks?state=runing", "did you mean \"running\"?"),
-        ("/v1/tasks?state=done", "\"done\" is no state"),
+        ("/v1/tasks?state=done", "\"done\" is no state; the states are blocked, scheduled, "),
         ("/v1/tasks?state=", "\"\" is no state"),
         ("/v1/tasks?label=team", "label must be key:value"),
         ("/v1/tasks?name=a&name=b", "only once"),
