@@ -25,8 +25,9 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 
-/// Longer than anything here takes on a busy machine; waiting ends with an event, not with this.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than anything here takes on a busy machine; waiting ends with an event, not with this. One fsync can take
+/// half a minute while the machine writes back gigabytes that a compiler has just made.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A server on a throw-away store, in this process.
 pub struct TestServer {
