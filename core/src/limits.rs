@@ -15,6 +15,8 @@ pub const JSON_DEPTH_MAX: usize = 100;
 pub const BATCH_BODY_BYTES_MAX: usize = 4 << 20;
 /// Bytes of request bodies that a server holds at the same time; beyond it senders are told to come back.
 pub const BODIES_BYTES_MAX: usize = 64 << 20;
+/// Bytes of large answers that a server holds at the same time for clients that have not taken them yet.
+pub const ANSWERS_BYTES_MAX: usize = 64 << 20;
 /// Tasks in one batch creation.
 pub const BATCH_TASKS_MAX: usize = 1_000;
 /// Dependencies in one batch creation.

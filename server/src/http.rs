@@ -1,5 +1,6 @@
 //! The HTTP edge: requests become submissions, receipts become answers.
 
+mod answers;
 mod asked;
 mod body;
 mod draft;
@@ -61,6 +62,8 @@ pub struct App {
     pub rejections: Arc<Rejections>,
     /// The bytes of request bodies that may still be held.
     pub bodies: Arc<tokio::sync::Semaphore>,
+    /// The bytes of large answers that may still be held.
+    pub answers: Arc<tokio::sync::Semaphore>,
     /// Requests with an idempotency key that are in progress.
     pub in_progress: Arc<InProgress>,
 }
@@ -124,6 +127,7 @@ pub fn router(app: App) -> Router {
                 .into_response()
         })
         .layer(axum::middleware::from_fn_with_state(app.clone(), once::once))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), answers::hold))
         .layer(axum::middleware::from_fn_with_state(app.clone(), guard::guard))
         .with_state(app)
 }

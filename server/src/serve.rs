@@ -90,6 +90,7 @@ impl Server {
             body_time: http::BODY_TIME,
             rejections: Arc::default(),
             bodies: Arc::new(tokio::sync::Semaphore::new(taskhook_core::limits::BODIES_BYTES_MAX)),
+            answers: Arc::new(tokio::sync::Semaphore::new(taskhook_core::limits::ANSWERS_BYTES_MAX)),
             in_progress: Arc::default(),
             metrics,
         };

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{Extension, Query as RawQuery, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use taskhook_core::id::parse_type_id;
 use taskhook_core::{EventId, Once};
@@ -13,6 +14,7 @@ use crate::http::list::{Query, cursor};
 use crate::http::once::keyed;
 use crate::http::problem::{Problem, hint};
 use crate::http::target::{Named, NoQuery};
+use crate::http::tasks::options;
 use crate::http::wire::{EventBody, ListBody};
 use crate::http::{App, respond, webhook};
 use crate::store::read::{EventFilter, EventView};
@@ -80,7 +82,10 @@ pub(super) async fn replay(
     once: Option<Extension<Once>>,
     Named(id): Named,
     _: NoQuery,
+    headers: HeaderMap,
+    body: Body,
 ) -> Result<Response, Problem> {
+    options(&app, &headers, body).await?.finish_or_refuse(&[])?;
     let mut event = find(&app, &id).await?;
     // A duplicate is what its original was.
     if let Some(original) = event.duplicate_of {

@@ -118,9 +118,13 @@ const YEAR_ZERO: Timestamp = Timestamp::from_secs(-62_167_219_200);
 /// # Errors
 /// What is wrong with it.
 pub(super) fn parse_instant(text: &str) -> Result<Timestamp, String> {
-    let at: jiff::Timestamp = text
-        .parse()
-        .map_err(|_| format!("{text:?} is no RFC 3339 time; write for instance \"2026-11-24T01:30:00Z\""))?;
+    let wrong = || format!("{text:?} is no RFC 3339 time; write for instance \"2026-11-24T01:30:00Z\"");
+    let at: jiff::Timestamp = text.parse().map_err(|_| wrong())?;
+    // Some calendars know offsets beyond a day; RFC 3339 does not.
+    let offset = text.len().checked_sub(6).and_then(|start| text.get(start..));
+    if offset.is_some_and(|offset| offset.starts_with(['+', '-']) && &offset[1..3] > "23") {
+        return Err(wrong());
+    }
     let at = Timestamp(at.as_microsecond());
     // RFC 3339 has four digits for a year.
     let is_near = (YEAR_ZERO..=Timestamp::MAX).contains(&at);

@@ -378,19 +378,21 @@ async fn command(
 }
 
 /// The options of a command: a small JSON object, or nothing.
-struct Options {
+pub(super) struct Options {
     members: BTreeMap<String, serde_json::Value>,
     errors: Vec<FieldError>,
 }
 
-async fn options(app: &App, headers: &HeaderMap, body: Body) -> Result<Options, Problem> {
+/// The members of a command's body, which may be absent.
+pub(super) async fn options(app: &App, headers: &HeaderMap, body: Body) -> Result<Options, Problem> {
     let bytes = body::read(app, headers, body, 64 << 10).await?;
     let members = match bytes.is_empty() {
         true => BTreeMap::new(),
         false => {
             json::check(&bytes).map_err(Problem::malformed)?;
-            serde_json::from_slice(&bytes)
+            serde_json::from_slice::<Option<_>>(&bytes)
                 .map_err(|_| Problem::malformed("the body must be a JSON object"))?
+                .unwrap_or_default()
         }
     };
     Ok(Options { members, errors: Vec::new() })
@@ -409,7 +411,7 @@ impl Options {
         }
     }
 
-    fn finish_or_refuse(mut self, known: &[&str]) -> Result<(), Problem> {
+    pub(super) fn finish_or_refuse(mut self, known: &[&str]) -> Result<(), Problem> {
         for name in self.members.into_keys() {
             let hint = hint(&name, known);
             let detail = format!("is not known here{hint}");

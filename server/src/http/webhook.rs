@@ -159,7 +159,8 @@ pub(super) fn answer(receipt: &Receipt) -> Result<Response, Problem> {
         event_id: receipt.event().map(|id| id.to_string()).unwrap_or_default(),
         outcome,
         reason,
-        task_state: receipt.task().map(|(_, state)| state.name()),
+        // One that came before its task has none, though a creation in the same transaction may have made it since.
+        task_state: receipt.task().map(|(_, state)| state.name()).filter(|_| outcome != "unmatched"),
     };
     Ok(respond::json(StatusCode::OK, &answer))
 }

@@ -200,6 +200,7 @@ impl TestServer {
             metrics: Arc::new(Metrics::new(SqlitePath(self.folder.path().join("store.db")))),
             rejections: Arc::default(),
             bodies: Arc::new(tokio::sync::Semaphore::new(taskhook_core::limits::BODIES_BYTES_MAX)),
+            answers: Arc::new(tokio::sync::Semaphore::new(taskhook_core::limits::ANSWERS_BYTES_MAX)),
             in_progress: Arc::default(),
         }
     }

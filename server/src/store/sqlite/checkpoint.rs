@@ -15,6 +15,7 @@
 //! flushed, the log still holds every page, and a later pass writes all of them again.
 
 use std::fs::File;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -188,7 +189,10 @@ fn copy(shared: &Shared, copier: &Connection, file: &File) {
             return;
         }
         drop(state);
-        let next = copy_slice(shared, copier, file)
+        // A writer that waits for the thread must hear of its end, whatever that is.
+        let copied = std::panic::catch_unwind(AssertUnwindSafe(|| copy_slice(shared, copier, file)));
+        let next = copied
+            .unwrap_or_else(|_| Err("its thread panicked".into()))
             .unwrap_or_else(|error| State::Failed(format!("a checkpoint failed: {error}")));
         let mut state = shared.state();
         if *state == State::Copying {

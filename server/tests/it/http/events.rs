@@ -11,7 +11,7 @@ async fn event(server: &TestServer, answer: &Value) -> Value {
 
 async fn replay(server: &TestServer, answer: &Value) -> Value {
     let id = answer["event_id"].as_str().expect("an id");
-    server.post(&format!("/v1/events/{id}/replay"), Value::Null).await.expect(200)
+    server.send("POST", &format!("/v1/events/{id}/replay"), &[], "").await.expect(200)
 }
 
 /// The ids on all pages of a list, and how many pages there were.
@@ -174,6 +174,8 @@ async fn a_replay_is_a_new_event_past_de_duplication() {
     let first = server.send("POST", "/webhook", &[("webhook-id", "msg_1")], body.clone()).await.expect(200);
     server.webhook(json!({"event": "task_progress", "task_id": "123", "progress": 0.75})).await;
 
+    let path = format!("/v1/events/{}/replay", first["event_id"].as_str().expect("an id"));
+    server.post(&path, json!({"zz": 1})).await.problem(422, "invalid");
     let again = replay(&server, &first).await;
     assert_eq!((&again["outcome"], &again["task_state"]), (&json!("applied"), &json!("running")));
     assert_ne!(again["event_id"], first["event_id"]);

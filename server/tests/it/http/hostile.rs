@@ -1,13 +1,15 @@
 //! Clients that are broken, slow or hostile: what they are told, and that the server goes on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 use taskhook::http::{self, App, Listener};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 
-use crate::support::{PATIENCE, TestServer};
+use crate::support::{Api, PATIENCE, TestServer};
 
 /// A connection on which every byte is the test's own.
 struct Raw(TcpStream);
@@ -192,6 +194,43 @@ async fn a_client_that_takes_no_answers_is_hung_up_on() {
     tokio::time::timeout(PATIENCE, asking).await.expect("the server hangs up");
     listener.stop(PATIENCE).await;
     goes_on(&server).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn large_answers_that_nobody_takes_are_bounded() {
+    let server = TestServer::start().await;
+    let result = "x".repeat(1_000_000);
+    for id in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+        server.create(json!({"id": id})).await;
+        server.webhook(json!({"event": "task_completed", "task_id": id, "result": result})).await;
+    }
+    // More than fits between two sockets, and room for one of them.
+    let answers = Arc::new(Semaphore::new(10_000_000));
+    let (listener, url) = listen(App { answers, ..server.app() }, http::Settings::default()).await;
+    let mut idle = Raw::open(&url).await;
+    idle.write("GET /v1/tasks HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    idle.0.read_u8().await.expect("the beginning of an answer");
+
+    let port = Api::new(&url);
+    let refused = port.get("/v1/tasks").await;
+    let problem = refused.problem(503, "behind");
+    assert!(refused.header("retry-after").is_some(), "{problem}");
+    port.get("/v1/tasks?limit=1&state=failed").await.expect(200);
+    port.webhook(json!({"event": "ping"})).await;
+    drop(idle);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let whole = loop {
+        let answer = port.get("/v1/tasks").await;
+        if answer.status != 503 {
+            break answer.expect(200);
+        }
+        assert!(tokio::time::Instant::now() < deadline, "its place never comes back");
+    };
+    assert_eq!(whole["data"].as_array().map(Vec::len), Some(8));
+    assert_eq!(whole["data"][7]["result"].as_str().map(str::len), Some(result.len()));
+    drop(port);
+    listener.stop(PATIENCE).await;
     server.stop().await;
 }
 

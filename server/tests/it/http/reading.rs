@@ -134,6 +134,7 @@ async fn a_query_that_is_not_understood_is_400_wherever_it_is() {
         ("/v1/tasks?label=team", "label must be key:value"),
         ("/v1/tasks?name=a&name=b", "only once"),
         ("/v1/tasks?created_after=yesterday", "no RFC 3339 time"),
+        ("/v1/tasks?created_after=2027-01-01T00:00:00%2B25:00", "no RFC 3339 time"),
         ("/v1/tasks?limit=0", "from 1 to 1000"),
         ("/v1/tasks?limit=1001", "from 1 to 1000"),
         ("/v1/tasks?limit=-1", "from 1 to 1000"),
