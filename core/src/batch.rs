@@ -76,14 +76,18 @@ pub fn decide_all(cx: &mut Context, subjects: &mut Subjects, round: &[Input]) ->
         // `decide` holds shared references only, so an unwound one leaves nothing half done.
         let decide = || {
             let decision = decide(cx, subjects, input);
-            subjects.try_out(cx.now, &decision);
-            decision
+            let evolved = subjects.evolved(cx.now, &decision);
+            (decision, evolved)
         };
-        let (decision, defect) = match catch_unwind(AssertUnwindSafe(decide)) {
-            Ok(decision) => (decision, None),
-            Err(panic) => (quarantined(subjects, input), Some(message_of(panic.as_ref()))),
+        let ((decision, evolved), defect) = match catch_unwind(AssertUnwindSafe(decide)) {
+            Ok(decided) => (decided, None),
+            Err(panic) => {
+                let decision = quarantined(subjects, input);
+                let evolved = subjects.evolved(cx.now, &decision);
+                ((decision, evolved), Some(message_of(panic.as_ref())))
+            }
         };
-        subjects.evolve(cx.now, &decision);
+        subjects.take_in(&decision, evolved);
         for Effect::Dispatch { task, .. } in &decision.effects {
             take_permit(cx, subjects, *task);
         }

@@ -172,16 +172,28 @@ impl Subjects {
         self.ready.insert(queue, tasks);
     }
 
-    /// Brings what was loaded up to date with a decision, so that the next input sees it.
-    pub fn evolve(&mut self, at: Timestamp, decision: &Decision) {
+    /// The tasks of a decision as they are after it. What contradicts a task's state panics here, before anything
+    /// has changed.
+    #[must_use]
+    pub fn evolved(&self, at: Timestamp, decision: &Decision) -> BTreeMap<TaskKey, Task> {
+        let mut tasks: BTreeMap<TaskKey, Task> = BTreeMap::new();
         for (key, change) in &decision.changes {
-            self.evolve_edges(*key, change);
-            let task = self.tasks.entry(*key).or_insert(None);
-            *task = Some(match task.take() {
+            let task = tasks.remove(key).or_else(|| self.tasks.get(key).cloned().flatten());
+            let task = match task {
                 Some(task) => task.evolve(at, change),
                 None => Task::born(at, change),
-            });
+            };
+            tasks.insert(*key, task);
         }
+        tasks
+    }
+
+    /// Brings what was loaded up to date with a decision and its tasks, so that the next input sees them.
+    pub fn take_in(&mut self, decision: &Decision, evolved: BTreeMap<TaskKey, Task>) {
+        for (key, change) in &decision.changes {
+            self.evolve_edges(*key, change);
+        }
+        self.tasks.extend(evolved.into_iter().map(|(key, task)| (key, Some(task))));
         if let Some(once) = decision.once {
             self.claims.insert(once.claim, Some(EventId([0; 16])));
         }
@@ -192,20 +204,6 @@ impl Subjects {
             if let (true, Some(task)) = (recorded.parked, recorded.event.task) {
                 *self.parked_counts.entry(task).or_insert(0) += 1;
             }
-        }
-    }
-
-    /// Takes a decision's changes in on copies: what contradicts a task's state panics here, before anything
-    /// has changed.
-    pub fn try_out(&self, at: Timestamp, decision: &Decision) {
-        let mut tasks: BTreeMap<TaskKey, Task> = BTreeMap::new();
-        for (key, change) in &decision.changes {
-            let task = tasks.remove(key).or_else(|| self.tasks.get(key).cloned().flatten());
-            let task = match task {
-                Some(task) => task.evolve(at, change),
-                None => Task::born(at, change),
-            };
-            tasks.insert(*key, task);
         }
     }
 

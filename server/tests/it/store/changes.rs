@@ -104,7 +104,8 @@ fn make<B: Backend>(world: &mut World<B>, key: TaskKey, cause: Cause, change: &C
         let mut subjects = Subjects::default();
         tx.load(&cx, std::slice::from_ref(&input), &mut subjects).await?;
         let decision = Decision::applied(key, [change.clone()]);
-        subjects.evolve(cx.now, &decision);
+        let evolved = subjects.evolved(cx.now, &decision);
+        subjects.take_in(&decision, evolved);
         tx.save(&[Decided { cause, decision, defect: None }], &subjects).await?;
         Ok(subjects.task(key).unwrap().clone())
     })
