@@ -77,7 +77,8 @@ impl Default for Settings {
     }
 }
 
-/// Makes an engine and its lane, within the runtime where its callers wait. Effects arrive at `dispatches`; there are never more than permits.
+/// Makes an engine and its lane, within the runtime where its callers wait. Effects arrive at `dispatches`; there
+/// are never more than permits.
 #[must_use]
 pub fn lane(
     settings: &Settings,

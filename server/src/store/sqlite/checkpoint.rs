@@ -16,7 +16,6 @@
 
 use std::fs::File;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -47,23 +46,28 @@ const BEHIND_MAX: i32 = 40_000;
 pub(super) struct Checkpoints {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
-    /// The pages of the log when the writer last looked.
-    seen: i32,
 }
 
-/// All of it in pages of the log.
 #[derive(Debug)]
 struct Shared {
-    /// How many the last commit left in the log.
-    logged: AtomicI32,
-    /// How many of them are in the file, at least.
-    copied: AtomicI32,
-    /// With how many the next slice begins.
-    next: AtomicI32,
-    /// With how many the log is to begin anew.
-    full: AtomicI32,
-    state: Mutex<State>,
+    progress: Mutex<Progress>,
     changed: Condvar,
+}
+
+/// Where the log is, in pages.
+#[derive(Debug)]
+struct Progress {
+    state: State,
+    /// Which log it is: how often it has begun anew.
+    log: u64,
+    /// How many the last commit left in it.
+    logged: i32,
+    /// How many of them are in the file, at least.
+    copied: i32,
+    /// With how many the next slice begins.
+    next: i32,
+    /// With how many it is to begin anew.
+    full: i32,
 }
 
 #[derive(Debug, PartialEq)]
@@ -80,18 +84,34 @@ enum State {
     Over,
 }
 
+impl Progress {
+    fn of_log(log: u64) -> Progress {
+        Progress { state: State::Resting, log, logged: 0, copied: 0, next: SLICE, full: LONG }
+    }
+
+    /// A commit has left so many pages in the log.
+    fn committed(&mut self, logged: i32) {
+        if logged <= self.logged {
+            // The log has begun anew. A thread that is copying goes on, and finds out.
+            let state = std::mem::replace(&mut self.state, State::Resting);
+            *self = Progress { state, ..Progress::of_log(self.log + 1) };
+        }
+        self.logged = logged;
+    }
+}
+
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn change(&self, to: State) {
-        *self.state() = to;
+        self.progress().state = to;
         self.changed.notify_all();
     }
 
-    fn wait_while(&self, waits: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
-        let changed = self.changed.wait_while(self.state(), |state| waits(state));
+    fn wait_while(&self, waits: impl Fn(&Progress) -> bool) -> MutexGuard<'_, Progress> {
+        let changed = self.changed.wait_while(self.progress(), |progress| waits(progress));
         changed.unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -105,18 +125,11 @@ impl Checkpoints {
         file: Arc<File>,
     ) -> Result<Checkpoints, OpenError> {
         let refused = |error| OpenError::Sqlite { path: path.text(), error };
-        let shared = Arc::new(Shared {
-            logged: AtomicI32::new(0),
-            copied: AtomicI32::new(0),
-            next: AtomicI32::new(SLICE),
-            full: AtomicI32::new(LONG),
-            state: Mutex::new(State::Resting),
-            changed: Condvar::new(),
-        });
+        let shared = Arc::new(Shared { progress: Mutex::new(Progress::of_log(0)), changed: Condvar::new() });
         let counted = shared.clone();
         writer
             .wal_hook(Some(move |_: &mut Wal, logged| {
-                counted.logged.store(logged, Ordering::Relaxed);
+                counted.progress().committed(logged);
                 Ok(())
             }))
             .map_err(refused)?;
@@ -132,38 +145,26 @@ impl Checkpoints {
         let thread = std::thread::Builder::new()
             .name("checkpoint".into())
             .spawn(move || copy(&copying, &copier, &file));
-        Ok(Checkpoints { shared, thread: Some(thread.map_err(OpenError::Thread)?), seen: 0 })
+        Ok(Checkpoints { shared, thread: Some(thread.map_err(OpenError::Thread)?) })
     }
 
     /// What the writer does between two transactions: nearly always nothing.
-    pub(super) fn look(&mut self, writer: &Connection) -> Result<(), StoreError> {
+    pub(super) fn look(&self, writer: &Connection) -> Result<(), StoreError> {
         let shared = &self.shared;
-        let logged = shared.logged.load(Ordering::Relaxed);
-        if logged < self.seen {
-            // The log has begun anew.
-            shared.copied.store(0, Ordering::Relaxed);
-            shared.next.store(SLICE, Ordering::Relaxed);
-            shared.full.store(LONG, Ordering::Relaxed);
-        }
-        self.seen = logged;
-        let mut state = shared.state();
-        if *state == State::Copying && logged - shared.copied.load(Ordering::Relaxed) >= BEHIND_MAX {
-            drop(state);
-            state = shared.wait_while(|state| *state == State::Copying);
-        }
-        match &*state {
-            State::Resting if logged >= shared.next.load(Ordering::Relaxed) => {
-                drop(state);
-                shared.change(State::Copying);
+        let mut progress = shared.wait_while(|progress| {
+            progress.state == State::Copying && progress.logged - progress.copied >= BEHIND_MAX
+        });
+        match &progress.state {
+            State::Resting if progress.logged >= progress.next => {
+                progress.state = State::Copying;
+                shared.changed.notify_all();
             }
             State::Left => {
-                drop(state);
-                if let Some(copied) = pass(writer).map_err(failed)? {
-                    shared.copied.store(copied, Ordering::Relaxed);
-                }
+                let copied = pass(writer).map_err(failed)?;
+                progress.copied = copied.unwrap_or(progress.copied);
                 // Readers are not waited for. As long as one needs the log, it goes on behind what it holds.
-                shared.full.store(logged.saturating_add(LONG), Ordering::Relaxed);
-                shared.change(State::Resting);
+                progress.full = progress.logged.saturating_add(LONG);
+                progress.state = State::Resting;
             }
             State::Failed(why) => return Err(StoreError::Broken(why.clone())),
             State::Resting | State::Copying | State::Over => {}
@@ -184,19 +185,19 @@ impl Drop for Checkpoints {
 /// Copies whenever there is something to copy, until the store is closed.
 fn copy(shared: &Shared, copier: &Connection, file: &File) {
     loop {
-        let state = shared.wait_while(|state| !matches!(state, State::Copying | State::Over));
-        if *state == State::Over {
+        let progress = shared.wait_while(|progress| !matches!(progress.state, State::Copying | State::Over));
+        if progress.state == State::Over {
             return;
         }
-        drop(state);
+        drop(progress);
         // A writer that waits for the thread must hear of its end, whatever that is.
         let copied = std::panic::catch_unwind(AssertUnwindSafe(|| copy_slice(shared, copier, file)));
         let next = copied
             .unwrap_or_else(|_| Err("its thread panicked".into()))
             .unwrap_or_else(|error| State::Failed(format!("a checkpoint failed: {error}")));
-        let mut state = shared.state();
-        if *state == State::Copying {
-            *state = next;
+        let mut progress = shared.progress();
+        if progress.state == State::Copying {
+            progress.state = next;
             shared.changed.notify_all();
         }
     }
@@ -206,14 +207,21 @@ fn copy(shared: &Shared, copier: &Connection, file: &File) {
 fn copy_slice(shared: &Shared, copier: &Connection, file: &File) -> Result<State, String> {
     let mut is_long = false;
     for _ in 0..PASSES_MAX {
-        let begun = shared.logged.load(Ordering::Relaxed);
-        shared.next.store(begun.saturating_add(SLICE), Ordering::Relaxed);
+        let (log, begun) = {
+            let mut progress = shared.progress();
+            progress.next = progress.logged.saturating_add(SLICE);
+            (progress.log, progress.logged)
+        };
         let Some(copied) = pass(copier).map_err(|error| format!("SQLite: {error}"))? else { break };
         file.sync_data().map_err(|error| format!("fsync of the database file: {error}"))?;
-        let before = shared.copied.swap(copied, Ordering::Relaxed);
-        is_long = begun >= shared.full.load(Ordering::Relaxed);
-        let is_stuck = copied == before;
-        if !is_long || is_stuck || shared.logged.load(Ordering::Relaxed) - copied <= LEFT {
+        let mut progress = shared.progress();
+        if progress.log != log {
+            // What was copied belongs to a log that is no more.
+            return Ok(State::Resting);
+        }
+        let before = std::mem::replace(&mut progress.copied, copied);
+        is_long = begun >= progress.full;
+        if !is_long || copied == before || progress.logged - copied <= LEFT {
             break;
         }
     }
@@ -254,20 +262,34 @@ mod tests {
     }
 
     /// One transaction. Answers the pages in the log after it.
-    fn write(writer: &Connection, checkpoints: &mut Checkpoints) -> i32 {
+    fn write(writer: &Connection, checkpoints: &Checkpoints) -> i32 {
         checkpoints.look(writer).unwrap();
         // One blob, written anew each time: the file stays small, and the log grows.
         writer.execute("INSERT OR REPLACE INTO page VALUES (1, zeroblob(?1))", [PAGES_EACH * 4_092]).unwrap();
-        checkpoints.shared.logged.load(Ordering::Relaxed)
+        checkpoints.shared.progress().logged
+    }
+
+    #[test]
+    fn a_log_that_begins_anew_is_counted_anew_however_much_is_in_it() {
+        let mut progress = Progress::of_log(0);
+        progress.committed(LONG);
+        progress.copied = LONG;
+        progress.state = State::Copying;
+        progress.committed(LONG);
+        assert_eq!((progress.log, progress.logged, progress.copied), (1, LONG, 0));
+        assert_eq!((progress.next, progress.full), (SLICE, LONG));
+        assert_eq!(progress.state, State::Copying, "the thread finds out by itself");
+        progress.committed(LONG + 1);
+        assert_eq!(progress.log, 1, "it goes on");
     }
 
     #[test]
     fn beside_a_writer_that_never_rests_the_log_begins_anew() {
-        let (_folder, _path, writer, mut checkpoints) = store();
+        let (_folder, _path, writer, checkpoints) = store();
         let mut logged = 0;
         let mut begun_anew = 0;
         while begun_anew < 3 {
-            let before = std::mem::replace(&mut logged, write(&writer, &mut checkpoints));
+            let before = std::mem::replace(&mut logged, write(&writer, &checkpoints));
             begun_anew += i32::from(logged < before);
             assert!(logged < LONG + 2 * BEHIND_MAX, "the log has {logged} pages");
         }
@@ -275,25 +297,25 @@ mod tests {
 
     #[test]
     fn a_reader_that_stays_does_not_stop_the_writer() {
-        let (_folder, path, writer, mut checkpoints) = store();
+        let (_folder, path, writer, checkpoints) = store();
         let reader = Connection::open(&path.0).unwrap();
         reader.execute_batch("BEGIN; SELECT count(*) FROM page").unwrap();
         let mut logged = 0;
         while logged < 2 * LONG {
-            let before = std::mem::replace(&mut logged, write(&writer, &mut checkpoints));
+            let before = std::mem::replace(&mut logged, write(&writer, &checkpoints));
             assert!(logged > before, "the reader still needs what the log holds");
         }
         reader.execute_batch("COMMIT").unwrap();
         let begun = Instant::now();
         while logged >= 2 * LONG {
-            logged = write(&writer, &mut checkpoints);
+            logged = write(&writer, &checkpoints);
             assert!(begun.elapsed() < Duration::from_secs(60), "the log has {logged} pages");
         }
     }
 
     #[test]
     fn a_checkpoint_that_fails_is_the_last_of_the_writer() {
-        let (_folder, _path, writer, mut checkpoints) = store();
+        let (_folder, _path, writer, checkpoints) = store();
         checkpoints.shared.change(State::Failed("a checkpoint failed: SQLite: disk I/O error".into()));
         let error = checkpoints.look(&writer).unwrap_err();
         assert!(matches!(error, StoreError::Broken(_)), "{error}");
