@@ -127,7 +127,6 @@ pub fn router(app: App) -> Router {
                 .into_response()
         })
         .layer(axum::middleware::from_fn_with_state(app.clone(), once::once))
-        .layer(axum::middleware::from_fn_with_state(app.clone(), answers::hold))
         .layer(axum::middleware::from_fn_with_state(app.clone(), guard::guard))
         .with_state(app)
 }

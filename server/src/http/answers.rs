@@ -2,13 +2,10 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
@@ -21,15 +18,15 @@ use crate::http::problem::Problem;
 /// Bytes of an answer that every connection may have.
 const SMALL: usize = 64 << 10;
 
-/// Lets a large answer to a GET out only where there is room for it: it has changed nothing and can be asked for again.
-pub(super) async fn hold(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let changes_nothing = request.method() == Method::GET;
-    let response = next.run(request).await;
+/// Lets a large answer to a GET out only where there is room for it: it has changed nothing and can be asked for
+/// again.
+pub(super) async fn hold(app: &App, method: &Method, response: Response) -> Response {
     let bytes = response.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
-    let Some(bytes) = bytes.filter(|bytes| changes_nothing && *bytes > SMALL) else { return response };
+    let Some(bytes) = bytes.filter(|bytes| method == Method::GET && *bytes > SMALL) else { return response };
     let places = u32::try_from(bytes.min(limits::ANSWERS_BYTES_MAX)).unwrap_or(u32::MAX);
     let Ok(place) = app.answers.clone().try_acquire_many_owned(places) else {
-        let detail = "too many large answers are on their way to clients that do not take them; ask again, or for less with limit";
+        let detail = "too many large answers are on their way to clients that do not take them; ask again, or for \
+                      less with limit";
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "behind", detail).after(1).into_response();
     };
     let (parts, body) = response.into_parts();

@@ -11,8 +11,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use taskhook_core::id::type_id;
 
-use crate::http::App;
 use crate::http::problem::Problem;
+use crate::http::{App, answers};
 
 /// Answers with a `request-id`, and refuses what an open server may not answer.
 pub(super) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
@@ -32,7 +32,10 @@ pub(super) async fn guard(State(app): State<Arc<App>>, request: Request, next: N
             );
             Problem::new(StatusCode::FORBIDDEN, "open_server", detail).into_response()
         }
-        _ => next.run(request).await,
+        _ => {
+            let method = request.method().clone();
+            answers::hold(&app, &method, next.run(request).await).await
+        }
     };
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert("request-id", id);

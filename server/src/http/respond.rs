@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use axum::BoxError;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use hyper::body::Frame;
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -17,7 +17,7 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
         Ok(body) => body,
         Err(error) => {
             tracing::error!(%error, "an answer could not be written as JSON");
-            return StatusCode::INTERNAL_SERVER_ERROR.into_response_empty();
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         }
     };
     let mut response = Response::new(Body::from(body));
@@ -47,17 +47,5 @@ impl HttpBody for Pieces {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         self.0.poll_recv(cx).map(|piece| piece.map(|piece| piece.map(Frame::data)))
-    }
-}
-
-trait Empty {
-    fn into_response_empty(self) -> Response;
-}
-
-impl Empty for StatusCode {
-    fn into_response_empty(self) -> Response {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = self;
-        response
     }
 }
