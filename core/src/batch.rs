@@ -1,12 +1,14 @@
 //! The pure step of a transaction: a round of inputs becomes a round of decisions.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::decision::{Cause, Change, Decision, Effect, Outcome, RecordedEvent};
 use crate::id::TaskKey;
 use crate::input::{FollowUp, Input, Once};
+use crate::queue::admission;
 use crate::subjects::Subjects;
-use crate::task::{commanded, dependency, replied, reported, woken};
+use crate::task::{Task, commanded, dependency, replied, reported, woken};
 use crate::{Context, create, queue};
 
 /// One input's decision, with the cause that its changes carry.
@@ -26,6 +28,7 @@ pub fn decide(cx: &Context, subjects: &Subjects, input: &Input) -> Decision {
         Input::Create(create) => create::decide(cx, subjects, create),
         Input::Event(event) => reported::decide(cx, subjects, event),
         Input::Command(task, command) => commanded::decide(cx, subjects, *task, *command),
+        Input::Queue(key, command) => queue::command(subjects, *key, command),
         Input::Reply(reply) => replied::decide(cx, subjects, reply),
         Input::Wake(task) => woken::decide(cx, subjects, *task),
         Input::FollowUp(follow_up) => follow(cx, subjects, *follow_up),
@@ -50,7 +53,8 @@ fn decide_once(cx: &Context, subjects: &Subjects, once: Once, input: &Input) -> 
 
 fn follow(cx: &Context, subjects: &Subjects, follow_up: FollowUp) -> Decision {
     match follow_up {
-        FollowUp::Look(queue) => queue::decide(cx, subjects, queue),
+        FollowUp::Look(queue) => admission::decide(cx, subjects, queue),
+        FollowUp::HostFree(host) => admission::host_free(subjects, host),
         FollowUp::Unpark { task, after } => reported::unpark(cx, subjects, task, after),
         FollowUp::EndDependents { parent, generation, after } => {
             dependency::end_dependents(subjects, parent, generation, after)
@@ -73,10 +77,16 @@ fn follow(cx: &Context, subjects: &Subjects, follow_up: FollowUp) -> Decision {
 pub fn decide_all(cx: &mut Context, subjects: &mut Subjects, round: &[Input]) -> Vec<Decided> {
     let mut decided = Vec::with_capacity(round.len());
     for input in round {
+        learn(cx, subjects, input);
         // `decide` holds shared references only, so an unwound one leaves nothing half done.
         let decide = || {
-            let decision = decide(cx, subjects, input);
+            let mut decision = decide(cx, subjects, input);
             let evolved = subjects.evolved(cx.now, &decision);
+            for look in places_given_back(subjects, &evolved) {
+                if !decision.follow_ups.contains(&look) {
+                    decision.follow_ups.push(look);
+                }
+            }
             (decision, evolved)
         };
         let ((decision, evolved), defect) = match catch_unwind(AssertUnwindSafe(decide)) {
@@ -87,7 +97,7 @@ pub fn decide_all(cx: &mut Context, subjects: &mut Subjects, round: &[Input]) ->
                 ((decision, evolved), Some(message_of(panic.as_ref())))
             }
         };
-        subjects.take_in(&decision, evolved);
+        subjects.take_in(cx.now, &decision, evolved);
         for Effect::Dispatch { task, .. } in &decision.effects {
             take_permit(cx, subjects, *task);
         }
@@ -102,8 +112,25 @@ fn take_permit(cx: &mut Context, subjects: &Subjects, task: TaskKey) {
     if let Some((host, bytes)) =
         subjects.task(task).and_then(|task| Some((task.plan.host?, task.plan.payload_bytes)))
     {
-        cx.permits.take(host, bytes);
+        cx.permits.take(host, bytes, cx.now);
     }
+}
+
+/// What the end of an exchange says about the target host, whatever it means for its task.
+fn learn(cx: &mut Context, subjects: &Subjects, input: &Input) {
+    let Input::Reply(reply) = input else { return };
+    let host = subjects.has_loaded(reply.task).then(|| subjects.task(reply.task)).flatten();
+    if let Some(host) = host.and_then(|task| task.plan.host) {
+        cx.permits.learn(host, replied::health(reply), cx.now);
+    }
+}
+
+/// The queues in which these tasks held a place and hold none any more: somebody else may have it.
+fn places_given_back(subjects: &Subjects, evolved: &BTreeMap<TaskKey, Task>) -> Vec<FollowUp> {
+    let held = |key| subjects.has_loaded(key) && subjects.task(key).is_some_and(Task::holds_a_place);
+    let given_back = evolved.iter().filter(|(key, after)| held(**key) && !after.holds_a_place());
+    let queues: BTreeSet<_> = given_back.map(|(_, task)| task.plan.queue).collect();
+    queues.into_iter().map(FollowUp::Look).collect()
 }
 
 /// What a defect leaves behind: a webhook is kept, a task that was woken is left alone.
@@ -139,12 +166,12 @@ impl Input {
         match self {
             Input::Create(_) => Cause::Creation,
             Input::Event(event) => Cause::Event(event.key),
-            Input::Command(..) => Cause::Command,
+            Input::Command(..) | Input::Queue(..) => Cause::Command,
             Input::Reply(reply) => Cause::Reply(reply.attempt),
             Input::Wake(_) => Cause::Time,
             Input::Once(_, input) => input.cause(),
             Input::Answered(_) => Cause::Command,
-            Input::FollowUp(FollowUp::Look(_)) => queue::CAUSE,
+            Input::FollowUp(FollowUp::Look(_) | FollowUp::HostFree(_)) => admission::CAUSE,
             Input::FollowUp(FollowUp::Unpark { .. }) => Cause::Creation,
             Input::FollowUp(
                 FollowUp::EndDependents { parent, .. }

@@ -1,12 +1,13 @@
 //! New tasks: all of them come into being, or none.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::Context;
 use crate::decision::{Change, Decision, Outcome, Refused};
 use crate::graph;
 use crate::id::{EventKey, TaskKey};
-use crate::input::{Create, FollowUp, NewTask};
+use crate::input::{Create, FollowUp, NewTask, Plan};
 use crate::subjects::{Edge, EdgeStatus, Subjects};
 use crate::task::{Task, dependency, steps};
 
@@ -18,6 +19,11 @@ pub fn decide(cx: &Context, subjects: &Subjects, create: &Create) -> Decision {
     for (position, new) in create.tasks.iter().enumerate() {
         if subjects.task(new.key).is_some_and(|task| task.content != new.content) {
             return refused(Refused::IdTaken { position });
+        }
+    }
+    for (position, new) in create.tasks.iter().enumerate() {
+        if subjects.task(new.key).is_none() && subjects.queue(new.asked.queue).is_none() {
+            return refused(Refused::NoSuchQueue { position });
         }
     }
     let mut waits_for = Vec::with_capacity(create.tasks.len());
@@ -53,7 +59,9 @@ fn create_all(cx: &Context, subjects: &Subjects, create: &Create, order: &[usize
         }
         let edges = edges_of(new, |parent| born.get(&parent).or_else(|| subjects.task(parent)));
         let mut changes = Vec::new();
-        let follow_up = first_steps(cx, new, edges, &mut changes);
+        let Some(queue) = subjects.queue(new.asked.queue) else { continue };
+        let plan = Plan::of(&new.asked, &queue.settings);
+        let follow_up = first_steps(cx, new, plan, edges, &mut changes);
         let mut task: Option<Task> = None;
         for change in &changes {
             task = Some(task.map_or_else(|| Task::born(cx.now, change), |task| task.evolve(cx.now, change)));
@@ -81,13 +89,14 @@ fn edges_of<'a>(new: &NewTask, parent: impl Fn(TaskKey) -> Option<&'a Task>) -> 
 
 fn first_steps(
     cx: &Context,
-    new: &std::sync::Arc<NewTask>,
+    new: &Arc<NewTask>,
+    plan: Plan,
     edges: Vec<(TaskKey, Edge)>,
     changes: &mut Vec<Change>,
 ) -> Option<FollowUp> {
     let broken = edges.iter().find(|(_, edge)| edge.status == EdgeStatus::Broken).map(|(parent, _)| *parent);
     let pending = !edges.is_empty();
-    let created = Change::Created { new: new.clone(), edges };
+    let created = Change::Created { new: new.clone(), plan: Arc::new(plan), edges };
     let task = Task::born(cx.now, &created);
     changes.push(created);
     match broken {

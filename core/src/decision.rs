@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::id::{ClaimKey, EventId, EventKey, TaskKey};
-use crate::input::{Answered, Event, Failure, FollowUp, NewTask, Once, Response};
+use crate::id::{ClaimKey, EventId, EventKey, HostKey, QueueKey, TaskKey};
+use crate::input::{Answered, Event, Failure, FollowUp, NewTask, Once, Plan, Response};
+use crate::queue::{Closed, Line, Settings};
 use crate::subjects::Edge;
 use crate::task::State;
 use crate::time::Timestamp;
@@ -16,8 +17,12 @@ pub struct Decision {
     pub outcome: Outcome,
     /// What has become true of tasks, in order.
     pub changes: Vec<(TaskKey, Change)>,
+    /// What has become true of queues, in order.
+    pub queues: Vec<(QueueKey, QueueChange)>,
     /// What leaves after the commit.
     pub effects: Vec<Effect>,
+    /// Who is to be asked again when this node has places for exchanges again.
+    pub wants: Vec<Want>,
     /// What it means for other subjects.
     pub follow_ups: Vec<FollowUp>,
     /// The webhook to be kept, with what it did.
@@ -60,6 +65,8 @@ pub enum Outcome {
     Rejected(Arc<str>),
     /// New tasks exist under these keys; `false` marks those that existed before with the same content.
     Created(Vec<(TaskKey, bool)>),
+    /// A named thing says what was asked; whether it is new.
+    Defined { new: bool },
     /// Nothing had to change.
     Unchanged,
     /// A request with this key has happened already.
@@ -127,6 +134,8 @@ pub enum Refused {
     NamesAnotherTask,
     /// Too many webhooks wait for this task.
     ParkingFull,
+    /// No queue has this name: the position of the task that names it, or 0.
+    NoSuchQueue { position: usize },
 }
 
 /// What caused a change.
@@ -159,7 +168,7 @@ pub enum Effect {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     /// It exists, and knows this of the tasks that it waits for.
-    Created { new: Arc<NewTask>, edges: Vec<(TaskKey, Edge)> },
+    Created { new: Arc<NewTask>, plan: Arc<Plan>, edges: Vec<(TaskKey, Edge)> },
     /// Some of the tasks it waits for have not ended.
     Blocked,
     /// A task it waits for has ended.
@@ -206,6 +215,53 @@ pub enum Change {
     Quarantined,
 }
 
+/// A fact about one queue, in the past tense.
+#[derive(Debug, Clone, PartialEq)]
+pub enum QueueChange {
+    /// It says this from now on.
+    Defined {
+        /// What it says.
+        settings: Arc<Settings>,
+        /// Whether it starts nothing.
+        paused: bool,
+    },
+    /// It starts nothing more.
+    Paused,
+    /// It starts tasks again.
+    Resumed,
+    /// An attempt of this line has begun: the turn is the next line's.
+    Began {
+        /// The line.
+        line: Line,
+    },
+    /// No task of this line can start for now.
+    LineClosed {
+        /// The line.
+        line: Line,
+        /// Until what happens.
+        why: Closed,
+    },
+    /// A task of this line may be able to start.
+    LineOpened {
+        /// The line.
+        line: Line,
+    },
+    /// It wants to be looked at again at this instant.
+    Rearmed {
+        /// When; `None`: only when something happens.
+        wake_at: Option<Timestamp>,
+    },
+}
+
+/// Who waits for a free place for an exchange with a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Want {
+    /// A queue, for any place.
+    Queue(QueueKey),
+    /// Lines, for a place with this host.
+    Host(HostKey),
+}
+
 impl Change {
     /// Whether the change is only a note: it moves the task to no other state.
     #[must_use]
@@ -226,7 +282,9 @@ impl Decision {
         Decision {
             outcome,
             changes: Vec::new(),
+            queues: Vec::new(),
             effects: Vec::new(),
+            wants: Vec::new(),
             follow_ups: Vec::new(),
             event: None,
             once: None,

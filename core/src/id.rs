@@ -17,6 +17,16 @@ impl QueueKey {
     pub const DEFAULT: QueueKey = QueueKey(1);
 }
 
+/// What is remembered of a task's `concurrency_key`: a hash of it. Two keys with one hash would share their limits,
+/// which are kept all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct ConcurrencyKey(pub i64);
+
+impl ConcurrencyKey {
+    /// That of every task without one. It has no limits of its own.
+    pub const NONE: ConcurrencyKey = ConcurrencyKey(0);
+}
+
 /// Internal key of a target host (`host:port` of a task's URL).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostKey(pub i64);

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::id::{ClaimKey, EventId, EventKey, HostKey, QueueKey, TaskKey};
+use crate::id::{ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, TaskKey};
+use crate::limits;
+use crate::queue::Settings;
 use crate::task::{Completion, State};
 use crate::time::Timestamp;
 
@@ -20,6 +22,8 @@ pub enum Input {
     Event(Box<Event>),
     /// A user's command to one task.
     Command(TaskKey, Command),
+    /// A user's command to one queue.
+    Queue(QueueKey, QueueCommand),
     /// The HTTP exchange of a dispatch has ended.
     Reply(Box<Reply>),
     /// The time of a task's `wake_at` has come. It means nothing by itself: the decision looks at the task
@@ -59,6 +63,8 @@ pub struct Answered {
 pub enum FollowUp {
     /// Look at a queue again: a task became ready, or a permit was returned.
     Look(QueueKey),
+    /// A target host has free places again: open the lines that wait for it, a page at a time.
+    HostFree(HostKey),
     /// Apply the webhooks that came before their task, a page at a time.
     Unpark {
         /// The task that now exists.
@@ -119,13 +125,88 @@ pub struct NewTask {
     /// The key under which its name is known.
     pub key: TaskKey,
     /// What decisions need to know of it.
-    pub plan: Plan,
+    pub asked: Asked,
     /// What only people and the dispatcher need.
     pub spec: Spec,
     /// The tasks it waits for.
     pub after: Vec<Dependency>,
     /// A hash of the request's JSON value, to tell the same creation from another with the same id.
     pub content: [u8; 16],
+}
+
+/// What a caller asks of decisions. What is left open (`None`), its queue says, or else the product.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    /// The host it is dispatched to; `None` for an external task, which is only tracked.
+    pub host: Option<HostKey>,
+    /// Its queue.
+    pub queue: QueueKey,
+    /// Whose limits it shares within the queue.
+    pub concurrency_key: ConcurrencyKey,
+    /// −100 to 100, higher first.
+    pub priority: i16,
+    /// Not before this instant.
+    pub run_at: Timestamp,
+    /// Which answers complete it.
+    pub completion: Option<Completion>,
+    /// From the beginning of an attempt to its end; `Some(None)`: no bound.
+    pub timeout: Option<Option<Duration>>,
+    /// Bound of the HTTP exchange alone.
+    pub request_timeout: Option<Duration>,
+    /// What happens after a failed attempt.
+    pub retry: RetryAsked,
+    /// Bytes of the request's body.
+    pub payload_bytes: u32,
+}
+
+impl From<&Plan> for Asked {
+    /// The same again, with nothing left open.
+    fn from(plan: &Plan) -> Asked {
+        let retry = plan.retry;
+        Asked {
+            host: plan.host,
+            queue: plan.queue,
+            concurrency_key: plan.concurrency_key,
+            priority: plan.priority,
+            run_at: plan.run_at,
+            completion: Some(plan.completion),
+            timeout: Some(plan.timeout),
+            request_timeout: Some(plan.request_timeout),
+            retry: RetryAsked {
+                max_attempts: Some(retry.max_attempts),
+                initial: Some(retry.initial),
+                factor: Some(retry.factor),
+                max: Some(retry.max),
+            },
+            payload_bytes: plan.payload_bytes,
+        }
+    }
+}
+
+/// A retry policy of which any part may be left open.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct RetryAsked {
+    /// Attempts in all.
+    pub max_attempts: Option<u32>,
+    /// Bound of the first pause.
+    pub initial: Option<Duration>,
+    /// By how much the bound grows with each attempt.
+    pub factor: Option<f64>,
+    /// The bound never grows beyond this.
+    pub max: Option<Duration>,
+}
+
+impl RetryAsked {
+    /// The policy, with `default` for what is left open.
+    #[must_use]
+    pub fn or(self, default: RetryPolicy) -> RetryPolicy {
+        RetryPolicy {
+            max_attempts: self.max_attempts.unwrap_or(default.max_attempts),
+            initial: self.initial.unwrap_or(default.initial),
+            factor: self.factor.unwrap_or(default.factor),
+            max: self.max.unwrap_or(default.max),
+        }
+    }
 }
 
 /// The part of a task's definition that decisions look at. It never changes.
@@ -135,6 +216,8 @@ pub struct Plan {
     pub host: Option<HostKey>,
     /// Its queue.
     pub queue: QueueKey,
+    /// Whose limits it shares within the queue.
+    pub concurrency_key: ConcurrencyKey,
     /// −100 to 100, higher first.
     pub priority: i16,
     /// Not before this instant.
@@ -151,11 +234,40 @@ pub struct Plan {
     pub payload_bytes: u32,
 }
 
+impl Plan {
+    /// What is asked, with what its queue says for what is left open.
+    #[must_use]
+    pub fn of(asked: &Asked, queue: &Settings) -> Plan {
+        let completion = asked.completion.or(queue.completion).unwrap_or_default();
+        // Nobody dispatches an external task, so no attempt of it begins that could take too long.
+        let of_queue = asked.host.map(|_| queue.timeout.unwrap_or(limits::TIMEOUT_DEFAULT));
+        let timeout = asked.timeout.unwrap_or(of_queue);
+        let request_timeout = asked.request_timeout.unwrap_or(match completion {
+            Completion::Callback => limits::REQUEST_TIMEOUT_WITH_CALLBACK,
+            Completion::Auto | Completion::Response => limits::REQUEST_TIMEOUT_DEFAULT,
+        });
+        Plan {
+            host: asked.host,
+            queue: asked.queue,
+            concurrency_key: asked.concurrency_key,
+            priority: asked.priority,
+            run_at: asked.run_at,
+            completion,
+            timeout,
+            request_timeout: timeout.map_or(request_timeout, |timeout| request_timeout.min(timeout)),
+            retry: asked.retry.or(queue.retry.or(RetryPolicy::default())),
+            payload_bytes: asked.payload_bytes,
+        }
+    }
+}
+
 /// The part of a task's definition that no decision looks at. It never changes.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Spec {
     /// What kind of work it is.
     pub name: Option<String>,
+    /// `concurrency_key` as the caller gave it.
+    pub concurrency_key: Option<String>,
     /// What is sent, where; `None` for an external task.
     pub request: Option<Arc<Request>>,
     /// Free words to find it by.
@@ -325,6 +437,22 @@ pub enum Command {
     },
     /// Make a scheduled task due now.
     Trigger,
+}
+
+/// A user's command to one queue.
+#[derive(Debug, Clone, PartialEq)]
+pub enum QueueCommand {
+    /// Make it, or replace what it says.
+    Define {
+        /// What it says from now on.
+        settings: Arc<Settings>,
+        /// Whether it starts nothing.
+        paused: bool,
+    },
+    /// Start nothing more; what runs is finished.
+    Pause,
+    /// Start again, at once.
+    Resume,
 }
 
 /// The end of a dispatch's HTTP exchange.

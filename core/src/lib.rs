@@ -15,6 +15,7 @@ pub mod input;
 pub mod limits;
 pub mod permits;
 pub mod queue;
+pub mod rate;
 pub mod retry;
 pub mod subjects;
 pub mod task;
@@ -22,13 +23,16 @@ pub mod time;
 pub mod waiting;
 
 pub use batch::{Decided, decide, decide_all};
-pub use decision::{Cause, Change, Decision, Effect, Ignored, Outcome, Refused};
-pub use id::{ClaimKey, EventId, EventKey, HostKey, QueueKey, TaskKey};
+pub use decision::{Cause, Change, Decision, Effect, Ignored, Outcome, QueueChange, Refused, Want};
+pub use id::{ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, TaskKey};
 pub use input::{
-    Answered, Callback, Command, Create, Dependency, Event, EventKind, Failure, FollowUp, Input, NewTask, On,
-    Once, Plan, Received, Reply, ReplyKind, Request, Response, RetryPolicy, Spec,
+    Answered, Asked, Callback, Command, Create, Dependency, Event, EventKind, Failure, FollowUp, Input,
+    NewTask, On, Once, Plan, QueueCommand, Received, Reply, ReplyKind, Request, Response, RetryAsked,
+    RetryPolicy, Spec,
 };
 pub use permits::Permits;
+pub use queue::{KeyUse, Line, Queue};
+pub use rate::Rate;
 pub use subjects::{Edge, EdgeStatus, Parked, Subjects};
 pub use task::{Attempt, Completion, State, Task};
 pub use time::Timestamp;

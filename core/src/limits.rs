@@ -50,6 +50,19 @@ pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// Longest duration a caller may give (about ten years), so that no instant overflows.
 pub const DURATION_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3_600);
 
+/// From the beginning of an attempt to its end, where neither task nor queue say otherwise.
+pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(3_600);
+/// The HTTP exchange of a dispatch, where the task does not say otherwise.
+pub const REQUEST_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
+/// The same where every 2xx waits for a webhook: the answer is only a receipt.
+pub const REQUEST_TIMEOUT_WITH_CALLBACK: Duration = Duration::from_secs(30);
+/// Largest limit on attempts that a queue may set: open ones, ones begun in a window, a burst.
+pub const QUEUE_LIMIT_MAX: u32 = 1_000_000;
+/// Queues that may exist.
+pub const QUEUES_MAX: usize = 10_000;
+/// Bytes of a concurrency key.
+pub const CONCURRENCY_KEY_BYTES_MAX: usize = 128;
+
 /// Inputs decided in one transaction.
 pub const BATCH_INPUTS_MAX: usize = 512;
 /// Bytes of bodies and payloads decided in one transaction.
@@ -64,6 +77,18 @@ pub const FOLLOW_UPS_MAX: usize = 64;
 pub const FAN_OUT_PAGE: usize = FOLLOW_UPS_MAX - 1;
 /// Tasks that one visit of a queue may start.
 pub const CANDIDATES_MAX: usize = 128;
+/// Lines that one visit of a queue looks at.
+pub const LINES_PER_VISIT: usize = 128;
+/// Keys at their limit that one visit finds to have room again.
+pub const FREED_KEYS_PER_VISIT: usize = FOLLOW_UPS_MAX;
+/// Lines that are opened at a time when a host has places again.
+pub const HOST_PAGE: usize = FOLLOW_UPS_MAX - 1;
+/// Queues asked at a time when this node has places again.
+pub const QUEUES_ASKED_MAX: usize = 16;
+/// Exchanges with one host that fail in a row before its tasks wait.
+pub const BREAKER_FAILURES: u32 = 20;
+/// While they wait, one is sent this often, to see whether the host is back.
+pub const BREAKER_PROBE: Duration = Duration::from_secs(30);
 /// Parked webhooks for one task that does not exist yet; beyond it the sender is told to come back.
 pub const PARKED_PER_TASK_MAX: usize = 64;
 /// Parked webhooks applied by one follow-up: each is the cause of what it changes.

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::decision::{Change, Decision};
-use crate::id::{ClaimKey, EventId, EventKey, QueueKey, TaskKey};
+use crate::decision::{Change, Decision, QueueChange};
+use crate::id::{ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, TaskKey};
 use crate::input::{Event, On};
+use crate::queue::admission::Visit;
+use crate::queue::{KeyUse, Line, Queue};
 use crate::task::Task;
 use crate::time::Timestamp;
 
@@ -20,7 +22,10 @@ pub struct Subjects {
     parked: BTreeMap<(TaskKey, EventKey), Page<Parked>>,
     parked_counts: BTreeMap<TaskKey, usize>,
     claims: BTreeMap<ClaimKey, Option<EventId>>,
-    ready: BTreeMap<QueueKey, Vec<TaskKey>>,
+    queues: BTreeMap<QueueKey, Option<Queue>>,
+    visits: BTreeMap<QueueKey, Visit>,
+    key_uses: BTreeMap<(QueueKey, ConcurrencyKey), KeyUse>,
+    host_pages: BTreeMap<HostKey, Page<Line>>,
 }
 
 /// What one task knows of one that it waits for.
@@ -126,10 +131,44 @@ impl Subjects {
         *self.claims.get(&claim).expect("the claim was loaded")
     }
 
-    /// The tasks of `queue` that could start now, first things first.
+    /// The queue under `key`, or `None` where there is none.
     #[must_use]
-    pub fn ready(&self, queue: QueueKey) -> &[TaskKey] {
-        self.ready.get(&queue).map_or(&[], Vec::as_slice)
+    #[expect(
+        clippy::expect_used,
+        reason = "a missing load is a defect, and must not look like a missing queue"
+    )]
+    pub fn queue(&self, key: QueueKey) -> Option<&Queue> {
+        self.queues.get(&key).expect("the queue was loaded").as_ref()
+    }
+
+    /// Whether the queue under `key` was asked for in the store.
+    #[must_use]
+    pub fn has_loaded_queue(&self, key: QueueKey) -> bool {
+        self.queues.contains_key(&key)
+    }
+
+    /// What is loaded for a visit of `queue`; `None` once it was used, since then it is no longer true.
+    #[must_use]
+    pub fn visit(&self, queue: QueueKey) -> Option<&Visit> {
+        self.visits.get(&queue)
+    }
+
+    /// What a key has used of its queue's limits, as far as this round knows.
+    #[must_use]
+    pub fn key_use(&self, queue: QueueKey, key: ConcurrencyKey) -> Option<KeyUse> {
+        self.key_uses.get(&(queue, key)).copied()
+    }
+
+    /// The first lines that wait for a place with `host`.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a missing load is a defect")]
+    pub fn waiting_for_host(&self, host: HostKey) -> &Page<Line> {
+        self.host_pages.get(&host).expect("the lines were loaded")
+    }
+
+    /// The queues that were loaded and exist, in key order.
+    pub fn queues(&self) -> impl Iterator<Item = &Queue> {
+        self.queues.values().flatten()
     }
 
     /// The tasks that were loaded and exist, in key order.
@@ -167,9 +206,22 @@ impl Subjects {
         self.claims.insert(claim, by);
     }
 
-    /// Keeps the tasks of `queue` that could start, first things first.
-    pub fn put_ready(&mut self, queue: QueueKey, tasks: Vec<TaskKey>) {
-        self.ready.insert(queue, tasks);
+    /// Keeps a queue as it is in the store now.
+    pub fn put_queue(&mut self, key: QueueKey, queue: Option<Queue>) {
+        self.queues.insert(key, queue);
+    }
+
+    /// Keeps what was loaded for a visit of `queue`.
+    pub fn put_visit(&mut self, queue: QueueKey, visit: Visit) {
+        for (key, used) in &visit.keys {
+            self.key_uses.insert((queue, *key), *used);
+        }
+        self.visits.insert(queue, visit);
+    }
+
+    /// Keeps the first lines that wait for a place with `host`.
+    pub fn put_waiting_for_host(&mut self, host: HostKey, page: Page<Line>) {
+        self.host_pages.insert(host, page);
     }
 
     /// The tasks of a decision as they are after it. What contradicts a task's state panics here, before anything
@@ -189,11 +241,14 @@ impl Subjects {
     }
 
     /// Brings what was loaded up to date with a decision and its tasks, so that the next input sees them.
-    pub fn take_in(&mut self, decision: &Decision, evolved: BTreeMap<TaskKey, Task>) {
+    pub fn take_in(&mut self, at: Timestamp, decision: &Decision, evolved: BTreeMap<TaskKey, Task>) {
         for (key, change) in &decision.changes {
             self.evolve_edges(*key, change);
         }
         self.tasks.extend(evolved.into_iter().map(|(key, task)| (key, Some(task))));
+        for (key, change) in &decision.queues {
+            self.evolve_queue(at, *key, change);
+        }
         if let Some(once) = decision.once {
             self.claims.insert(once.claim, Some(EventId([0; 16])));
         }
@@ -205,6 +260,19 @@ impl Subjects {
                 *self.parked_counts.entry(task).or_insert(0) += 1;
             }
         }
+    }
+
+    fn evolve_queue(&mut self, at: Timestamp, key: QueueKey, change: &QueueChange) {
+        // Whatever changes a queue, what was loaded for a visit is no longer how it is.
+        self.visits.remove(&key);
+        // Lines are opened without their queue being looked at.
+        let Some(known) = self.queues.get_mut(&key) else { return };
+        let queue = known.take().unwrap_or_else(|| Queue::new(key));
+        if let QueueChange::Began { line } = change {
+            let used = self.key_uses.entry((key, line.key)).or_default();
+            *used = queue.settings.key_taken(*used, at);
+        }
+        *known = Some(queue.evolve(at, change));
     }
 
     fn evolve_edges(&mut self, child: TaskKey, change: &Change) {

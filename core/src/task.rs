@@ -174,17 +174,17 @@ impl Task {
     /// If the change is not a creation: a task has no other beginning.
     #[must_use]
     pub fn born(at: Timestamp, change: &Change) -> Task {
-        let Change::Created { new, edges } = change else {
+        let Change::Created { new, plan, edges } = change else {
             panic!("a task begins with its creation: {change:?}")
         };
         let count = |status| u32::try_from(edges.iter().filter(|(_, edge)| edge.status == status).count());
         Task {
             key: new.key,
-            plan: Arc::new(new.plan.clone()),
+            plan: plan.clone(),
             content: new.content,
             created_at: at,
             state: State::Blocked,
-            due_at: new.plan.run_at,
+            due_at: plan.run_at,
             wake_at: None,
             generation: 0,
             dependencies_pending: count(EdgeStatus::Pending).unwrap_or(u32::MAX),
@@ -228,6 +228,12 @@ impl Task {
     #[must_use]
     pub fn open_attempt(&self) -> Option<Attempt> {
         self.attempt.filter(|attempt| attempt.open && attempt.number > self.attempts_before)
+    }
+
+    /// Whether it counts towards the limits of its queue: from the dispatch of an attempt to its end.
+    #[must_use]
+    pub fn holds_a_place(&self) -> bool {
+        !self.is_external() && self.open_attempt().is_some()
     }
 
     /// When the open attempt times out.

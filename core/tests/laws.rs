@@ -344,7 +344,7 @@ fn places_are_taken(world: &World) -> Checked {
         return Ok(());
     }
     for task in world.tasks.values().filter(|task| task.state == State::Queued) {
-        let free = task.plan.host.is_some_and(|host| world.permits.allow(host, 0));
+        let free = task.plan.host.is_some_and(|host| world.permits.allow(host, 0, world.now));
         prop_assert!(!free, "{} waits for nothing", name_of(task.key));
     }
     Ok(())

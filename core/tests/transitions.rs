@@ -143,13 +143,13 @@ fn signs_of_life() {
 #[test]
 fn a_webhook_ends_the_attempt() {
     check("
-        new, 202                        + task_completed              = applied; succeeded #1; tell dependents
-        new, 202                        + task_completed result=[1,2] = applied; succeeded #1 with [1,2]; tell dependents
-        new, 202                        + #1.task_completed           = applied; succeeded #1; tell dependents
-        new, 202                        + task_failed                 = applied; #1 failed: worker, retry in 2.1s
-        new, 202                        + task_failed retryable=false = applied; #1 failed: worker, failed; tell dependents
-        new attempts=1, 202             + task_failed                 = applied; #1 failed: worker, failed; tell dependents
-        new, 202                        + task_cancelled              = applied; cancelled; tell dependents
+        new, 202                        + task_completed              = applied; succeeded #1; tell dependents, look
+        new, 202                        + task_completed result=[1,2] = applied; succeeded #1 with [1,2]; tell dependents, look
+        new, 202                        + #1.task_completed           = applied; succeeded #1; tell dependents, look
+        new, 202                        + task_failed                 = applied; #1 failed: worker, retry in 2.1s; look
+        new, 202                        + task_failed retryable=false = applied; #1 failed: worker, failed; tell dependents, look
+        new attempts=1, 202             + task_failed                 = applied; #1 failed: worker, failed; tell dependents, look
+        new, 202                        + task_cancelled              = applied; cancelled; tell dependents, look
         new, 503                        + task_cancelled              = applied; cancelled; tell dependents
         new, 202                        + other                       = recorded
         new, 202, task_failed, pass 5s  + 200                         => a succeeded #2
@@ -160,9 +160,9 @@ fn a_webhook_ends_the_attempt() {
 fn a_webhook_before_the_response_counts_and_the_response_is_only_recorded() {
     check(
         "
-        new                 + task_completed = applied; succeeded #1; tell dependents
-        new                 + task_failed    = applied; #1 failed: worker, retry in 2.1s
-        new                 + task_cancelled = applied; cancelled; tell dependents
+        new                 + task_completed = applied; succeeded #1; tell dependents, look
+        new                 + task_failed    = applied; #1 failed: worker, retry in 2.1s; look
+        new                 + task_cancelled = applied; cancelled; tell dependents, look
         new, task_completed + 200            = applied; responded 200; look
         new, task_completed + 503            = applied; responded 503; look
         new, task_completed + 404            = applied; responded 404; look
@@ -182,8 +182,8 @@ fn a_late_success_counts() {
         "
         new, 503                + task_completed    = applied; succeeded #1; tell dependents
         new, 503                + #1.task_completed = applied; succeeded #1; tell dependents
-        new, 503, pass 5s       + #1.task_completed = applied; succeeded #1; tell dependents
-        new, 503, pass 5s, 202  + #1.task_completed = applied; succeeded #1; tell dependents
+        new, 503, pass 5s       + #1.task_completed = applied; succeeded #1; tell dependents, look
+        new, 503, pass 5s, 202  + #1.task_completed = applied; succeeded #1; tell dependents, look
         new, 503, pass 5s, 202, #1.task_completed + #2.task_completed = ignored terminal; noted
         new, 503, pass 5s, #1.task_completed      + #2.200            = applied; responded 200; look
         new, 202, wait 1h, wake + #1.task_completed = applied; succeeded #1; tell dependents
@@ -319,13 +319,13 @@ fn time() {
         new in=10s, wait 10s            + wake = applied; queued; look
         new in=10s, wait 10s, wake      + wake = unchanged
         new, 202, wait 59m              + wake = unchanged
-        new, 202, wait 1h               + wake = applied; #1 failed: timeout, retry in 2.1s
-        new, wait 1h                    + wake = applied; #1 failed: timeout, retry in 2.1s
+        new, 202, wait 1h               + wake = applied; #1 failed: timeout, retry in 2.1s; look
+        new, wait 1h                    + wake = applied; #1 failed: timeout, retry in 2.1s; look
         new, wait 15s                   + wake = applied; look again in 15.0s
         new, wait 14s                   + wake = unchanged
         new timeout=20s, wait 15s       + wake = applied; look again in 5.0s
         new timeout=none, 202, wait 99h + wake = unchanged
-        new attempts=1, 202, wait 1h    + wake = applied; #1 failed: timeout, failed; tell dependents
+        new attempts=1, 202, wait 1h    + wake = applied; #1 failed: timeout, failed; tell dependents, look
         new, 503, wait 5s               + wake = applied; queued; look
         new, 200, wait 99h              + wake = unchanged
         new, cancel, wait 99h           + wake = unchanged
@@ -342,10 +342,10 @@ fn after_a_crash_the_same_attempt_is_sent_again_at_most_three_times() {
         new, crash, wake                               + wake = unchanged
         new, crash, wake, crash                        + wake = applied; resent #1; send #1, time 3
         new, crash, wake, crash, wake, crash           + wake = applied; resent #1; send #1, time 4
-        new, crash, wake, crash, wake, crash, wake, crash + wake = applied; #1 failed: dispatch_lost, retry in 2.1s
+        new, crash, wake, crash, wake, crash, wake, crash + wake = applied; #1 failed: dispatch_lost, retry in 2.1s; look
         new attempts=1, restart, restart, restart, restart + look => a failed #1
         new, crash, wake                               + 200  = applied; responded 200, succeeded #1 by response; tell dependents, look
-        new, crash                                     + task_completed = applied; succeeded #1; tell dependents
+        new, crash                                     + task_completed = applied; succeeded #1; tell dependents, look
         new, crash, task_started                       + wake = unchanged
         new, task_started, crash                       + wake = unchanged
         new, 202, crash                                + wake = unchanged
@@ -353,7 +353,7 @@ fn after_a_crash_the_same_attempt_is_sent_again_at_most_three_times() {
         new, b.new, crash, limits 1 1, wake            + b.wake = applied; b look again in 1.0s
         new, b.new timeout=1500ms, crash, limits 1 1, wake + b.wake = applied; b look again in 500.0ms
         new timeout=60s, wait 30s, crash, wake, wait 28s + wake = applied; look again in 1.0s
-        new timeout=60s, wait 30s, crash, wake, wait 29s + wake = applied; #1 failed: timeout, retry in 2.1s
+        new timeout=60s, wait 30s, crash, wake, wait 29s + wake = applied; #1 failed: timeout, retry in 2.1s; look
         limits 1 1, new, b.new, restart                + a.200 => a succeeded #1, b dispatching #1
     ");
 }
@@ -370,8 +370,8 @@ fn a_stream_of_other_webhooks_does_not_keep_a_lost_exchange_from_being_found() {
 fn commands() {
     check(
         "
-        new                       + cancel  = applied; cancelled; tell dependents
-        new, 202                  + cancel  = applied; cancelled; tell dependents
+        new                       + cancel  = applied; cancelled; tell dependents, look
+        new, 202                  + cancel  = applied; cancelled; tell dependents, look
         new, 503                  + cancel  = applied; cancelled; tell dependents
         new in=10s                + cancel  = applied; cancelled; tell dependents
         limits 0 0, new           + cancel  = applied; cancelled; tell dependents
@@ -502,7 +502,7 @@ fn a_delivery_counts_once() {
         new, 202, task_progress id=1              + task_progress id=1    = duplicate
         new, 202, task_failed id=1, pass 5s, 202  + task_failed id=1      = duplicate
         new, 202, task_progress id=1              + task_completed id=1   = duplicate
-        new, 202, task_progress id=1              + task_completed id=2   = applied; succeeded #1; tell dependents
+        new, 202, task_progress id=1              + task_completed id=2   = applied; succeeded #1; tell dependents, look
         task_completed id=1                       + task_completed id=1   = duplicate
         task_completed id=1, new external         + task_completed id=1   = duplicate
         other id=1                                + other id=1            = duplicate
@@ -517,12 +517,12 @@ fn a_delivery_counts_once() {
 fn a_callback_token_stands_for_one_attempt_of_one_task() {
     check(
         "
-        new, 202           + #1.task_completed by-token             = applied; succeeded #1; tell dependents
+        new, 202           + #1.task_completed by-token             = applied; succeeded #1; tell dependents, look
         new, 503, pass 5s  + #1.task_failed by-token                = stale; noted
-        new, 503, pass 5s  + #1.task_completed by-token             = applied; succeeded #1; tell dependents
+        new, 503, pass 5s  + #1.task_completed by-token             = applied; succeeded #1; tell dependents, look
         new, 202           + #1.task_completed by-token for-another = refused: it names another task
         new, 202           + #1.task_completed by-token for-another => a running #1
-        new, 202, #1.task_completed by-token for-another id=1 + #1.task_completed by-token id=1 = applied; succeeded #1; tell dependents
+        new, 202, #1.task_completed by-token for-another id=1 + #1.task_completed by-token id=1 = applied; succeeded #1; tell dependents, look
         new, 200, prune a  + #1.task_completed by-token             = refused: gone
         new, 200, prune a  + #1.other by-token                      = refused: gone
         new, 200, prune a  + #1.task_completed                      = unmatched
@@ -615,7 +615,8 @@ fn one_look_starts_all_that_may_start() {
 fn a_task_says_what_it_waits_for() {
     let waits = |script: &str, dependency: Option<&str>| {
         let world = World::after(script);
-        let waiting = waiting_for(&world.tasks[&key_of("a")], dependency);
+        let waiting =
+            waiting_for(&world.tasks[&key_of("a")], dependency, &taskhook_core::waiting::HeldUp::default());
         waiting.map_or("nothing".into(), |waiting| format!("{}: {}", waiting.code, waiting.text))
     };
     for (script, dependency, expected) in [

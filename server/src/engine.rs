@@ -6,6 +6,7 @@
 pub mod commit;
 pub mod lane;
 pub mod submission;
+mod wants;
 pub mod watch;
 
 use std::sync::Arc;

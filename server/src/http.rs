@@ -14,6 +14,7 @@ mod list;
 mod listen;
 mod once;
 pub mod problem;
+mod queues;
 mod rejections;
 mod respond;
 mod story;
@@ -100,6 +101,10 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(tasks::cancel))
         .routes(routes!(tasks::retry))
         .routes(routes!(tasks::trigger))
+        .routes(routes!(queues::list))
+        .routes(routes!(queues::put, queues::get))
+        .routes(routes!(queues::pause))
+        .routes(routes!(queues::resume))
         .routes(routes!(events::list))
         .routes(routes!(events::get))
         .routes(routes!(events::replay))

@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::engine::lane::{self, LaneThread};
 use crate::http::{self, App, Listener};
 use crate::secrets::{Secrets, random};
-use crate::store::read::Reader;
+use crate::store::read::{NodeStatus, Reader};
 use crate::store::sqlite::{Settings, SqlitePath, SqliteStore};
 use crate::telemetry::Metrics;
 
@@ -56,7 +56,8 @@ impl Server {
             &store.secret_or("callback", &fresh()?)?,
             &store.secret_or("dispatch", &fresh()?)?,
         ));
-        let reader = Reader::open(&path)?;
+        let status: Arc<NodeStatus> = Arc::default();
+        let reader = Reader::open(&path, status.clone())?;
 
         let socket = tokio::net::TcpListener::bind(config.listen)
             .await
@@ -67,6 +68,7 @@ impl Server {
         let metrics = Arc::new(Metrics::new(path.clone()));
         let lanes = lane::Settings {
             metrics: metrics.clone(),
+            status,
             exchanges_max: config.dispatch.exchanges,
             exchanges_per_host_max: config.dispatch.exchanges_per_host,
             ..lane::Settings::default()

@@ -12,7 +12,9 @@ pub mod sqlite;
 
 use std::sync::Arc;
 
-use taskhook_core::{Context, Decided, EventKey, FollowUp, Input, Request, Subjects, TaskKey, Timestamp};
+use taskhook_core::{
+    Context, Decided, EventKey, FollowUp, Input, QueueKey, Request, Subjects, TaskKey, Timestamp,
+};
 
 /// A store of everything Taskhook knows. One lane writes to it at a time.
 #[expect(
@@ -32,13 +34,16 @@ pub trait Store {
     /// will be.
     async fn was_committed(&mut self, batch: BatchId) -> Result<bool, StoreError>;
 
-    /// The tasks whose `wake_at` is not after `by`, earliest first, at most `max`; and the earliest of the
-    /// others.
+    /// The tasks and the queues whose `wake_at` is not after `by`, earliest first, at most `max` of each; and the
+    /// earliest of the others.
     async fn due(&mut self, by: Timestamp, max: usize) -> Result<Due, StoreError>;
 
     /// The tasks whose request was in flight when they were last saved, and whose `wake_at` is not after `by`:
     /// what a starting node looks at first.
     async fn exchanges(&mut self, by: Timestamp) -> Result<Vec<TaskKey>, StoreError>;
+
+    /// The queues in which something may be able to start: what a starting node looks at.
+    async fn waiting_queues(&mut self) -> Result<Vec<QueueKey>, StoreError>;
 
     /// Follow-ups that were kept by earlier transactions, behind `after`, in the order they were kept.
     async fn kept(&mut self, after: KeptKey, max: usize) -> Result<Vec<Kept>, StoreError>;
@@ -105,11 +110,13 @@ pub struct Kept {
     pub follow_up: FollowUp,
 }
 
-/// Tasks that want to be looked at.
+/// What wants to be looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Due {
-    /// Their keys, earliest first.
+    /// Tasks, earliest first.
     pub tasks: Vec<TaskKey>,
+    /// Queues, earliest first.
+    pub queues: Vec<QueueKey>,
     /// When the next one behind them is due.
     pub next: Option<Timestamp>,
 }
@@ -128,7 +135,7 @@ pub struct Name {
 pub enum NameKind {
     /// A task, by its id.
     Task,
-    /// A queue. There is only `default` so far, which the store is made with.
+    /// A queue. The store is made with the one called `default`.
     Queue,
     /// A target host, `host:port`.
     Host,
@@ -139,6 +146,12 @@ impl Name {
     #[must_use]
     pub fn task(text: &str) -> Name {
         Name { kind: NameKind::Task, text: text.into() }
+    }
+
+    /// A queue's name.
+    #[must_use]
+    pub fn queue(text: &str) -> Name {
+        Name { kind: NameKind::Queue, text: text.into() }
     }
 
     /// A target host.

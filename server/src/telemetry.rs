@@ -2,6 +2,8 @@
 //!
 //! Labels are names of queues, states and outcomes only, never ids or URLs: their number is bounded.
 
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
@@ -12,31 +14,34 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
-use taskhook_core::{State, Timestamp};
+use taskhook_core::{QueueKey, Timestamp};
 use tokio::sync::Mutex;
 
 use crate::engine::commit::Tally;
-use crate::store::read::{ReadError, Reader};
+use crate::store::read::{QueueView, ReadError, Reader};
 use crate::store::row;
 use crate::store::sqlite::SqlitePath;
 
-/// Counting all tasks reads all of them: no more often than this, however often somebody asks.
-const COUNTED_FOR: Duration = Duration::from_secs(15);
+/// The store is asked no more often than this, however often somebody asks.
+const COUNTED_FOR: Duration = Duration::from_secs(1);
+
+/// Queues that are shown, the first by name: each has labels of its own.
+const QUEUES_SHOWN_MAX: usize = 1_000;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TaskLabels {
-    queue: &'static str,
+    queue: String,
     state: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct QueueLabels {
-    queue: &'static str,
+    queue: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AttemptLabels {
-    queue: &'static str,
+    queue: String,
     result: &'static str,
 }
 
@@ -53,6 +58,8 @@ pub struct Metrics {
     tasks: Family<TaskLabels, Gauge>,
     oldest_due: Family<QueueLabels, Gauge<f64, AtomicU64>>,
     attempts: Family<AttemptLabels, Counter>,
+    /// Attempts that ended since they were last counted: a queue's name is looked up by whoever asks.
+    ended: std::sync::Mutex<BTreeMap<QueueKey, [u64; 3]>>,
     events: Family<EventLabels, Counter>,
     commits: Histogram,
     lateness: Histogram,
@@ -82,6 +89,7 @@ impl Metrics {
             tasks: Family::default(),
             oldest_due: Family::default(),
             attempts: Family::default(),
+            ended: std::sync::Mutex::default(),
             events: Family::default(),
             commits: Histogram::new(buckets()),
             lateness: Histogram::new(buckets()),
@@ -110,9 +118,11 @@ impl Metrics {
     /// Counts a transaction.
     pub fn committed(&self, took: Duration, tally: &Tally) {
         self.commits.observe(took.as_secs_f64());
-        for (result, count) in ["succeeded", "failed", "postponed"].into_iter().zip(tally.attempts) {
-            if count > 0 {
-                self.attempts.get_or_create(&AttemptLabels { queue: "default", result }).inc_by(count);
+        if !tally.attempts.is_empty() {
+            let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            for (queue, counts) in &tally.attempts {
+                let sums = ended.entry(*queue).or_default();
+                sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
             }
         }
         for (outcome, count) in &tally.events {
@@ -145,14 +155,25 @@ impl Metrics {
         if counted_at.is_some_and(|at| at.elapsed() < COUNTED_FOR) {
             return Ok(());
         }
-        let counts = reader.counts().await?;
-        for state in State::ALL {
-            let count = counts.iter().find(|(counted, _)| *counted == state).map_or(0, |(_, count)| *count);
-            let labels = TaskLabels { queue: "default", state: state.name() };
-            self.tasks.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+        let queues = reader.queues(None, QUEUES_SHOWN_MAX).await?;
+        let mut ended = std::mem::take(&mut *self.ended.lock().unwrap_or_else(PoisonError::into_inner));
+        for QueueView { name, queue, counts, oldest_due, .. } in queues {
+            for (state, count) in counts {
+                let labels = TaskLabels { queue: name.clone(), state: state.name() };
+                self.tasks.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
+            let oldest = oldest_due.map_or(0.0, |due| now.since(due).as_secs_f64());
+            self.oldest_due.get_or_create(&QueueLabels { queue: name.clone() }).set(oldest);
+            for (result, count) in ["succeeded", "failed", "postponed"]
+                .into_iter()
+                .zip(ended.remove(&queue.key).unwrap_or_default())
+            {
+                if count > 0 {
+                    let labels = AttemptLabels { queue: name.clone(), result };
+                    self.attempts.get_or_create(&labels).inc_by(count);
+                }
+            }
         }
-        let oldest = reader.oldest_due().await?.map_or(0.0, |due| now.since(due).as_secs_f64());
-        self.oldest_due.get_or_create(&QueueLabels { queue: "default" }).set(oldest);
         if let Some(path) = &self.path {
             let bytes: u64 =
                 path.files().iter().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();

@@ -10,14 +10,18 @@
 mod contention;
 mod data;
 mod load;
+mod queues;
 mod save;
 mod transaction;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use taskhook::store::{BatchId, Due, Kept, KeptKey, Store, StoreError};
-use taskhook_core::{Cause, Change, ClaimKey, Edge, Event, EventId, Outcome, Parked, Spec, State, Task};
-use taskhook_core::{TaskKey, Timestamp};
+use taskhook_core::{
+    Cause, Change, ClaimKey, Edge, Event, EventId, Outcome, Parked, Queue, QueueKey, Spec, State, Task,
+    TaskKey, Timestamp,
+};
 
 use crate::clock::Clock;
 pub use contention::Contention;
@@ -88,6 +92,7 @@ impl MemoryStore {
     #[must_use]
     pub fn reopen(&mut self) -> MemoryStore {
         self.data().restart_sequences();
+        self.data().reopen_lines();
         MemoryStore {
             data: self.data.clone(),
             clock: self.clock.clone(),
@@ -149,6 +154,12 @@ impl MemoryStore {
         self.data().name_of.iter().map(|(key, name)| (*key, name.clone())).collect()
     }
 
+    /// Every queue, in key order.
+    #[must_use]
+    pub fn queues(&self) -> Vec<Queue> {
+        self.data().queues.values().cloned().collect()
+    }
+
     /// How many follow-ups are kept, those left aside for a defect among them.
     #[must_use]
     pub fn kept_count(&self) -> usize {
@@ -191,7 +202,18 @@ impl Store for MemoryStore {
         let tasks: Vec<TaskKey> =
             data.due.keys().take_while(|(at, _)| *at <= by).take(max).map(|(_, task)| *task).collect();
         let next = data.due.keys().nth(tasks.len()).map(|(at, _)| *at);
-        Ok(Due { tasks, next })
+        let mut queues: Vec<(Timestamp, QueueKey)> =
+            data.queues.values().filter_map(|queue| Some((queue.wake_at?, queue.key))).collect();
+        queues.sort_unstable();
+        let due = queues.iter().take_while(|(at, _)| *at <= by).take(max).count();
+        let next = next.into_iter().chain(queues.get(due).map(|(at, _)| *at)).min();
+        Ok(Due { tasks, queues: queues[..due].iter().map(|(_, queue)| *queue).collect(), next })
+    }
+
+    async fn waiting_queues(&mut self) -> Result<Vec<QueueKey>, StoreError> {
+        let data = self.data();
+        let queues: BTreeSet<QueueKey> = data.ready.keys().map(|(line, _, _)| line.queue).collect();
+        Ok(queues.into_iter().collect())
     }
 
     async fn exchanges(&mut self, by: Timestamp) -> Result<Vec<TaskKey>, StoreError> {

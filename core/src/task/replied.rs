@@ -6,6 +6,7 @@ use crate::Context;
 use crate::decision::{Change, Decision, Outcome};
 use crate::input::{Failure, FollowUp, Reply, ReplyKind, Response};
 use crate::limits;
+use crate::permits::Health;
 use crate::subjects::Subjects;
 use crate::task::{Completion, State, Task, steps};
 
@@ -34,6 +35,23 @@ pub fn decide(cx: &Context, subjects: &Subjects, reply: &Reply) -> Decision {
     };
     decision.changes.insert(0, (task.key, recorded));
     decision.then(look)
+}
+
+/// What the end of an exchange says about the target host: an outage is one of the host, not of its tasks.
+#[must_use]
+pub fn health(reply: &Reply) -> Health {
+    match &reply.kind {
+        ReplyKind::Lost(_) => Health::Failed,
+        // One that says when to come back is in order, and is asked again then.
+        ReplyKind::Response(response)
+            if matches!(response.status, 429 | 503) && response.retry_after.is_some() =>
+        {
+            Health::Unknown
+        }
+        ReplyKind::Response(response) if response.status >= 500 => Health::Failed,
+        ReplyKind::Response(_) => Health::Answered,
+        ReplyKind::NotAllowed(_) => Health::Unknown,
+    }
 }
 
 /// A 2xx: the work is done, or the worker will call back.

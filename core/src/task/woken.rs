@@ -43,7 +43,7 @@ fn lost(cx: &Context, task: &Task, attempt: Attempt) -> Decision {
             format!("sent {} times, and each time Taskhook stopped before the response", attempt.sends);
         return steps::attempt_failed(cx, task, Failure { code: "dispatch_lost".into(), message }, true);
     }
-    let allowed = task.plan.host.is_some_and(|host| cx.permits.allow(host, task.plan.payload_bytes));
+    let allowed = task.plan.host.is_some_and(|host| cx.permits.allow(host, task.plan.payload_bytes, cx.now));
     if !allowed {
         let again = cx.now + limits::RESEND_PAUSE;
         let wake_at = task.times_out_at().map_or(again, |at| at.min(again));

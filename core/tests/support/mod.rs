@@ -6,6 +6,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of the world")]
 
+pub(crate) mod queues;
 pub(crate) mod script;
 pub(crate) mod story;
 pub(crate) mod words;
@@ -13,11 +14,11 @@ pub(crate) mod words;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use queues::Queues;
 use taskhook_core::subjects::Page;
 use taskhook_core::{
     Cause, Change, ClaimKey, Context, Decided, Edge, EdgeStatus, Effect, EventId, EventKey, FollowUp,
-    HostKey, Input, Outcome, Parked, Permits, QueueKey, State, Subjects, Task, TaskKey, Timestamp,
-    decide_all, limits,
+    HostKey, Input, Outcome, Parked, Permits, Subjects, Task, TaskKey, Timestamp, Want, decide_all, limits,
 };
 
 /// When every world begins: 2026-11-23T14:00:00Z.
@@ -34,6 +35,7 @@ pub(crate) struct World {
     pub(crate) exchanges_max: (u32, u32),
     pub(crate) permits: Permits,
     pub(crate) tasks: BTreeMap<TaskKey, Task>,
+    pub(crate) queues: Queues,
     pub(crate) edges: BTreeMap<(TaskKey, TaskKey), Edge>,
     pub(crate) parked: BTreeMap<(TaskKey, EventKey), Parked>,
     pub(crate) claims: BTreeMap<ClaimKey, EventId>,
@@ -87,6 +89,7 @@ impl World {
             exchanges_max: (exchanges_max, per_host_max),
             permits: Permits::new(exchanges_max, per_host_max),
             tasks: BTreeMap::new(),
+            queues: Queues::new(),
             edges: BTreeMap::new(),
             parked: BTreeMap::new(),
             claims: BTreeMap::new(),
@@ -106,6 +109,7 @@ impl World {
         }
         let mut steps = Vec::new();
         let mut round = batch;
+        round.extend(self.wanted());
         while !round.is_empty() {
             let permits = self.permits.clone();
             let mut cx = Context { now: self.now, up_since: self.up_since, permits };
@@ -117,7 +121,7 @@ impl World {
             let mut next = Vec::new();
             for (input, decided) in round.into_iter().zip(decisions) {
                 assert_eq!(decided.defect, None, "deciding {input:?}");
-                self.save(&decided);
+                self.save(&decided, &subjects);
                 for follow_up in &decided.decision.follow_ups {
                     let locked = self.locks.pop_front().unwrap_or(false);
                     let list = if locked { &mut self.kept } else { &mut next };
@@ -129,8 +133,34 @@ impl World {
                 steps.push(Step { input, decided });
             }
             round = next.into_iter().map(Input::FollowUp).collect();
+            if round.is_empty() {
+                // A host that answered again in this very transaction has places now.
+                round.extend(
+                    self.wanted()
+                        .into_iter()
+                        .filter(|input| matches!(input, Input::FollowUp(FollowUp::HostFree(_)))),
+                );
+            }
         }
         steps
+    }
+
+    /// Those who wait for a place that is there.
+    fn wanted(&mut self) -> Vec<Input> {
+        let wants = std::mem::take(&mut self.queues.wants);
+        let mut inputs = Vec::new();
+        for want in wants {
+            match want {
+                Want::Queue(queue) if !self.permits.is_exhausted() => {
+                    inputs.push(Input::FollowUp(FollowUp::Look(queue)));
+                }
+                Want::Host(host) if self.permits.free_with(host, self.now) > 0 => {
+                    inputs.push(Input::FollowUp(FollowUp::HostFree(host)));
+                }
+                _ => drop(self.queues.wants.insert(want)),
+            }
+        }
+        inputs
     }
 
     /// Decides the follow-ups that were kept, as right after a commit.
@@ -142,6 +172,9 @@ impl World {
     /// The process dies with its exchanges; a new one is up a second later.
     pub(crate) fn crash(&mut self) {
         self.exchanges.clear();
+        // Nobody remembers who waited for a host, so a store that is opened opens those lines.
+        self.queues.wants.clear();
+        self.queues.closed.retain(|_, why| !matches!(why, taskhook_core::queue::Closed::Hosts(_)));
         self.permits = Permits::new(self.exchanges_max.0, self.exchanges_max.1);
         self.now = self.now + Duration::from_secs(1);
         self.up_since = self.now;
@@ -153,7 +186,7 @@ impl World {
         let soon = self.now + limits::LOST_AFTER;
         let due = self.tasks.values().filter(|task| task.wake_at.is_some_and(|at| at <= soon));
         let mut batch: Vec<Input> = due.map(|task| Input::Wake(task.key)).collect();
-        batch.push(Input::FollowUp(FollowUp::Look(QueueKey::DEFAULT)));
+        batch.extend(self.queues.queues.keys().map(|queue| Input::FollowUp(FollowUp::Look(*queue))));
         let mut steps = self.commit(batch);
         steps.extend(self.resume());
         steps
@@ -163,14 +196,27 @@ impl World {
     pub(crate) fn pass(&mut self, span: Duration) -> Vec<Step> {
         let until = self.now + span;
         let mut steps = Vec::new();
-        while let Some((at, task)) = self.next_wake().filter(|(at, _)| *at <= until) {
+        while let Some((at, what)) = self.next_wake_of_all().filter(|(at, _)| *at <= until) {
             self.now = self.now.max(at);
-            steps.extend(self.commit(vec![Input::Wake(task)]));
-            let again = self.tasks[&task].wake_at;
-            assert!(again != Some(at), "waking task {} again and again would change nothing", task.0);
+            steps.extend(self.commit(what.clone().into_iter().collect()));
+            assert!(
+                self.next_wake_of_all() != Some((at, what.clone())),
+                "waking {what:?} again and again would change nothing"
+            );
         }
         self.now = until;
         steps
+    }
+
+    /// What is first to happen by time alone: `None` is a host that is out of order and may be asked again.
+    fn next_wake_of_all(&self) -> Option<(Timestamp, Option<Input>)> {
+        let task = self.next_wake().map(|(at, task)| (at, Some(Input::Wake(task))));
+        let queues = self.queues.queues.values();
+        let queues = queues.filter_map(|queue| Some((queue.wake_at?, queue.key)));
+        let queue = queues.min().map(|(at, queue)| (at, Some(Input::FollowUp(FollowUp::Look(queue)))));
+        let probes = self.permits.broken().filter(|(host, _)| self.queues.wants.contains(&Want::Host(*host)));
+        let probe = probes.map(|(_, at)| (at, None)).min_by_key(|(at, _)| *at);
+        [task, queue, probe].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     /// The first task that wants to be woken, and when.
@@ -187,10 +233,15 @@ impl World {
         }
     }
 
-    fn save(&mut self, decided: &Decided) {
+    fn save(&mut self, decided: &Decided, subjects: &Subjects) {
         let decision = &decided.decision;
+        self.queues.save(&decision.queues, subjects);
+        self.queues.wants.extend(&decision.wants);
         for (task, change) in &decision.changes {
             self.save_edges(*task, change);
+            if matches!(change, Change::Queued) {
+                self.queues.queued(&self.tasks[task]);
+            }
             let entry = Entry { at: self.now, task: *task, cause: decided.cause, change: change.clone() };
             self.history.push(entry);
         }
@@ -249,6 +300,7 @@ impl World {
             Input::Create(create) => {
                 for new in &create.tasks {
                     self.load_task(subjects, new.key);
+                    self.load_queue(subjects, new.asked.queue);
                     new.after.iter().for_each(|edge| self.load_task(subjects, edge.parent));
                 }
             }
@@ -263,17 +315,15 @@ impl World {
                 self.load_claim(subjects, once.claim);
                 self.load_for(cx, input, subjects);
             }
+            Input::Queue(queue, _) => self.load_queue(subjects, *queue),
             Input::Answered(_) => {}
         }
     }
 
     fn load_for_follow_up(&self, cx: &Context, follow_up: FollowUp, subjects: &mut Subjects) {
         match follow_up {
-            FollowUp::Look(queue) => {
-                let ready = self.ready(cx, queue);
-                ready.iter().for_each(|task| self.load_task(subjects, *task));
-                subjects.put_ready(queue, ready);
-            }
+            FollowUp::Look(queue) => self.load_visit(cx, subjects, queue),
+            FollowUp::HostFree(host) => self.load_waiting_for_host(subjects, host),
             FollowUp::Unpark { task, after } => {
                 self.load_task(subjects, task);
                 let behind = self.parked.range((task, EventKey(after.0 + 1))..=(task, EventKey(i64::MAX)));
@@ -303,24 +353,6 @@ impl World {
         subjects.put_task(key, self.tasks.get(&key).cloned());
         let parked = self.parked.range((key, EventKey(i64::MIN))..=(key, EventKey(i64::MAX)));
         subjects.put_parked_count(key, parked.count());
-    }
-
-    /// The queue's tasks that could start with these permits: higher priority first, then earlier due.
-    fn ready(&self, cx: &Context, queue: QueueKey) -> Vec<TaskKey> {
-        let in_queue =
-            self.tasks.values().filter(|task| task.state == State::Queued && task.plan.queue == queue);
-        let mut ready: Vec<&Task> = in_queue.collect();
-        ready.sort_by_key(|task| (-task.plan.priority, task.due_at, task.key));
-        let mut permits = cx.permits.clone();
-        let mut keys = Vec::new();
-        for task in ready {
-            let host = task.plan.host.expect("only a task with a target is queued");
-            if keys.len() < limits::CANDIDATES_MAX && permits.allow(host, 0) {
-                permits.take(host, 0);
-                keys.push(task.key);
-            }
-        }
-        keys
     }
 }
 

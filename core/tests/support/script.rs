@@ -10,13 +10,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use taskhook_core::queue::Settings;
 use taskhook_core::{
-    Callback, ClaimKey, Command, Completion, Create, Dependency, Event, EventId, EventKey, EventKind,
-    Failure, FollowUp, HostKey, Input, NewTask, On, Once, Permits, Plan, QueueKey, Received, Reply,
-    ReplyKind, Response, RetryPolicy, Spec, Task, TaskKey,
+    Asked, Callback, ClaimKey, Command, Completion, ConcurrencyKey, Create, Dependency, Event, EventId,
+    EventKey, EventKind, Failure, FollowUp, HostKey, Input, NewTask, On, Once, Permits, QueueCommand,
+    QueueKey, Rate, Received, Reply, ReplyKind, Response, RetryAsked, Spec, Task, TaskKey,
 };
 
-use super::{Step, World};
+use super::{BEGINNING, Step, World};
 
 impl World {
     /// A world in which this has happened.
@@ -39,7 +40,7 @@ impl World {
                 let (all, host) = options.split_once(' ').expect("two limits");
                 self.exchanges_max = (number(all), number(host));
                 self.permits = Permits::new(self.exchanges_max.0, self.exchanges_max.1);
-                self.exchanges.iter().for_each(|open| self.permits.take(open.host, open.bytes));
+                self.exchanges.iter().for_each(|open| self.permits.take(open.host, open.bytes, self.now));
             }
             "wait" => self.now = self.now + span(options),
             "pass" => return self.pass(span(options)),
@@ -79,6 +80,7 @@ impl World {
             "new" => self.creation(&format!("{} {options}", name_of(task))),
             "batch" => self.creation(options),
             "look" => Input::FollowUp(FollowUp::Look(QueueKey::DEFAULT)),
+            "queue" => queue_command(options),
             "wake" => Input::Wake(task),
             "cancel" => Input::Command(task, Command::Cancel),
             "trigger" => Input::Command(task, Command::Trigger),
@@ -150,38 +152,64 @@ impl World {
         let has = |word: &str| options.split(' ').any(|option| option == word);
         let value = |name: &str| value_of(options, name);
         let external = has("external");
-        let timeout = match value("timeout") {
-            Some("none") => None,
-            Some(text) => Some(span(text)),
-            None => (!external).then(|| Duration::from_secs(3_600)),
-        };
-        let plan = Plan {
+        let timeout = value("timeout").map(|text| (text != "none").then(|| span(text)));
+        let asked = Asked {
             host: (!external).then(|| HostKey(value("host").map_or(1, number))),
-            queue: QueueKey::DEFAULT,
+            queue: QueueKey(value("queue").map_or(1, number)),
+            concurrency_key: ConcurrencyKey(value("key").map_or(0, number)),
             priority: value("priority").map_or(0, number),
-            run_at: self.now + value("in").map(span).unwrap_or_default(),
+            run_at: value("at").map_or(self.now, |at| BEGINNING + span(at))
+                + value("in").map(span).unwrap_or_default(),
             completion: match (has("response"), has("callback")) {
-                (true, _) => Completion::Response,
-                (_, true) => Completion::Callback,
-                _ => Completion::Auto,
+                (true, _) => Some(Completion::Response),
+                (_, true) => Some(Completion::Callback),
+                _ => None,
             },
             timeout,
-            request_timeout: Duration::from_secs(300),
-            retry: RetryPolicy {
-                max_attempts: value("attempts").map_or(8, number),
-                ..RetryPolicy::default()
-            },
+            request_timeout: None,
+            retry: RetryAsked { max_attempts: value("attempts").map(number), ..RetryAsked::default() },
             payload_bytes: value("bytes").map_or(0, number),
         };
         let after = value("after").into_iter().flat_map(|list| list.split(','));
         NewTask {
             key: key_of(name),
-            plan,
+            asked,
             spec: Spec::default(),
             after: after.map(dependency).collect(),
             content: id_bytes(value("content").unwrap_or_default()),
         }
     }
+}
+
+/// `queue concurrency=2 rate=3/1s+2 key_concurrency=1 paused`, perhaps of queue `2`; `queue pause`, `queue resume`.
+fn queue_command(options: &str) -> Input {
+    let value = |name: &str| value_of(options, name);
+    let has = |word: &str| options.split(' ').any(|option| option == word);
+    let key = QueueKey(options.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(1));
+    let command = if has("pause") {
+        QueueCommand::Pause
+    } else if has("resume") {
+        QueueCommand::Resume
+    } else {
+        let settings = Settings {
+            concurrency: value("concurrency").map(number),
+            rate: value("rate").map(rate),
+            key_concurrency: value("key_concurrency").map(number),
+            key_rate: value("key_rate").map(rate),
+            retry: RetryAsked { max_attempts: value("attempts").map(number), ..RetryAsked::default() },
+            timeout: value("timeout").map(span),
+            completion: has("callback").then_some(Completion::Callback),
+        };
+        QueueCommand::Define { settings: Arc::new(settings), paused: has("paused") }
+    };
+    Input::Queue(key, command)
+}
+
+/// `3/1s`, or with a burst `3/1s+2`.
+fn rate(text: &str) -> Rate {
+    let (limit, rest) = text.split_once('/').expect("a limit and a span");
+    let (per, burst) = rest.split_once('+').unwrap_or((rest, "1"));
+    Rate { limit: number(limit), per: span(per), burst: number(burst) }
 }
 
 /// What a webhook of this name says; `None` if it is no webhook's name.

@@ -1,7 +1,9 @@
 //! Decisions in words: `applied; responded 503, attempt 1 failed: http_503, retry in 2.314s; look`.
 
+use taskhook_core::queue::Closed;
 use taskhook_core::{
-    Change, Decision, Effect, FollowUp, Ignored, Outcome, Refused, Response, State, TaskKey, Timestamp,
+    Change, Decision, Effect, FollowUp, Ignored, Line, Outcome, QueueChange, QueueKey, Refused, Response,
+    State, TaskKey, Timestamp,
 };
 
 use super::World;
@@ -39,7 +41,15 @@ pub(crate) fn decision(decision: &Decision, subject: TaskKey, now: Timestamp) ->
     let follow_ups = decision.follow_ups.iter().map(|follow_up| follow(*follow_up, subject));
     let unparked = decision.unparked.iter();
     let unparked = unparked.map(|(event, of_event)| format!("event {}: {}", event.0, outcome(of_event)));
-    let parts = [outcome(&decision.outcome), list(changes), list(unparked), list(effects), list(follow_ups)];
+    let queues = decision.queues.iter().filter_map(|(_, change)| of_queue(change, now));
+    let parts = [
+        outcome(&decision.outcome),
+        list(changes),
+        list(unparked),
+        list(effects),
+        list(queues),
+        list(follow_ups),
+    ];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
@@ -68,6 +78,7 @@ pub(crate) fn outcome(outcome: &Outcome) -> String {
         Outcome::Created(keys) => list(keys.iter().map(|(key, new)| {
             format!("{} {}", if *new { "created" } else { "there already" }, name_of(*key))
         })),
+        Outcome::Defined { new } => if *new { "made" } else { "replaced" }.into(),
         Outcome::Unchanged => "unchanged".into(),
         Outcome::Repeated => "repeated".into(),
         Outcome::Rejected(why) => format!("rejected ({why})"),
@@ -90,19 +101,46 @@ fn refused(why: &Refused) -> String {
         Refused::Gone => "gone".into(),
         Refused::NamesAnotherTask => "it names another task".into(),
         Refused::ParkingFull => "parking full".into(),
+        Refused::NoSuchQueue { position } => format!("task {position} names no queue"),
     }
 }
 
 fn follow(follow_up: FollowUp, subject: TaskKey) -> String {
     let of = |key: TaskKey| if key == subject { String::new() } else { format!(" of {}", name_of(key)) };
     match follow_up {
-        FollowUp::Look(_) => "look".into(),
+        FollowUp::Look(QueueKey::DEFAULT) => "look".into(),
+        FollowUp::Look(queue) => format!("look at queue {}", queue.0),
+        FollowUp::HostFree(host) => format!("host {} is free", host.0),
         FollowUp::Unpark { .. } => "unpark".into(),
         FollowUp::EndDependents { parent, .. } => format!("tell dependents{}", of(parent)),
         FollowUp::ReopenDependents { parent, .. } => format!("tell dependents{} to wait", of(parent)),
         FollowUp::ParentEnded { task, end, .. } => format!("tell {} it {}", name_of(task), end.name()),
         FollowUp::ParentReopened { task, .. } => format!("tell {} it is open", name_of(task)),
     }
+}
+
+/// What has become of a queue. That a line has nobody left is not told.
+fn of_queue(change: &QueueChange, now: Timestamp) -> Option<String> {
+    let name = |line: &Line| format!("line {}/{}", line.priority, line.key.0);
+    Some(match change {
+        QueueChange::Began { .. } | QueueChange::LineClosed { why: Closed::Empty, .. } => return None,
+        QueueChange::Defined { .. } => "defined".into(),
+        QueueChange::Paused => "paused".into(),
+        QueueChange::Resumed => "resumed".into(),
+        QueueChange::LineOpened { line } => format!("{} opened", name(line)),
+        QueueChange::LineClosed { line, why: Closed::KeyLimit } => {
+            format!("{} closed by its key", name(line))
+        }
+        QueueChange::LineClosed { line, why: Closed::KeyRate(until) } => {
+            format!("{} closed for {:?}", name(line), until.since(now))
+        }
+        QueueChange::LineClosed { line, why: Closed::Hosts(hosts) } => {
+            let hosts: Vec<i64> = hosts.iter().map(|host| host.0).collect();
+            format!("{} closed by hosts {hosts:?}", name(line))
+        }
+        QueueChange::Rearmed { wake_at: None } => "no look by itself".into(),
+        QueueChange::Rearmed { wake_at: Some(at) } => format!("look at it in {:?}", at.since(now)),
+    })
 }
 
 fn words(change: &Change, now: Timestamp) -> String {

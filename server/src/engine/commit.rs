@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use taskhook_core::{
-    Change, Context, Decided, Decision, Effect, FollowUp, Input, Outcome, Permits, QueueKey, Request,
-    Subjects, Task, TaskKey, Timestamp, decide_all, limits,
+    Change, Context, Decided, Decision, Effect, FollowUp, HostKey, Input, Outcome, Permits, QueueKey,
+    Request, Subjects, Task, TaskKey, Timestamp, Want, decide_all, limits,
 };
 
 use crate::engine::Receipt;
@@ -20,8 +20,10 @@ pub struct Batch<'a> {
     pub submissions: Vec<&'a Submission>,
     /// Tasks that want to be looked at.
     pub due: Vec<TaskKey>,
-    /// Queues to look at: those of a node that starts with free permits, which nobody will return.
+    /// Queues to look at: because of the time, or of permits that are free.
     pub queues: Vec<QueueKey>,
+    /// Hosts that have free places for lines that wait for one.
+    pub hosts: Vec<HostKey>,
     /// Follow-ups that an earlier transaction has kept.
     pub kept: Vec<Kept>,
 }
@@ -35,8 +37,12 @@ pub struct Committed {
     pub dispatches: Vec<Dispatch>,
     /// Follow-ups that did not fit: they are kept, and go on in the next transaction.
     pub kept: Vec<Kept>,
-    /// The earliest time at which a task of this batch wants to be looked at.
+    /// The earliest time at which a task or a queue of this batch wants to be looked at.
     pub next_wake: Option<Timestamp>,
+    /// The node's permits, without those that the dispatches take, and what was learnt of hosts.
+    pub permits: Option<Permits>,
+    /// Who is to be asked again when there are places.
+    pub wants: Vec<Want>,
     /// The tasks that ended.
     pub ended: Vec<TaskKey>,
     /// What is counted of it.
@@ -48,8 +54,8 @@ pub struct Committed {
 pub struct Tally {
     /// Inputs decided.
     pub decisions: usize,
-    /// Attempts that succeeded, failed, and were asked to wait.
-    pub attempts: [u64; 3],
+    /// Attempts that succeeded, failed, and were asked to wait, by queue.
+    pub attempts: BTreeMap<QueueKey, [u64; 3]>,
     /// Webhooks, by the number of their outcome.
     pub events: BTreeMap<i64, u64>,
 }
@@ -120,6 +126,7 @@ async fn commit_once<S: Store>(
     let mut round = submission::resolve(&mut tx, &batch.submissions).await?;
     round.extend(batch.due.iter().map(|task| Input::Wake(*task)));
     round.extend(batch.queues.iter().map(|queue| Input::FollowUp(FollowUp::Look(*queue))));
+    round.extend(batch.hosts.iter().map(|host| Input::FollowUp(FollowUp::HostFree(*host))));
     round.extend(batch.kept.iter().map(|kept| Input::FollowUp(kept.follow_up)));
     // A kept follow-up is taken in the transaction that decides it, or it stays.
     let first_kept = round.len() - batch.kept.len();
@@ -154,6 +161,7 @@ async fn commit_once<S: Store>(
     left.extend(round.iter().filter_map(follow_up));
     let mut committed = gather(&mut tx, done, &subjects, left, batch.submissions.len()).await?;
     committed.kept.extend(still_kept);
+    committed.permits = Some(cx.permits);
     let result = tx.commit().await;
     Ok((committed, result))
 }
@@ -175,7 +183,8 @@ async fn gather(
         Some(Dispatch { task: subjects.task(task)?.clone(), id, attempt, send, request })
     });
     let dispatches = dispatches.collect();
-    let next_wake = subjects.tasks().filter_map(|task| task.wake_at).min();
+    let tasks = subjects.tasks().filter_map(|task| task.wake_at);
+    let next_wake = tasks.chain(subjects.queues().filter_map(|queue| queue.wake_at)).min();
     let mut receipts = done.receipts;
     receipts.truncate(submissions);
     Ok(Committed {
@@ -183,6 +192,8 @@ async fn gather(
         dispatches,
         kept: keys.into_iter().zip(left).map(|(key, follow_up)| Kept { key, follow_up }).collect(),
         next_wake,
+        permits: None,
+        wants: done.wants,
         ended: done.ended,
         tally: done.tally,
     })
@@ -193,6 +204,7 @@ async fn gather(
 struct Progress {
     receipts: Vec<Receipt>,
     effects: Vec<Effect>,
+    wants: Vec<Want>,
     ended: Vec<TaskKey>,
     tally: Tally,
 }
@@ -205,10 +217,11 @@ impl Progress {
         let mut seen = BTreeSet::new();
         let mut next = Vec::new();
         for (input, Decided { decision, .. }) in round.iter().zip(decided) {
-            self.tally.count(&decision);
+            self.tally.count(&decision, subjects);
             let ended = decision.changes.iter().filter(|(_, change)| is_end(change)).map(|(task, _)| *task);
             self.ended.extend(ended);
             self.effects.extend(decision.effects);
+            self.wants.extend(decision.wants);
             if first {
                 self.receipts.push(receipt(input, decision.outcome, subjects));
             }
@@ -225,13 +238,16 @@ impl Progress {
 }
 
 impl Tally {
-    fn count(&mut self, decision: &Decision) {
-        for (_, change) in &decision.changes {
-            match change {
-                Change::Succeeded { .. } => self.attempts[0] += 1,
-                Change::AttemptFailed { counted: true, .. } => self.attempts[1] += 1,
-                Change::AttemptFailed { counted: false, .. } => self.attempts[2] += 1,
-                _ => {}
+    fn count(&mut self, decision: &Decision, subjects: &Subjects) {
+        for (task, change) in &decision.changes {
+            let result = match change {
+                Change::Succeeded { .. } => 0,
+                Change::AttemptFailed { counted: true, .. } => 1,
+                Change::AttemptFailed { counted: false, .. } => 2,
+                _ => continue,
+            };
+            if let Some(task) = subjects.task(*task) {
+                self.attempts.entry(task.plan.queue).or_default()[result] += 1;
             }
         }
         let outcomes = decision.unparked.iter().map(|(_, outcome)| outcome);

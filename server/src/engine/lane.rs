@@ -7,14 +7,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use taskhook_core::{Permits, QueueKey, TaskKey, Timestamp, limits};
+use taskhook_core::{Permits, QueueKey, TaskKey, Timestamp, Want, limits};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock;
 use crate::engine::commit::{Batch, Committed, Dispatch, Node, commit};
+use crate::engine::wants::Wants;
 use crate::engine::watch::Watch;
 use crate::engine::{Ask, Engine, SubmitError};
+use crate::store::read::NodeStatus;
 use crate::store::{BatchId, Kept, KeptKey, Store, StoreError};
 use crate::telemetry::Metrics;
 
@@ -38,11 +40,14 @@ pub struct Lane {
     node: Node,
     clock: fn() -> Timestamp,
     metrics: Arc<Metrics>,
+    status: Arc<NodeStatus>,
     /// Kept follow-ups, oldest first.
     backlog: VecDeque<Kept>,
-    /// Queues to look at. At first all of them: tasks may have waited for permits that the process before
-    /// held, and nobody will return those.
-    queues: Vec<QueueKey>,
+    /// Queues to look at. At first all in which something waits: it may be for permits that the process before held,
+    /// and nobody will return those.
+    queues: VecDeque<QueueKey>,
+    /// Who waits for a place for an exchange.
+    wants: Wants,
     /// Exchanges that died with an earlier process and are not looked at yet.
     lost: VecDeque<TaskKey>,
     /// Responses that could not be stored while the disk was full.
@@ -64,6 +69,8 @@ pub struct Settings {
     pub clock: fn() -> Timestamp,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What others are to know of this node.
+    pub status: Arc<NodeStatus>,
 }
 
 impl Default for Settings {
@@ -73,6 +80,7 @@ impl Default for Settings {
             exchanges_per_host_max: limits::EXCHANGES_PER_HOST_MAX,
             clock: clock::wall_clock,
             metrics: Arc::default(),
+            status: Arc::default(),
         }
     }
 }
@@ -102,8 +110,10 @@ pub fn lane(
         node,
         clock: settings.clock,
         metrics: settings.metrics.clone(),
+        status: settings.status.clone(),
         backlog: VecDeque::new(),
-        queues: vec![QueueKey::DEFAULT],
+        queues: VecDeque::new(),
+        wants: Wants::default(),
         lost: VecDeque::new(),
         unsettled: Vec::new(),
         is_full: false,
@@ -121,11 +131,11 @@ impl Lane {
         self.read_backlog(store).await?;
         // Exchanges that died with the process before would be looked at within LOST_AFTER by themselves.
         self.lost = store.exchanges((self.clock)() + limits::LOST_AFTER).await?.into();
+        self.queues = store.waiting_queues().await?.into();
         loop {
             let kept: Vec<Kept> =
                 self.backlog.drain(..self.backlog.len().min(limits::BATCH_INPUTS_MAX / 2)).collect();
-            let due_now =
-                !self.lost.is_empty() || !self.queues.is_empty() || (self.clock)() >= self.next_wake;
+            let due_now = !self.lost.is_empty() || !self.queues.is_empty() || (self.clock)() >= self.next();
             let mut asks: Vec<Ask> = self.unsettled.drain(..).collect();
             if kept.is_empty() && !due_now && asks.is_empty() {
                 match self.wait().await {
@@ -138,7 +148,8 @@ impl Lane {
             let mut due = self.take_due(store).await?;
             let lost = self.lost.len().min(limits::BATCH_INPUTS_MAX);
             due.extend(self.lost.drain(..lost));
-            if asks.is_empty() && due.is_empty() && kept.is_empty() && self.queues.is_empty() {
+            let nothing = asks.is_empty() && due.is_empty() && kept.is_empty() && self.queues.is_empty();
+            if nothing && self.wants.next().is_none_or(|at| at > (self.clock)()) {
                 continue;
             }
             self.settle(store, asks, due, kept).await?;
@@ -155,9 +166,14 @@ impl Lane {
         }
     }
 
-    /// Waits for an input, or for the time at which a task wants to be looked at.
+    /// When there is something to do by time alone.
+    fn next(&self) -> Timestamp {
+        self.wants.next().map_or(self.next_wake, |at| at.min(self.next_wake))
+    }
+
+    /// Waits for an input, or for the time at which there is something to do.
     async fn wait(&mut self) -> Waited {
-        let sleep = self.next_wake.since((self.clock)()).min(LOOK_AGAIN);
+        let sleep = self.next().since((self.clock)()).min(LOOK_AGAIN);
         tokio::select! {
             biased;
             ask = self.completions.recv() => ask.map_or(Waited::Over, Waited::Ask),
@@ -196,6 +212,7 @@ impl Lane {
         };
         // Those of this page write their own next time when they are decided.
         self.next_wake = due.next.unwrap_or(Timestamp::MAX);
+        self.queues.extend(due.queues);
         Ok(due.tasks)
     }
 
@@ -209,18 +226,21 @@ impl Lane {
     ) -> Result<(), StoreError> {
         for permit in asks.iter().filter_map(|ask| ask.permit) {
             self.node.permits.give_back(permit.host, permit.bytes);
+            self.wants.returned(permit.host);
         }
-        let mut node = self.node.clone();
-        if *self.draining.borrow() {
-            node.permits.free = 0;
-        }
+        self.node.permits.closed = *self.draining.borrow();
         let submissions = asks.iter().map(|ask| &ask.submission).collect();
+        let (mut queues, mut hosts) = (Vec::new(), Vec::new());
         // What was lost goes first: new work would take the places that it needs.
-        let queues = if self.lost.is_empty() { std::mem::take(&mut self.queues) } else { Vec::new() };
-        let batch = Batch { submissions, due, queues, kept };
+        if self.lost.is_empty() {
+            queues.extend(self.queues.drain(..self.queues.len().min(limits::QUEUES_ASKED_MAX)));
+            queues.extend(self.wants.take_queues());
+            hosts = self.wants.take_hosts(&self.node.permits, (self.clock)());
+        }
+        let batch = Batch { submissions, due, queues, hosts, kept };
         let next_id = || BatchId(uuid::Uuid::now_v7().as_u128());
         let begun = Instant::now();
-        match commit(store, &node, &batch, next_id).await {
+        match commit(store, &self.node, &batch, next_id).await {
             Ok(committed) => {
                 self.metrics.committed(begun.elapsed(), &committed.tally);
                 if std::mem::take(&mut self.is_full) {
@@ -233,9 +253,11 @@ impl Lane {
                 if !std::mem::replace(&mut self.is_full, true) {
                     tracing::error!("the disk is full: refusing until there is room");
                 }
-                let Batch { kept, queues, .. } = batch;
+                let Batch { kept, queues, hosts, .. } = batch;
                 self.backlog.extend(kept);
                 self.queues.extend(queues);
+                let wants = hosts.into_iter().map(Want::Host).collect();
+                self.wants.add(wants, &self.node.permits, (self.clock)());
                 self.next_wake = (self.clock)();
                 self.refuse(asks, SubmitError::Full);
                 tokio::time::sleep(FULL_PAUSE).await;
@@ -263,10 +285,14 @@ impl Lane {
                 let due_at = dispatch.task.due_at.max(dispatch.task.created_at);
                 self.metrics.dispatched(now.since(due_at));
             }
-            if let Some(host) = dispatch.task.plan.host {
-                self.node.permits.take(host, dispatch.task.plan.payload_bytes);
-            }
         }
+        if let Some(permits) = committed.permits {
+            if !permits.broken().eq(self.node.permits.broken()) {
+                self.status.set_broken(permits.broken());
+            }
+            self.node.permits = permits;
+        }
+        self.wants.add(committed.wants, &self.node.permits, now);
         if let Some(wake) = committed.next_wake {
             self.next_wake = self.next_wake.min(wake);
         }

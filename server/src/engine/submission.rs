@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use taskhook_core::{
-    Answered, Callback, ClaimKey, Command, Create, Dependency, Event, EventKey, EventKind, HostKey, Input,
-    NewTask, On, Once, Plan, QueueKey, Received, Reply, ReplyKind, Spec, TaskKey,
+    Answered, Asked, Callback, ClaimKey, Command, Create, Dependency, Event, EventKey, EventKind, HostKey,
+    Input, NewTask, On, Once, QueueCommand, QueueKey, Received, Reply, ReplyKind, Spec, TaskKey,
 };
 
 use crate::store::{Name, StoreError, Transaction};
@@ -19,6 +19,8 @@ pub enum Submission {
     Event(Box<Heard>),
     /// A user's command.
     Command(String, Command),
+    /// A user's command to a queue.
+    Queue(String, QueueCommand),
     /// The end of an exchange.
     Reply(Box<Reply>),
     /// One of these, which happens at most once under its key.
@@ -34,8 +36,10 @@ pub struct Draft {
     pub id: String,
     /// `host:port` of its URL; `None` for an external task.
     pub host: Option<String>,
-    /// The plan; its `host` is filled in from the name.
-    pub plan: Plan,
+    /// The name of its queue.
+    pub queue: String,
+    /// What is asked; its `host` and `queue` are filled in from the names.
+    pub asked: Asked,
     /// What only people and the dispatcher need; `after` names the tasks it waits for.
     pub spec: Spec,
     /// A hash of the request's JSON value.
@@ -76,12 +80,12 @@ impl Submission {
         match self {
             Submission::Create(drafts) => {
                 let bytes = |draft: &Arc<Draft>| {
-                    512 + draft.plan.payload_bytes as usize + 64 * draft.spec.after.len()
+                    512 + draft.asked.payload_bytes as usize + 64 * draft.spec.after.len()
                 };
                 drafts.iter().map(bytes).sum()
             }
             Submission::Event(heard) => heard.received.body.len() + 512,
-            Submission::Command(..) => 128,
+            Submission::Command(..) | Submission::Queue(..) => 256,
             Submission::Reply(reply) => 512 + reply_bytes(reply),
             Submission::Once(_, inner) => inner.bytes(),
             Submission::Answered(answered) => answered.body.as_ref().map_or(0, Vec::len) + 128,
@@ -104,12 +108,14 @@ impl Submission {
             Submission::Create(drafts) => {
                 for draft in drafts {
                     name(Name::task(&draft.id));
+                    name(Name::queue(&draft.queue));
                     draft.host.iter().for_each(|host| name(Name::host(host)));
                     draft.spec.after.iter().for_each(|(id, _)| name(Name::task(id)));
                 }
             }
             Submission::Event(heard) => heard.task.iter().for_each(|id| name(Name::task(id))),
             Submission::Command(id, _) => name(Name::task(id)),
+            Submission::Queue(queue, _) => name(Name::queue(queue)),
             Submission::Once(_, inner) => inner.names(names),
             Submission::Reply(_) | Submission::Answered(_) => {}
         }
@@ -147,10 +153,11 @@ fn keyed(
     event_keys: &mut impl Iterator<Item = EventKey>,
 ) -> Input {
     let task = |id: &str| TaskKey(names.get(&Name::task(id)).copied().unwrap_or_default());
+    let queue = |name: &str| QueueKey(names.get(&Name::queue(name)).copied().unwrap_or_default());
     match submission {
         Submission::Create(drafts) => {
             let host = |host: &String| HostKey(names.get(&Name::host(host)).copied().unwrap_or_default());
-            let tasks = drafts.iter().map(|draft| Arc::new(new_task(draft, task, host))).collect();
+            let tasks = drafts.iter().map(|draft| Arc::new(new_task(draft, task, queue, host))).collect();
             Input::Create(Create { tasks })
         }
         Submission::Event(heard) => {
@@ -169,17 +176,27 @@ fn keyed(
             }))
         }
         Submission::Command(id, command) => Input::Command(task(id), *command),
+        Submission::Queue(name, command) => Input::Queue(queue(name), command.clone()),
         Submission::Reply(reply) => Input::Reply(reply.clone()),
         Submission::Once(once, inner) => Input::Once(*once, Box::new(keyed(inner, names, event_keys))),
         Submission::Answered(answered) => Input::Answered(answered.clone()),
     }
 }
 
-fn new_task(draft: &Draft, task: impl Fn(&str) -> TaskKey, host: impl Fn(&String) -> HostKey) -> NewTask {
+fn new_task(
+    draft: &Draft,
+    task: impl Fn(&str) -> TaskKey,
+    queue: impl Fn(&str) -> QueueKey,
+    host: impl Fn(&String) -> HostKey,
+) -> NewTask {
     let dependency = |(id, on): &(String, On)| Dependency { parent: task(id), on: *on };
     NewTask {
         key: task(&draft.id),
-        plan: Plan { host: draft.host.as_ref().map(host), queue: QueueKey::DEFAULT, ..draft.plan.clone() },
+        asked: Asked {
+            host: draft.host.as_ref().map(host),
+            queue: queue(&draft.queue),
+            ..draft.asked.clone()
+        },
         after: draft.spec.after.iter().map(dependency).collect(),
         spec: draft.spec.clone(),
         content: draft.content,

@@ -28,8 +28,11 @@ pub(super) struct TaskRequest {
     headers: Option<BTreeMap<String, String>>,
     /// Any JSON, sent byte for byte as given as the request's body. Absent: an empty body.
     payload: Option<serde_json::Value>,
-    /// The queue. Default: `default`, which is the only one so far.
+    /// The queue, which must exist. Default: `default`.
     queue: Option<String>,
+    /// Tasks with one key share the queue's per-key limits, and take turns with those of other keys.
+    #[schema(min_length = 1, max_length = 128)]
+    concurrency_key: Option<String>,
     /// −100 to 100, higher first. Default: 0.
     #[schema(minimum = -100, maximum = 100)]
     priority: Option<i16>,
@@ -42,13 +45,14 @@ pub(super) struct TaskRequest {
     #[schema(max_items = 1000)]
     after: Option<Vec<DependencyRequest>>,
     /// `auto`: 202 waits for a webhook, any other 2xx is success. `response`: every 2xx is success. `callback`:
-    /// every 2xx waits for a webhook. Default: `auto`.
+    /// every 2xx waits for a webhook. Default: the queue's, else `auto`.
     completion: Option<String>,
-    /// An attempt must be complete this long after its dispatch began. Default: `"1h"`; none for external tasks.
+    /// An attempt must be complete this long after its dispatch began. Default: the queue's, else `"1h"`; none for
+    /// external tasks.
     timeout: Option<String>,
     /// The HTTP exchange itself, never beyond `timeout`. Default: `"5m"`; `"30s"` with `callback`.
     request_timeout: Option<String>,
-    /// How failed attempts are tried again.
+    /// How failed attempts are tried again. What is left open, the queue says.
     retry: Option<RetryRequest>,
     /// `accept`: a success of any attempt since the last explicit retry completes the task. Default: `accept`.
     late_success: Option<String>,
@@ -102,4 +106,50 @@ pub(super) struct BatchRequest {
 pub(super) struct ReopenRequest {
     /// Start it even if its dependencies are unmet. Default: false.
     ignore_dependencies: Option<bool>,
+}
+
+/// What a queue says. An absent limit is no limit; `PUT` replaces all of it.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct QueueRequest {
+    /// Attempts that may be open at the same time, the wait for their webhooks included.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    concurrency: Option<u32>,
+    /// Limits that the tasks of one `concurrency_key` share.
+    per_key: Option<PerKeyRequest>,
+    /// How many attempts may begin in a span of time.
+    rate: Option<RateRequest>,
+    /// Start nothing; what runs is finished. Default: false.
+    paused: Option<bool>,
+    /// For tasks that leave parts of it open.
+    retry: Option<RetryRequest>,
+    /// For tasks with a `url` that leave it open.
+    timeout: Option<String>,
+    /// For tasks that leave it open.
+    completion: Option<String>,
+}
+
+/// Limits that the tasks of one `concurrency_key` share.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PerKeyRequest {
+    /// Attempts that may be open at the same time.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    concurrency: Option<u32>,
+    /// How many attempts may begin in a span of time.
+    rate: Option<RateRequest>,
+}
+
+/// In any window of `per`, at most `limit + burst − 1` attempts begin.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RateRequest {
+    /// Attempts in each `per`.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    limit: u32,
+    /// The span of time, such as `"1s"`.
+    per: String,
+    /// Attempts that may begin at once. Default: 1.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    burst: Option<u32>,
 }

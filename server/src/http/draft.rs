@@ -7,7 +7,9 @@ use std::time::Duration;
 use axum::http::{HeaderName, HeaderValue, Method, Uri};
 use serde_json::value::RawValue;
 use taskhook_core::id::is_callers_id;
-use taskhook_core::{Completion, On, Plan, QueueKey, Request, RetryPolicy, Spec, Timestamp, limits};
+use taskhook_core::{
+    Asked, Completion, ConcurrencyKey, On, QueueKey, Request, RetryAsked, Spec, Timestamp, limits,
+};
 
 use crate::engine::submission::Draft;
 use crate::http::fields::Fields;
@@ -16,7 +18,7 @@ use crate::http::problem::FieldError;
 use crate::secrets::fingerprint;
 
 /// The fields of a task that can be given.
-const KNOWN: [&str; 17] = [
+const KNOWN: [&str; 18] = [
     "id",
     "name",
     "url",
@@ -24,6 +26,7 @@ const KNOWN: [&str; 17] = [
     "headers",
     "payload",
     "queue",
+    "concurrency_key",
     "priority",
     "run_at",
     "delay",
@@ -37,14 +40,10 @@ const KNOWN: [&str; 17] = [
 ];
 
 /// Fields of the contract whose features are not built yet.
-const LATER: [&str; 8] =
-    ["heartbeat", "deadline", "status", "cancel_url", "source", "correlate", "concurrency_key", "unique"];
+const LATER: [&str; 7] = ["heartbeat", "deadline", "status", "cancel_url", "source", "correlate", "unique"];
 
 /// Headers that are Taskhook's own to set.
 const OWN_HEADERS: [&str; 4] = ["host", "content-length", "transfer-encoding", "connection"];
-
-/// Where no time-out is given, an attempt must be complete this long after its dispatch began.
-const TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// Reads one task. `fresh_id` is used where the caller gives none.
 pub(super) fn read(
@@ -63,13 +62,13 @@ pub(super) fn read(
     let target = request(&mut fields);
     let external = target.is_none();
     let priority = priority(&mut fields);
-    queue(&mut fields);
+    let queue = queue(&mut fields);
+    let key = short_text(&mut fields, "concurrency_key", limits::CONCURRENCY_KEY_BYTES_MAX);
     let run_at = run_at(&mut fields, now);
     let after = after(&mut fields);
     let completion = completion(&mut fields);
-    let timeout = positive(&mut fields, "timeout").or((!external).then_some(TIMEOUT));
-    let request_timeout = positive(&mut fields, "request_timeout")
-        .unwrap_or(Duration::from_secs(if completion == Completion::Callback { 30 } else { 300 }));
+    let timeout = positive(&mut fields, "timeout").map(Some);
+    let request_timeout = positive(&mut fields, "request_timeout");
     let retry = retry(&mut fields, pointer);
     late_success(&mut fields);
     let labels = labels(&mut fields);
@@ -91,18 +90,20 @@ pub(super) fn read(
     Ok(Draft {
         id: id.unwrap_or_else(fresh_id),
         host,
-        plan: Plan {
+        queue: queue.unwrap_or_else(|| "default".into()),
+        asked: Asked {
             host: None,
             queue: QueueKey::DEFAULT,
+            concurrency_key: key.as_deref().map_or(ConcurrencyKey::NONE, concurrency_key),
             priority,
             run_at,
             completion,
             timeout,
-            request_timeout: timeout.map_or(request_timeout, |timeout| request_timeout.min(timeout)),
+            request_timeout,
             retry,
             payload_bytes: u32::try_from(payload_bytes).unwrap_or(u32::MAX),
         },
-        spec: Spec { name, request: request.map(Arc::new), labels, after },
+        spec: Spec { name, concurrency_key: key, request: request.map(Arc::new), labels, after },
         content: fingerprint(&[&json::canonical(text)]),
     })
 }
@@ -213,10 +214,23 @@ fn priority(fields: &mut Fields<'_>) -> i16 {
     i16::try_from(priority).unwrap_or(0)
 }
 
-fn queue(fields: &mut Fields<'_>) {
-    if fields.take::<String>("queue", "a string").is_some_and(|queue| queue != "default") {
-        fields.wrong("queue", "no_such_queue", "no queue has this name; there is only \"default\" so far");
+fn queue(fields: &mut Fields<'_>) -> Option<String> {
+    let queue: String = fields.take("queue", "a string")?;
+    if !is_callers_id(&queue, limits::NAME_BYTES_MAX) {
+        fields.wrong(
+            "queue",
+            "not_a_name",
+            "must begin with a letter or digit and have at most 64 of A-Z a-z 0-9 . _ : @ -",
+        );
     }
+    Some(queue)
+}
+
+/// What is remembered of a concurrency key.
+fn concurrency_key(key: &str) -> ConcurrencyKey {
+    let [a, b, c, d, e, f, g, h, ..] = fingerprint(&[key.as_bytes()]);
+    // Zero is no key.
+    ConcurrencyKey(i64::from_be_bytes([a, b, c, d, e, f, g, h]).saturating_abs().max(1))
 }
 
 fn run_at(fields: &mut Fields<'_>, now: Timestamp) -> Timestamp {
@@ -273,14 +287,15 @@ fn dependency(raw: &RawValue) -> Result<(String, On), String> {
     Ok((id.clone(), on))
 }
 
-fn completion(fields: &mut Fields<'_>) -> Completion {
+pub(super) fn completion(fields: &mut Fields<'_>) -> Option<Completion> {
     match fields.take::<String>("completion", "a string").as_deref() {
-        None | Some("auto") => Completion::Auto,
-        Some("response") => Completion::Response,
-        Some("callback") => Completion::Callback,
+        None => None,
+        Some("auto") => Some(Completion::Auto),
+        Some("response") => Some(Completion::Response),
+        Some("callback") => Some(Completion::Callback),
         Some(_) => {
             fields.wrong("completion", "unknown_value", "must be auto, response or callback");
-            Completion::Auto
+            None
         }
     }
 }
@@ -295,7 +310,7 @@ fn late_success(fields: &mut Fields<'_>) {
     }
 }
 
-fn positive(fields: &mut Fields<'_>, name: &str) -> Option<Duration> {
+pub(super) fn positive(fields: &mut Fields<'_>, name: &str) -> Option<Duration> {
     let duration = fields.duration(name)?;
     if duration.is_zero() {
         fields.wrong(name, "out_of_range", "must be longer than nothing");
@@ -303,31 +318,29 @@ fn positive(fields: &mut Fields<'_>, name: &str) -> Option<Duration> {
     Some(duration)
 }
 
-fn retry(fields: &mut Fields<'_>, pointer: &str) -> RetryPolicy {
-    let default = RetryPolicy::default();
-    let Some(raw) = fields.raw("retry") else { return default };
+pub(super) fn retry(fields: &mut Fields<'_>, pointer: &str) -> RetryAsked {
+    let Some(raw) = fields.raw("retry") else { return RetryAsked::default() };
     let Ok(members) = serde_json::from_str::<Members<'_>>(raw.get()) else {
         fields.wrong("retry", "wrong_type", "must be an object with max_attempts, initial, factor, max");
-        return default;
+        return RetryAsked::default();
     };
     let mut inner = Fields::new(members, format!("{pointer}/retry"));
-    let max_attempts =
-        inner.take::<u32>("max_attempts", "an integer from 1 to 100").unwrap_or(default.max_attempts);
-    if !(1..=limits::ATTEMPTS_MAX).contains(&max_attempts) {
+    let max_attempts = inner.take::<u32>("max_attempts", "an integer from 1 to 100");
+    if max_attempts.is_some_and(|attempts| !(1..=limits::ATTEMPTS_MAX).contains(&attempts)) {
         inner.wrong("max_attempts", "out_of_range", "must be from 1 to 100");
     }
-    let factor = inner.take::<f64>("factor", "a number from 1 to 100").unwrap_or(default.factor);
-    if !(1.0..=100.0).contains(&factor) {
+    let factor = inner.take::<f64>("factor", "a number from 1 to 100");
+    if factor.is_some_and(|factor| !(1.0..=100.0).contains(&factor)) {
         inner.wrong("factor", "out_of_range", "must be from 1 to 100");
     }
-    let initial = inner.duration("initial").unwrap_or(default.initial);
-    let max = inner.duration("max").unwrap_or(default.max);
-    if max > limits::RETRY_PAUSE_MAX {
+    let initial = inner.duration("initial");
+    let max = inner.duration("max");
+    if max.is_some_and(|max| max > limits::RETRY_PAUSE_MAX) {
         inner.wrong("max", "out_of_range", "must be at most 24h");
     }
     let errors = inner.finish(&["max_attempts", "initial", "factor", "max"], &[]);
     fields.errors.extend(errors);
-    RetryPolicy { max_attempts, initial, factor, max }
+    RetryAsked { max_attempts, initial, factor, max }
 }
 
 fn labels(fields: &mut Fields<'_>) -> BTreeMap<String, String> {

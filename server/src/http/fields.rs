@@ -29,6 +29,11 @@ impl<'a> Fields<'a> {
         self.members.remove(name).filter(|raw| raw.get() != "null")
     }
 
+    /// Whether a field is there and not null.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.members.get(name).is_some_and(|raw| raw.get() != "null")
+    }
+
     /// The text of a field that is there, be it null.
     pub(super) fn raw_or_null(&mut self, name: &str) -> Option<&'a RawValue> {
         self.members.remove(name)

@@ -44,16 +44,16 @@ impl Query {
         self.pairs.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// How many rows a page has.
+    pub(super) fn limit(&self) -> Result<usize, Problem> {
+        let Some(text) = self.one("limit")? else { return Ok(LIMIT) };
+        let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
+        limit.ok_or_else(|| Problem::bad_query("limit must be from 1 to 1000"))
+    }
+
     /// How many rows, and behind which.
     pub(super) fn page(&self) -> Result<(usize, Option<i64>), Problem> {
-        let limit = match self.one("limit")? {
-            None => LIMIT,
-            Some(text) => text
-                .parse()
-                .ok()
-                .filter(|limit| (1..=LIMIT_MAX).contains(limit))
-                .ok_or_else(|| Problem::bad_query("limit must be from 1 to 1000"))?,
-        };
+        let limit = self.limit()?;
         let cursor = self.one("cursor")?.map(read_cursor).transpose()?;
         Ok((limit, cursor))
     }

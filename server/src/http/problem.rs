@@ -195,6 +195,11 @@ pub fn refused(why: &Refused, pointer: impl Fn(usize) -> String, name: impl Fn(u
             code: "no_such_task",
             detail: "no task has this id; create it first, or in the same batch".into(),
         }]),
+        Refused::NoSuchQueue { position } => Problem::invalid(vec![FieldError {
+            pointer: format!("{}/queue", pointer(*position)),
+            code: "no_such_queue",
+            detail: "no queue has this name; make it first, with PUT /v1/queues/{name}".into(),
+        }]),
         Refused::Cycle(circle) => {
             let mut path: Vec<String> = circle.iter().map(|position| name(*position)).collect();
             path.extend(circle.first().map(|position| name(*position)));

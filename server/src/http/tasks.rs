@@ -215,7 +215,11 @@ pub(super) async fn show_all(app: &App, status: StatusCode, keys: Vec<TaskKey>) 
 pub(super) async fn list(State(app): State<Arc<App>>, RawQuery(pairs): Pairs) -> Result<Response, Problem> {
     let known = ["state", "queue", "name", "label", "created_after", "limit", "cursor"];
     let query = Query::new(pairs, &known)?;
-    let mut filter = TaskFilter { name: query.one("name")?.map(String::from), ..TaskFilter::default() };
+    let mut filter = TaskFilter {
+        name: query.one("name")?.map(String::from),
+        queue: query.one("queue")?.map(String::from),
+        ..TaskFilter::default()
+    };
     for name in query.all("state").flat_map(|states| states.split(',')) {
         let state = TaskState::from_name(name).ok_or_else(|| {
             let states = TaskState::ALL.map(TaskState::name);
@@ -233,12 +237,6 @@ pub(super) async fn list(State(app): State<Arc<App>>, RawQuery(pairs): Pairs) ->
         filter.created_after = Some(parse_instant(text).map_err(Problem::bad_query)?);
     }
     let (limit, before) = query.page()?;
-    if query.one("queue")?.is_some_and(|queue| queue != "default") {
-        return Ok(respond::json(
-            StatusCode::OK,
-            &ListBody::<TaskBody> { data: Vec::new(), next_cursor: None },
-        ));
-    }
     let listed = app.reader.tasks(filter, before, limit).await?;
     let data = listed.rows.into_iter().map(TaskBody::of).collect();
     Ok(respond::json(StatusCode::OK, &ListBody::<TaskBody> { data, next_cursor: listed.next.map(cursor) }))
@@ -430,7 +428,7 @@ fn vanished() -> Problem {
     Problem::not_found("the task is no longer kept")
 }
 
-fn unexpected(outcome: &Outcome) -> Problem {
+pub(super) fn unexpected(outcome: &Outcome) -> Problem {
     tracing::error!(?outcome, "a request had an outcome that it cannot have");
     let detail = "deciding about this request failed by a defect of Taskhook";
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "quarantined", detail)

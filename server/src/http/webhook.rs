@@ -149,7 +149,11 @@ pub(super) fn answer(receipt: &Receipt) -> Result<Response, Problem> {
         Outcome::Recorded(reason) => ("recorded", *reason),
         Outcome::Repeated => return Err(Problem::in_progress()),
         Outcome::Refused(why) => return Err(refused(why, |_| String::new(), |_| String::new())),
-        Outcome::Rejected(_) | Outcome::Created(_) | Outcome::Unchanged | Outcome::Quarantined => {
+        Outcome::Rejected(_)
+        | Outcome::Created(_)
+        | Outcome::Defined { .. }
+        | Outcome::Unchanged
+        | Outcome::Quarantined => {
             let detail = "the webhook is kept, but deciding about it failed by a defect of Taskhook";
             return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "quarantined", detail));
         }

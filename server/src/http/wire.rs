@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use taskhook_core::{Completion, On};
+use taskhook_core::{Completion, On, Rate, RetryAsked, Timestamp};
 use utoipa::ToSchema;
 
 use crate::http::duration::show;
-use crate::store::read::{EventView, HistoryEntry, TaskView};
+use crate::store::read::{EventView, HistoryEntry, QueueView, TaskView};
 
 /// A task.
 #[derive(Debug, Serialize, ToSchema)]
@@ -32,8 +32,9 @@ pub struct TaskBody {
     #[schema(value_type = serde_json::Value)]
     pub payload: Option<Box<RawValue>>,
     /// Its queue.
-    #[schema(value_type = String)]
-    pub queue: &'static str,
+    pub queue: String,
+    /// Whose limits it shares within its queue.
+    pub concurrency_key: Option<String>,
     /// −100 to 100, higher first.
     pub priority: i16,
     /// Not before this instant.
@@ -108,7 +109,8 @@ pub struct ErrorBody {
 /// Why a task is not further.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct WaitingBody {
-    /// `dependency`, `time`, `retry`, `capacity`, `response`, `callback`.
+    /// `dependency`, `time`, `retry`, `paused`, `breaker`, `key_limit`, `concurrency`, `rate`, `capacity`, `response`,
+    /// `callback`.
     #[schema(value_type = String)]
     pub code: &'static str,
     /// What it waits for, exactly.
@@ -144,8 +146,8 @@ impl TaskBody {
     /// A task as it is shown.
     #[must_use]
     pub fn of(view: TaskView) -> TaskBody {
-        let TaskView { id, task, spec, result, error, waits_for } = view;
-        let waiting = taskhook_core::waiting::waiting_for(&task, waits_for.as_deref());
+        let TaskView { id, task, spec, result, error, waits_for, held_up } = view;
+        let waiting = taskhook_core::waiting::waiting_for(&task, waits_for.as_deref(), &held_up);
         let mut warnings = Vec::new();
         if task.answered_too_early {
             warnings.push(WarningBody {
@@ -175,7 +177,8 @@ impl TaskBody {
             method: spec.method,
             headers: spec.headers.into_iter().collect(),
             payload: raw(spec.payload),
-            queue: "default",
+            queue: held_up.queue,
+            concurrency_key: spec.concurrency_key,
             priority: task.plan.priority,
             run_at: task.plan.run_at.to_string(),
             after: spec
@@ -183,11 +186,7 @@ impl TaskBody {
                 .into_iter()
                 .map(|(task, on)| DependencyBody { task, on: on_name(on) })
                 .collect(),
-            completion: match task.plan.completion {
-                Completion::Auto => "auto",
-                Completion::Response => "response",
-                Completion::Callback => "callback",
-            },
+            completion: completion_name(task.plan.completion),
             timeout: task.plan.timeout.map(show),
             request_timeout: show(task.plan.request_timeout),
             retry: RetryBody {
@@ -211,6 +210,120 @@ impl TaskBody {
             warnings,
             created_at: task.created_at.to_string(),
             ended_at: task.ended_at.map(|at| at.to_string()),
+        }
+    }
+}
+
+/// The contract's word for which answers complete a task.
+fn completion_name(completion: Completion) -> &'static str {
+    match completion {
+        Completion::Auto => "auto",
+        Completion::Response => "response",
+        Completion::Callback => "callback",
+    }
+}
+
+/// A queue.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct QueueBody {
+    /// Its name.
+    pub name: String,
+    /// Attempts that may be open at the same time; null: no limit.
+    pub concurrency: Option<u32>,
+    /// Limits that the tasks of one `concurrency_key` share.
+    pub per_key: Option<PerKeyBody>,
+    /// How many attempts may begin in a span of time; null: no limit.
+    pub rate: Option<RateBody>,
+    /// It starts nothing; what runs is finished.
+    pub paused: bool,
+    /// For tasks that leave parts of it open; null: the product's own.
+    pub retry: Option<RetryDefaultBody>,
+    /// For tasks that leave it open.
+    pub timeout: Option<String>,
+    /// For tasks that leave it open.
+    #[schema(value_type = Option<String>)]
+    pub completion: Option<&'static str>,
+    /// Attempts that are open, the wait for their webhooks included.
+    pub open: u32,
+    /// How many of its tasks are in each state that occurs.
+    #[schema(value_type = BTreeMap<String, u64>)]
+    pub states: BTreeMap<&'static str, u64>,
+    /// How many of its tasks wait, by the code of what they wait for.
+    #[schema(value_type = BTreeMap<String, u64>)]
+    pub waiting_for: BTreeMap<&'static str, u64>,
+    /// For how long the oldest task has been due that nothing but its turn holds up, in seconds.
+    pub oldest_due_seconds: Option<f64>,
+}
+
+/// Limits that the tasks of one `concurrency_key` share.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PerKeyBody {
+    /// Attempts that may be open at the same time; null: no limit.
+    pub concurrency: Option<u32>,
+    /// How many attempts may begin in a span of time; null: no limit.
+    pub rate: Option<RateBody>,
+}
+
+/// In any window of `per`, at most `limit + burst − 1` attempts begin.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RateBody {
+    /// Attempts in each `per`.
+    pub limit: u32,
+    /// The span of time.
+    pub per: String,
+    /// Attempts that may begin at once.
+    pub burst: u32,
+}
+
+/// A retry policy of which parts may be left open.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RetryDefaultBody {
+    /// Attempts in all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    /// Bound of the first pause.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initial: Option<String>,
+    /// By how much the bound grows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub factor: Option<f64>,
+    /// The bound never grows beyond this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<String>,
+}
+
+impl QueueBody {
+    /// A queue as it is shown at `now`.
+    #[must_use]
+    pub fn of(view: QueueView, now: Timestamp) -> QueueBody {
+        let settings = &view.queue.settings;
+        let rate = |rate: Rate| RateBody { limit: rate.limit, per: show(rate.per), burst: rate.burst };
+        let per_key = PerKeyBody { concurrency: settings.key_concurrency, rate: settings.key_rate.map(rate) };
+        let has_per_key = per_key.concurrency.is_some() || per_key.rate.is_some();
+        let retry = settings.retry;
+        QueueBody {
+            concurrency: settings.concurrency,
+            per_key: has_per_key.then_some(per_key),
+            rate: settings.rate.map(rate),
+            paused: view.queue.paused,
+            retry: (retry != RetryAsked::default()).then(|| RetryDefaultBody {
+                max_attempts: retry.max_attempts,
+                initial: retry.initial.map(show),
+                factor: retry.factor,
+                max: retry.max.map(show),
+            }),
+            timeout: settings.timeout.map(show),
+            completion: settings.completion.map(completion_name),
+            open: view.queue.open,
+            states: view
+                .counts
+                .iter()
+                .filter(|(_, count)| *count > 0)
+                .map(|(state, count)| (state.name(), *count))
+                .collect(),
+            waiting_for: view.waiting.iter().map(|waiting| (waiting.code, waiting.count)).collect(),
+            oldest_due_seconds: view.oldest_due.map(|due| now.since(due).as_secs_f64()),
+            name: view.name,
         }
     }
 }

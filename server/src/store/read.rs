@@ -5,15 +5,19 @@
 
 mod answers;
 mod events;
+pub(crate) mod queues;
 mod tasks;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
+use taskhook_core::{HostKey, Timestamp};
 
 pub use answers::AnswerView;
 pub use events::{EventFilter, EventView};
+pub use queues::{QueueView, WaitingCount};
 pub use tasks::{HistoryEntry, SpecView, TaskFilter, TaskView};
 
 use crate::store::sqlite::{SqlitePath, keep_plans};
@@ -43,6 +47,34 @@ impl From<rusqlite::Error> for ReadError {
 pub struct Reader {
     idle: Arc<Mutex<Vec<Connection>>>,
     turns: Arc<tokio::sync::Semaphore>,
+    node: Arc<NodeStatus>,
+}
+
+/// What a node knows and no store holds.
+#[derive(Debug, Default)]
+pub struct NodeStatus {
+    broken: Mutex<BTreeMap<HostKey, Timestamp>>,
+}
+
+impl NodeStatus {
+    /// Learns which hosts are out of order, and when the next exchange with each begins.
+    pub fn set_broken(&self, hosts: impl Iterator<Item = (HostKey, Timestamp)>) {
+        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        broken.clear();
+        broken.extend(hosts);
+    }
+
+    /// When the next exchange with a host begins that is out of order.
+    #[must_use]
+    pub fn probe_at(&self, host: HostKey) -> Option<Timestamp> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).get(&host).copied()
+    }
+
+    /// The hosts that are out of order.
+    #[must_use]
+    pub fn broken(&self) -> Vec<HostKey> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
 }
 
 /// A page of a list.
@@ -55,15 +87,16 @@ pub struct Listed<T> {
 }
 
 impl Reader {
-    /// Opens the readers of the store at `path`, which exists.
+    /// Opens the readers of the store at `path`, which exists. `node` is what the node that shows it knows.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn open(path: &SqlitePath) -> Result<Reader, ReadError> {
+    pub fn open(path: &SqlitePath, node: Arc<NodeStatus>) -> Result<Reader, ReadError> {
         let connections = (0..READERS).map(|_| open(path)).collect::<Result<Vec<_>, _>>()?;
         Ok(Reader {
             idle: Arc::new(Mutex::new(connections)),
             turns: Arc::new(tokio::sync::Semaphore::new(READERS)),
+            node,
         })
     }
 

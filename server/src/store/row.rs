@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use taskhook_core::queue::Settings;
 use taskhook_core::{
-    Cause, Change, Completion, EdgeStatus, EventKey, EventKind, Failure, FollowUp, Ignored, On, Outcome,
-    QueueKey, State, TaskKey, Timestamp,
+    Cause, Change, Completion, EdgeStatus, EventKey, EventKind, Failure, FollowUp, HostKey, Ignored, On,
+    Outcome, QueueKey, Rate, RetryAsked, State, Task, TaskKey, Timestamp,
 };
 
 /// Pairs each value of an enum with its stored number, both ways.
@@ -56,7 +57,11 @@ pub fn outcome_columns(outcome: &Outcome) -> (i64, Option<&str>) {
         Outcome::Rejected(reason) => (7, Some(reason)),
         Outcome::Quarantined => (8, Some("deciding about it failed by a defect of Taskhook")),
         // No webhook is kept with one of these.
-        Outcome::Created(_) | Outcome::Unchanged | Outcome::Repeated | Outcome::Refused(_) => (0, None),
+        Outcome::Created(_)
+        | Outcome::Defined { .. }
+        | Outcome::Unchanged
+        | Outcome::Repeated
+        | Outcome::Refused(_) => (0, None),
     }
 }
 
@@ -86,6 +91,18 @@ pub fn micros(span: Duration) -> i64 {
 pub fn span(micros: i64) -> Duration {
     Duration::from_micros(u64::try_from(micros).unwrap_or(0))
 }
+
+/// As which state a task is counted: what waits for a retry apart from what waits for its time.
+#[must_use]
+pub fn counted_state(task: &Task) -> i64 {
+    match task.state {
+        State::Scheduled if task.attempts_before < task.attempt_number() => COUNTED_RETRY,
+        state => state_number(state),
+    }
+}
+
+/// The number under which tasks that are scheduled for a retry are counted.
+pub const COUNTED_RETRY: i64 = 10;
 
 /// The flags of a task and of its newest attempt, as bits.
 pub mod flag {
@@ -308,6 +325,7 @@ fn responded(
 pub fn follow_up_columns(follow_up: &FollowUp) -> (i64, i64, i64, i64, i64) {
     match *follow_up {
         FollowUp::Look(queue) => (1, queue.0, 0, 0, 0),
+        FollowUp::HostFree(host) => (7, host.0, 0, 0, 0),
         FollowUp::Unpark { task, after } => (2, task.0, after.0, 0, 0),
         FollowUp::EndDependents { parent, generation, after } => (3, parent.0, after.0, generation.into(), 0),
         FollowUp::ReopenDependents { parent, generation, after } => {
@@ -326,6 +344,7 @@ pub fn follow_up_of(kind: i64, subject: i64, other: i64, generation: i64, end: i
     let generation = u32::try_from(generation).ok()?;
     Some(match kind {
         1 => FollowUp::Look(QueueKey(subject)),
+        7 => FollowUp::HostFree(HostKey(subject)),
         2 => FollowUp::Unpark { task: TaskKey(subject), after: EventKey(other) },
         3 => FollowUp::EndDependents { parent: TaskKey(subject), generation, after: TaskKey(other) },
         4 => FollowUp::ReopenDependents { parent: TaskKey(subject), generation, after: TaskKey(other) },
@@ -338,6 +357,82 @@ pub fn follow_up_of(kind: i64, subject: i64, other: i64, generation: i64, end: i
         6 => FollowUp::ParentReopened { task: TaskKey(subject), parent: TaskKey(other), generation },
         _ => return None,
     })
+}
+
+/// What a queue says, as stored. Durations are microseconds; what is absent is no limit, or left to the product.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SettingsRow {
+    /// Open attempts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    /// Begun attempts: how many, in how long, how many at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<(u32, i64, u32)>,
+    /// Open attempts of one key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_concurrency: Option<u32>,
+    /// Begun attempts of one key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_rate: Option<(u32, i64, u32)>,
+    /// `retry.max_attempts`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_max_attempts: Option<u32>,
+    /// `retry.initial`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_initial: Option<i64>,
+    /// `retry.factor`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_factor: Option<f64>,
+    /// `retry.max`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_max: Option<i64>,
+    /// `timeout`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<i64>,
+    /// `completion`, by number
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completion: Option<i64>,
+}
+
+impl SettingsRow {
+    /// The stored form.
+    #[must_use]
+    pub fn of(settings: &Settings) -> SettingsRow {
+        let rate = |rate: Rate| (rate.limit, micros(rate.per), rate.burst);
+        SettingsRow {
+            concurrency: settings.concurrency,
+            rate: settings.rate.map(rate),
+            key_concurrency: settings.key_concurrency,
+            key_rate: settings.key_rate.map(rate),
+            retry_max_attempts: settings.retry.max_attempts,
+            retry_initial: settings.retry.initial.map(micros),
+            retry_factor: settings.retry.factor,
+            retry_max: settings.retry.max.map(micros),
+            timeout: settings.timeout.map(micros),
+            completion: settings.completion.map(completion_number),
+        }
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn settings(self) -> Settings {
+        let rate = |(limit, per, burst)| Rate { limit, per: span(per), burst };
+        Settings {
+            concurrency: self.concurrency,
+            rate: self.rate.map(rate),
+            key_concurrency: self.key_concurrency,
+            key_rate: self.key_rate.map(rate),
+            retry: RetryAsked {
+                max_attempts: self.retry_max_attempts,
+                initial: self.retry_initial.map(span),
+                factor: self.retry_factor,
+                max: self.retry_max.map(span),
+            },
+            timeout: self.timeout.map(span),
+            completion: self.completion.and_then(completion_of),
+        }
+    }
 }
 
 /// What a parked webhook says, as stored until its task exists.
@@ -413,6 +508,7 @@ mod tests {
         let (task, parent) = (TaskKey(7), TaskKey(i64::MIN));
         for follow_up in [
             FollowUp::Look(QueueKey(1)),
+            FollowUp::HostFree(HostKey(9)),
             FollowUp::Unpark { task, after: EventKey(3) },
             FollowUp::EndDependents { parent: task, generation: 2, after: parent },
             FollowUp::ReopenDependents { parent: task, generation: 2, after: parent },

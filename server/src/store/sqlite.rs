@@ -8,6 +8,7 @@ mod audit;
 mod checkpoint;
 pub(crate) mod load;
 mod open;
+mod queues;
 mod save;
 
 use std::collections::BTreeMap;
@@ -15,12 +16,15 @@ use std::fs::File;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use taskhook_core::{Context, Decided, EventKey, FollowUp, Input, Request, Subjects, TaskKey, Timestamp};
+use taskhook_core::{
+    Context, Decided, EventKey, FollowUp, Input, QueueKey, Request, Subjects, TaskKey, Timestamp,
+};
 
 pub use audit::{Audit, Violation};
 pub(crate) use load::{known, task_columns, task_of};
 pub(crate) use open::keep_plans;
 pub use open::{OpenError, Settings, SqlitePath};
+pub(crate) use queues::{key_use_of, queue_of};
 
 use crate::store::{BatchId, Due, Kept, KeptKey, Name, NameKind, Store, StoreError, Transaction, row};
 
@@ -56,6 +60,8 @@ pub struct SqliteTransaction<'a> {
     new_keys: BTreeMap<Name, i64>,
     /// The newest history entry of the tasks that were loaded.
     last_changes: BTreeMap<TaskKey, i64>,
+    /// What of the tasks that were loaded their queues have counted.
+    standpoints: BTreeMap<TaskKey, queues::Standpoint>,
     committed: bool,
 }
 
@@ -74,6 +80,7 @@ impl Store for SqliteStore {
             new_names: BTreeMap::new(),
             new_keys: BTreeMap::new(),
             last_changes: BTreeMap::new(),
+            standpoints: BTreeMap::new(),
             committed: false,
             store: self,
         })
@@ -102,7 +109,31 @@ impl Store for SqliteStore {
             }
             due.tasks.push(TaskKey(row.get(0).map_err(failed)?));
         }
+        drop(rows);
+        drop(statement);
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "SELECT key, wake_at FROM queue WHERE wake_at IS NOT NULL ORDER BY wake_at LIMIT ?1",
+            )
+            .map_err(failed)?;
+        let mut rows = statement.query(params![limit]).map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            let at = Timestamp(row.get(1).map_err(failed)?);
+            if at > by || due.queues.len() == max {
+                due.next = due.next.into_iter().chain([at]).min();
+                break;
+            }
+            due.queues.push(QueueKey(row.get(0).map_err(failed)?));
+        }
         Ok(due)
+    }
+
+    async fn waiting_queues(&mut self) -> Result<Vec<QueueKey>, StoreError> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT DISTINCT queue FROM line").map_err(failed)?;
+        let rows = statement.query_map([], |row| row.get(0).map(QueueKey)).map_err(failed)?;
+        rows.collect::<rusqlite::Result<_>>().map_err(failed)
     }
 
     async fn exchanges(&mut self, by: Timestamp) -> Result<Vec<TaskKey>, StoreError> {
@@ -267,6 +298,11 @@ fn failed(error: rusqlite::Error) -> StoreError {
         // G16: after an I/O error nothing may be answered, and no fsync may be tried again.
         _ => StoreError::Broken(format!("SQLite: {error}")),
     }
+}
+
+/// A value as JSON text.
+fn text_of(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
 fn unreadable(table: &str, key: i64) -> StoreError {

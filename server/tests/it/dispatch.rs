@@ -16,8 +16,8 @@ use taskhook::engine::commit::Dispatch;
 use taskhook::secrets::Secrets;
 use taskhook_core::limits::{BODY_BYTES_MAX, MESSAGE_BYTES_MAX, RESPONSE_BYTES_KEPT};
 use taskhook_core::{
-    Change, Completion, Failure, HostKey, NewTask, Plan, QueueKey, Reply, ReplyKind, Request, Response,
-    RetryPolicy, Spec, Task, TaskKey, Timestamp,
+    Asked, Change, Completion, ConcurrencyKey, Failure, HostKey, NewTask, Plan, QueueKey, Reply, ReplyKind,
+    Request, Response, RetryPolicy, Spec, Task, TaskKey, Timestamp,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -108,6 +108,7 @@ fn dispatch_at(now: Timestamp, request: Request) -> Dispatch {
     let plan = Plan {
         host: Some(HostKey(5)),
         queue: QueueKey::DEFAULT,
+        concurrency_key: ConcurrencyKey::NONE,
         priority: 0,
         run_at: now,
         completion: Completion::Auto,
@@ -117,8 +118,15 @@ fn dispatch_at(now: Timestamp, request: Request) -> Dispatch {
         payload_bytes: u32::try_from(payload_bytes).expect("it is small"),
     };
     let key = TaskKey(7);
-    let new = NewTask { key, plan, spec: Spec::default(), after: Vec::new(), content: [0; 16] };
-    let mut task = Task::born(now, &Change::Created { new: Arc::new(new), edges: Vec::new() });
+    let new = NewTask {
+        key,
+        asked: Asked::from(&plan),
+        spec: Spec::default(),
+        after: Vec::new(),
+        content: [0; 16],
+    };
+    let created = Change::Created { new: Arc::new(new), plan: Arc::new(plan), edges: Vec::new() };
+    let mut task = Task::born(now, &created);
     for attempt in 1..=3 {
         task = task.evolve(now, &Change::Dispatched { attempt });
     }

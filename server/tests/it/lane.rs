@@ -5,7 +5,7 @@ use taskhook::engine::lane;
 use taskhook::engine::submission::Submission;
 use taskhook::store::sqlite::{SqlitePath, SqliteStore, SqliteTransaction};
 use taskhook::store::{BatchId, Due, Kept, KeptKey, Store, StoreError};
-use taskhook_core::{Answered, ClaimKey, Once, TaskKey, Timestamp};
+use taskhook_core::{Answered, ClaimKey, Once, QueueKey, TaskKey, Timestamp};
 use tokio::sync::{mpsc, watch};
 
 /// A store in which another transaction is in the way of the first look-ups of what is due.
@@ -37,6 +37,10 @@ impl Store for InTheWay {
 
     async fn exchanges(&mut self, by: Timestamp) -> Result<Vec<TaskKey>, StoreError> {
         self.store.exchanges(by).await
+    }
+
+    async fn waiting_queues(&mut self) -> Result<Vec<QueueKey>, StoreError> {
+        self.store.waiting_queues().await
     }
 
     async fn kept(&mut self, after: KeptKey, max: usize) -> Result<Vec<Kept>, StoreError> {

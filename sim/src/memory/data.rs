@@ -6,9 +6,10 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use taskhook::store::{BatchId, KeptKey, Name, NameKind};
+use taskhook_core::queue::Closed;
 use taskhook_core::{
-    ClaimKey, Edge, EventId, EventKey, FollowUp, HostKey, NewTask, Parked, QueueKey, State, Task, TaskKey,
-    Timestamp,
+    ClaimKey, ConcurrencyKey, Edge, EventId, EventKey, FollowUp, HostKey, KeyUse, Line, NewTask, Parked,
+    Queue, QueueKey, State, Task, TaskKey, Timestamp,
 };
 
 use super::{Entry, KeptAnswer, KeptEvent};
@@ -102,8 +103,15 @@ pub(super) struct Data {
     pub(super) edges: Table<(TaskKey, TaskKey), Edge>,
     /// The tasks that want to be looked at, earliest first.
     pub(super) due: Table<(Timestamp, TaskKey), ()>,
-    /// The queued tasks of each queue, first things first, with their hosts.
-    pub(super) ready: Table<(QueueKey, i16, Timestamp, TaskKey), HostKey>,
+    /// The queued tasks of each line, first things first, with their hosts.
+    pub(super) ready: Table<(Line, Timestamp, TaskKey), HostKey>,
+    pub(super) queues: Table<QueueKey, Queue>,
+    /// What each key has of its queue's limits.
+    pub(super) key_uses: Table<(QueueKey, ConcurrencyKey), KeyUse>,
+    /// The lines of which nothing can start, and what they wait for. All others are open.
+    pub(super) closed: Table<Line, Closed>,
+    /// The line that had the last turn.
+    pub(super) turns: Table<(QueueKey, i16), ConcurrencyKey>,
     pub(super) events: Table<EventKey, KeptEvent>,
     pub(super) event_ids: Table<EventId, EventKey>,
     /// The webhooks that were refused: strangers send them, so they are bounded.
@@ -134,6 +142,10 @@ impl Data {
             edges: Table::default(),
             due: Table::default(),
             ready: Table::default(),
+            queues: Table::default(),
+            key_uses: Table::default(),
+            closed: Table::default(),
+            turns: Table::default(),
             events: Table::default(),
             event_ids: Table::default(),
             rejected: Table::default(),
@@ -152,6 +164,7 @@ impl Data {
         data.names.put(default.clone(), data.next.name);
         data.name_of.put(data.next.name, default);
         data.next.name += 1;
+        data.queues.put(QueueKey::DEFAULT, Queue::new(QueueKey::DEFAULT));
         data.settle();
         data
     }
@@ -172,20 +185,61 @@ impl Data {
 
     /// Puts a task in, and where it is found by.
     pub(super) fn put_task(&mut self, task: Task) {
-        if let Some(before) = self.tasks.get(&task.key) {
+        let before = self.tasks.get(&task.key).cloned();
+        if let Some(before) = &before {
             if let Some(at) = before.wake_at {
                 self.due.remove(&(at, before.key));
             }
-            let place = place_of(before);
-            self.ready.remove(&place);
+            self.ready.remove(&place_of(before));
         }
         if let Some(at) = task.wake_at {
             self.due.put((at, task.key), ());
         }
         if let (State::Queued, Some(host)) = (task.state, task.plan.host) {
             self.ready.put(place_of(&task), host);
+            if before.as_ref().is_none_or(|before| before.state != State::Queued) {
+                self.open_line(line_of(&task));
+            }
         }
+        let places =
+            i64::from(task.holds_a_place()) - i64::from(before.is_some_and(|before| before.holds_a_place()));
+        self.count_places(&task, places);
         self.tasks.put(task.key, task);
+    }
+
+    /// A task begins to wait in this line. One whose key has no room stays closed all the same.
+    fn open_line(&mut self, line: Line) {
+        if !matches!(self.closed.get(&line), Some(Closed::KeyLimit | Closed::KeyRate(_))) {
+            self.closed.remove(&line);
+        }
+    }
+
+    fn count_places(&mut self, task: &Task, places: i64) {
+        if places == 0 {
+            return;
+        }
+        let count = |open: u32| u32::try_from(i64::from(open) + places).unwrap_or(0);
+        let queue = task.plan.queue;
+        if let Some(found) = self.queues.get(&queue).cloned() {
+            self.queues.put(queue, Queue { open: count(found.open), ..found });
+        }
+        let key = (queue, task.plan.concurrency_key);
+        let used = self.key_uses.get(&key).copied().unwrap_or_default();
+        self.key_uses.put(key, KeyUse { open: count(used.open), ..used });
+    }
+
+    /// The process that closed lines for want of a place with a host is gone.
+    pub(super) fn reopen_lines(&mut self) {
+        let lines: Vec<Line> = self
+            .closed
+            .iter()
+            .filter(|(_, why)| matches!(why, Closed::Hosts(_)))
+            .map(|(line, _)| *line)
+            .collect();
+        for line in lines {
+            self.closed.remove(&line);
+        }
+        self.settle();
     }
 
     /// Goes on with the first keys behind those that are kept, as a store does that is opened.
@@ -211,7 +265,7 @@ impl Data {
         }
     }
 
-    fn tables(&mut self) -> [&mut dyn Undo; 17] {
+    fn tables(&mut self) -> [&mut dyn Undo; 21] {
         [
             &mut self.names,
             &mut self.name_of,
@@ -220,6 +274,10 @@ impl Data {
             &mut self.edges,
             &mut self.due,
             &mut self.ready,
+            &mut self.queues,
+            &mut self.key_uses,
+            &mut self.closed,
+            &mut self.turns,
             &mut self.events,
             &mut self.event_ids,
             &mut self.rejected,
@@ -234,8 +292,12 @@ impl Data {
     }
 }
 
-/// Where a queued task stands in its queue.
-fn place_of(task: &Task) -> (QueueKey, i16, Timestamp, TaskKey) {
-    // Priorities are between -100 and 100: the higher comes first.
-    (task.plan.queue, -task.plan.priority, task.due_at, task.key)
+/// Where a queued task stands.
+fn place_of(task: &Task) -> (Line, Timestamp, TaskKey) {
+    (line_of(task), task.due_at, task.key)
+}
+
+fn line_of(task: &Task) -> Line {
+    let plan = &task.plan;
+    Line { queue: plan.queue, priority: plan.priority, key: plan.concurrency_key }
 }

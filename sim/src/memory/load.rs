@@ -1,12 +1,10 @@
 //! The look-ups of a round.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use taskhook_core::subjects::Page;
 use taskhook_core::{
-    Context, EventId, EventKey, FollowUp, HostKey, Input, Parked, QueueKey, Subjects, TaskKey, Timestamp,
-    limits,
+    Context, EventId, EventKey, FollowUp, Input, Parked, Subjects, TaskKey, Timestamp, limits,
 };
 
 use super::data::Data;
@@ -18,6 +16,9 @@ impl Data {
             Input::Create(create) => {
                 for new in &create.tasks {
                     self.load_named(new.key, Timestamp(i64::MIN), subjects);
+                    if !subjects.has_loaded_queue(new.asked.queue) {
+                        subjects.put_queue(new.asked.queue, self.queues.get(&new.asked.queue).cloned());
+                    }
                     for dependency in &new.after {
                         self.load_task(dependency.parent, subjects);
                     }
@@ -41,19 +42,15 @@ impl Data {
                 subjects.put_claim(once.claim, happened.then_some(EventId([0; 16])));
                 self.load(cx, inner, subjects);
             }
+            Input::Queue(queue, _) => subjects.put_queue(*queue, self.queues.get(queue).cloned()),
             Input::Answered(_) => {}
         }
     }
 
     fn load_follow_up(&self, cx: &Context, follow_up: FollowUp, subjects: &mut Subjects) {
         match follow_up {
-            FollowUp::Look(queue) => {
-                let ready = self.candidates(cx, queue);
-                for task in &ready {
-                    self.load_task(*task, subjects);
-                }
-                subjects.put_ready(queue, ready);
-            }
+            FollowUp::Look(queue) => self.load_visit(cx, queue, subjects),
+            FollowUp::HostFree(host) => self.load_waiting_for_host(cx, host, subjects),
             FollowUp::Unpark { task, after } => {
                 self.load_task(task, subjects);
                 subjects.put_parked(task, after, self.parked_behind(task, after));
@@ -80,30 +77,10 @@ impl Data {
         subjects.put_parked_count(task, parked.filter(|(_, parked)| parked.at >= since).count());
     }
 
-    fn load_task(&self, task: TaskKey, subjects: &mut Subjects) {
+    pub(super) fn load_task(&self, task: TaskKey, subjects: &mut Subjects) {
         if !subjects.has_loaded(task) {
             subjects.put_task(task, self.tasks.get(&task).cloned());
         }
-    }
-
-    /// The queue's first tasks that a permit could be found for, were there no others.
-    fn candidates(&self, cx: &Context, queue: QueueKey) -> Vec<TaskKey> {
-        let max = limits::CANDIDATES_MAX.min(usize::try_from(cx.permits.free).unwrap_or(usize::MAX));
-        let mut of_host: BTreeMap<HostKey, u32> = BTreeMap::new();
-        let first = (queue, i16::MIN, Timestamp(i64::MIN), TaskKey(i64::MIN));
-        let last = (queue, i16::MAX, Timestamp(i64::MAX), TaskKey(i64::MAX));
-        let mut found = Vec::new();
-        for ((_, _, _, task), host) in self.ready.range(first..=last) {
-            if found.len() == max {
-                break;
-            }
-            let taken = of_host.entry(*host).or_insert(0);
-            if *taken < cx.permits.free_with(*host) {
-                *taken += 1;
-                found.push(*task);
-            }
-        }
-        found
     }
 
     fn dependents_behind(&self, parent: TaskKey, after: TaskKey) -> Page<TaskKey> {

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use taskhook::store::{Name, StoreError};
 use taskhook_core::decision::RecordedEvent;
 use taskhook_core::{
-    Answered, Cause, Change, Decided, Edge, EdgeStatus, EventKey, Outcome, Parked, Subjects, TaskKey, limits,
+    Answered, Cause, Change, Decided, Edge, EdgeStatus, EventKey, Outcome, Parked, QueueChange, Subjects,
+    TaskKey, limits,
 };
 
 use super::data::Data;
@@ -18,7 +19,12 @@ pub(super) fn named(decided: &[Decided]) -> Vec<i64> {
         for (task, change) in &one.decision.changes {
             if let Change::Created { new, .. } = change {
                 keys.push(task.0);
-                keys.extend(new.plan.host.map(|host| host.0));
+                keys.extend(new.asked.host.map(|host| host.0));
+            }
+        }
+        for (queue, change) in &one.decision.queues {
+            if matches!(change, QueueChange::Defined { .. }) {
+                keys.push(queue.0);
             }
         }
         let parked = one.decision.event.iter().filter(|recorded| recorded.parked);
@@ -54,6 +60,8 @@ impl Data {
         nobody: &BTreeMap<i64, Name>,
     ) -> Result<(), StoreError> {
         let mut notes: BTreeMap<TaskKey, u32> = BTreeMap::new();
+        // Before the tasks: one that begins to wait opens a line that was found empty.
+        self.save_queues(decided, subjects);
         for one in decided {
             for (task, change) in &one.decision.changes {
                 self.save_change(*task, change)?;
@@ -91,7 +99,7 @@ impl Data {
     /// What a change leaves beside the task's own row.
     fn save_change(&mut self, task: TaskKey, change: &Change) -> Result<(), StoreError> {
         match change {
-            Change::Created { new, edges } => {
+            Change::Created { new, edges, .. } => {
                 if !self.created.put(task, new.clone()) {
                     return Err(broken(format!("task {} was created twice", task.0)));
                 }

@@ -40,6 +40,9 @@ pub(super) struct Arguments {
     /// The queue it waits in
     #[arg(long, value_name = "NAME")]
     queue: Option<String>,
+    /// Tasks with one key share the queue's per-key limits, and take turns with those of other keys
+    #[arg(long, value_name = "KEY")]
+    concurrency_key: Option<String>,
     /// Not before so much time has passed: 30s, 1h 30m
     #[arg(long, value_name = "DURATION", conflicts_with = "run_at")]
     delay: Option<String>,
@@ -109,6 +112,8 @@ struct Body {
     payload: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     queue: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    concurrency_key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     priority: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -182,6 +187,7 @@ fn body(arguments: Arguments) -> anyhow::Result<Body> {
         headers: input::each_once("--header", arguments.headers)?,
         payload,
         queue: arguments.queue,
+        concurrency_key: arguments.concurrency_key,
         priority: arguments.priority,
         run_at: arguments.run_at,
         delay: arguments.delay,

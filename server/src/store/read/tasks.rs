@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use taskhook_core::waiting::HeldUp;
 use taskhook_core::{Failure, On, State, Task, TaskKey, Timestamp};
 
-use crate::store::read::{Listed, PAGE_BYTES_MAX, ROWS_LOOKED_AT_MAX, ReadError, Reader};
+use crate::store::read::queues::{self, held_up};
+use crate::store::read::{Listed, NodeStatus, PAGE_BYTES_MAX, ROWS_LOOKED_AT_MAX, ReadError, Reader};
 use crate::store::row::{self, Detail};
 use crate::store::sqlite::{known, task_columns, task_of};
 
@@ -24,6 +26,8 @@ pub struct TaskView {
     pub error: Option<Failure>,
     /// The first of the tasks it waits for that has not ended.
     pub waits_for: Option<String>,
+    /// What holds it up, where it is queued; the name of its queue always.
+    pub held_up: HeldUp,
 }
 
 /// The part of a task that never changes and that no decision looks at.
@@ -31,6 +35,8 @@ pub struct TaskView {
 pub struct SpecView {
     /// What kind of work it is.
     pub name: Option<String>,
+    /// Whose limits it shares within its queue.
+    pub concurrency_key: Option<String>,
     /// The method of its request.
     pub method: Option<String>,
     /// The URL of its request.
@@ -90,6 +96,8 @@ pub struct TaskFilter {
     pub labels: Vec<(String, String)>,
     /// Created after this instant.
     pub created_after: Option<Timestamp>,
+    /// Of the queue with this name.
+    pub queue: Option<String>,
 }
 
 impl Reader {
@@ -99,8 +107,9 @@ impl Reader {
     /// What SQLite says.
     pub async fn task(&self, id: &str) -> Result<Option<TaskView>, ReadError> {
         let id = id.to_string();
+        let node = self.node.clone();
         self.run(move |connection| match key_of(connection, &id)? {
-            Some(key) => view(connection, key),
+            Some(key) => view(connection, &node, key),
             None => Ok(None),
         })
         .await
@@ -114,10 +123,11 @@ impl Reader {
         &self,
         mut keys: Vec<TaskKey>,
     ) -> Result<(Vec<TaskView>, Vec<TaskKey>), ReadError> {
+        let node = self.node.clone();
         self.run(move |connection| {
             let (mut views, mut bytes, mut taken) = (Vec::new(), 0, 0);
             while taken < keys.len() && bytes <= PAGE_BYTES_MAX {
-                if let Some(view) = view(connection, keys[taken])? {
+                if let Some(view) = view(connection, &node, keys[taken])? {
                     bytes += view.bytes();
                     views.push(view);
                 }
@@ -161,7 +171,8 @@ impl Reader {
         before: Option<i64>,
         limit: usize,
     ) -> Result<Listed<TaskView>, ReadError> {
-        self.run(move |connection| list(connection, &filter, before, limit)).await
+        let node = self.node.clone();
+        self.run(move |connection| list(connection, &node, &filter, before, limit)).await
     }
 
     /// The history of a task, oldest first; `None` where there is no such task. `after` is the position behind
@@ -182,36 +193,6 @@ impl Reader {
         })
         .await
     }
-
-    /// Since when the oldest task that could run has been due.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub async fn oldest_due(&self) -> Result<Option<Timestamp>, ReadError> {
-        self.run(|connection| {
-            // A task may be due before it is there.
-            let mut statement =
-                connection.prepare_cached("SELECT min(max(due_at, created_at)) FROM task WHERE state = 3")?;
-            statement.query_row([], |row| Ok(row.get::<_, Option<i64>>(0)?.map(row::time)))
-        })
-        .await
-    }
-
-    /// How many tasks there are in each state.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub async fn counts(&self) -> Result<Vec<(State, u64)>, ReadError> {
-        self.run(|connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT state, count(*) FROM task GROUP BY state")?;
-            let rows = statement.query_map([], |row| {
-                Ok((known(row::state_of(row.get(0)?), 0)?, row.get::<_, i64>(1)?.unsigned_abs()))
-            })?;
-            rows.collect()
-        })
-        .await
-    }
 }
 
 fn key_of(connection: &Connection, id: &str) -> rusqlite::Result<Option<TaskKey>> {
@@ -221,12 +202,12 @@ fn key_of(connection: &Connection, id: &str) -> rusqlite::Result<Option<TaskKey>
     statement.query_row(params![id], |row| row.get(0).map(TaskKey)).optional()
 }
 
-fn name_of(connection: &Connection, key: i64) -> rusqlite::Result<Option<String>> {
+pub(super) fn name_of(connection: &Connection, key: i64) -> rusqlite::Result<Option<String>> {
     let mut statement = connection.prepare_cached("SELECT text FROM name WHERE key = ?1")?;
     statement.query_row(params![key], |row| row.get(0)).optional()
 }
 
-fn view(connection: &Connection, key: TaskKey) -> rusqlite::Result<Option<TaskView>> {
+fn view(connection: &Connection, node: &NodeStatus, key: TaskKey) -> rusqlite::Result<Option<TaskView>> {
     let mut statement = connection.prepare_cached(task_columns!("FROM task WHERE key = ?1"))?;
     let found =
         statement.query_row(params![key.0], |row| Ok((task_of(row)?, row.get::<_, i64>(32)?))).optional()?;
@@ -236,6 +217,7 @@ fn view(connection: &Connection, key: TaskKey) -> rusqlite::Result<Option<TaskVi
     Ok(Some(TaskView {
         id: name_of(connection, key.0)?.unwrap_or_default(),
         spec: spec(connection, key)?,
+        held_up: held_up(connection, node, &task)?,
         result,
         error,
         waits_for,
@@ -245,13 +227,14 @@ fn view(connection: &Connection, key: TaskKey) -> rusqlite::Result<Option<TaskVi
 
 fn spec(connection: &Connection, key: TaskKey) -> rusqlite::Result<SpecView> {
     let mut statement = connection.prepare_cached(
-        "SELECT name, method, url, headers, labels, after, payload FROM spec WHERE task = ?1",
+        "SELECT name, method, url, headers, labels, after, payload, concurrency_key FROM spec WHERE task = ?1",
     )?;
     let spec = statement.query_row(params![key.0], |row| {
         let after: Vec<(String, i64)> = json(row, 5)?.unwrap_or_default();
         let payload: Option<Vec<u8>> = row.get(6)?;
         Ok(SpecView {
             name: row.get(0)?,
+            concurrency_key: row.get(7)?,
             method: row.get(1)?,
             url: row.get(2)?,
             headers: json(row, 3)?.unwrap_or_default(),
@@ -339,12 +322,20 @@ fn first_dependency(connection: &Connection, task: &Task) -> rusqlite::Result<Op
 
 fn list(
     connection: &Connection,
+    node: &NodeStatus,
     filter: &TaskFilter,
     before: Option<i64>,
     limit: usize,
 ) -> rusqlite::Result<Listed<TaskView>> {
+    let queue = match &filter.queue {
+        None => None,
+        Some(name) => match queues::key_of(connection, name)? {
+            Some(queue) => Some(queue.0),
+            None => return Ok(Listed { rows: Vec::new(), next: None }),
+        },
+    };
     let mut statement = connection.prepare_cached(
-        "SELECT t.key, t.state, t.created_at, s.name, s.labels FROM task t JOIN spec s ON s.task = t.key
+        "SELECT t.key, t.state, t.created_at, s.name, s.labels, t.queue FROM task t JOIN spec s ON s.task = t.key
          WHERE t.key < ?1 ORDER BY t.key DESC",
     )?;
     let mut rows = statement.query(params![before.unwrap_or(i64::MAX)])?;
@@ -356,7 +347,7 @@ fn list(
         }
         looked_at += 1;
         next = Some(key);
-        if passes(filter, row)? {
+        if queue.is_none_or(|queue| row.get(5).is_ok_and(|of: i64| of == queue)) && passes(filter, row)? {
             found.push(TaskKey(key));
         }
     }
@@ -370,7 +361,7 @@ fn list(
             listed.next = Some(found[position - 1].0);
             break;
         }
-        if let Some(view) = view(connection, *key)? {
+        if let Some(view) = view(connection, node, *key)? {
             bytes += view.bytes();
             listed.rows.push(view);
         }

@@ -48,7 +48,7 @@ struct Rule {
 
 /// The state numbers, edge statuses, kinds of follow-ups and flags are those of `store/row.rs`. `named` is what
 /// a task is called.
-const RULES: [Rule; 12] = [
+const RULES: [Rule; 16] = [
     Rule {
         text: "every task is in exactly one state",
         broken_by: "SELECT 'task ' || named || ' has the state ' || state FROM t WHERE state NOT BETWEEN 1 AND 9",
@@ -124,6 +124,40 @@ const RULES: [Rule; 12] = [
         text: "a webhook that waits is kept, and says so",
         broken_by: "SELECT 'event ' || p.event FROM parked p
              WHERE NOT EXISTS (SELECT 1 FROM event e WHERE e.key = p.event AND e.outcome = 5 AND e.task = p.task)",
+    },
+    Rule {
+        text: "every queue counts the attempts that are open as its tasks do",
+        broken_by: "SELECT 'queue ' || (SELECT text FROM name n WHERE n.key = q.key) || ' counts ' || q.open || ', its tasks '
+                 || count(t.key)
+             FROM queue q LEFT JOIN t ON t.queue = q.key AND t.flags & 32 AND t.host IS NOT NULL
+             GROUP BY q.key HAVING q.open <> count(t.key)",
+    },
+    Rule {
+        text: "every concurrency key counts what is open and what waits as its tasks do",
+        broken_by: "SELECT 'a key of queue ' || queue || ' counts ' || sum(open) || ' open and ' || sum(waiting)
+                 || ' waiting too many'
+             FROM (SELECT queue, concurrency_key, open, waiting FROM key_use
+                 UNION ALL SELECT queue, concurrency_key, -(flags & 32 AND host IS NOT NULL), -(state = 3)
+                     FROM task WHERE concurrency_key <> 0)
+             GROUP BY queue, concurrency_key HAVING sum(open) <> 0 OR sum(waiting) <> 0",
+    },
+    Rule {
+        text: "every task that is queued stands in a line that is open, or that something opens",
+        broken_by: "SELECT 'task ' || named FROM t WHERE state = 3
+             AND NOT EXISTS (SELECT 1 FROM line l WHERE l.queue = t.queue AND l.rank = t.rank
+                 AND l.concurrency_key = t.concurrency_key)
+             AND NOT EXISTS (SELECT 1 FROM host_wait w WHERE w.queue = t.queue AND w.rank = t.rank
+                 AND w.concurrency_key = t.concurrency_key AND w.host = t.host)
+             AND NOT EXISTS (SELECT 1 FROM key_use u WHERE u.queue = t.queue
+                 AND u.concurrency_key = t.concurrency_key AND u.closed > 0)",
+    },
+    Rule {
+        text: "every queue counts its tasks in each state",
+        broken_by: "SELECT 'queue ' || queue || ' counts ' || sum(count) || ' tasks too many in state ' || state
+             FROM (SELECT queue, state, count FROM task_count
+                 UNION ALL SELECT queue, CASE WHEN state = 2 AND attempts_before < attempt THEN 10 ELSE state END, -1
+                     FROM task)
+             GROUP BY queue, state HAVING sum(count) <> 0",
     },
     Rule {
         text: "nothing is left aside because deciding about it failed",

@@ -1,17 +1,17 @@
 //! Loading what a round of inputs needs.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rusqlite::{OptionalExtension, Row, params};
 use taskhook_core::subjects::Page;
 use taskhook_core::{
-    Attempt, ClaimKey, Context, Edge, Event, EventId, EventKey, FollowUp, HostKey, Input, Parked, Permits,
-    Plan, QueueKey, Received, Request, RetryPolicy, Subjects, Task, TaskKey, Timestamp, limits,
+    Attempt, ClaimKey, ConcurrencyKey, Context, Edge, Event, EventId, EventKey, FollowUp, HostKey, Input,
+    Parked, Plan, QueueKey, Received, Request, RetryPolicy, Subjects, Task, TaskKey, Timestamp, limits,
 };
 
 use crate::store::row::{self, Mapped, flag};
 use crate::store::sqlite::SqliteTransaction;
+use crate::store::sqlite::queues::Standpoint;
 
 /// A SELECT of every column of a task, in the order in which [`task_of`] reads them.
 macro_rules! task_columns {
@@ -21,7 +21,7 @@ macro_rules! task_columns {
             "retry_max_attempts, retry_initial, retry_factor, retry_max, payload_bytes, content, created_at, ",
             "state, due_at, wake_at, generation, dependencies_pending, dependencies_broken, flags, ",
             "attempt, attempt_began_at, attempt_sent_at, attempt_sends, attempts_before, attempts_used, ",
-            "progress, message, ended_at, notes, last_change ",
+            "progress, message, ended_at, notes, last_change, concurrency_key ",
             $rest
         )
     };
@@ -30,9 +30,6 @@ pub(crate) use task_columns;
 
 /// A page of a fan-out, and one row more that tells whether there is another page.
 const PAGE_AND_ONE: i64 = limits::FAN_OUT_PAGE as i64 + 1;
-
-/// Hosts that one visit of a queue looks at within one priority; more where more tasks are wanted than this.
-const HOSTS_PER_LOOK: usize = 64;
 
 impl SqliteTransaction<'_> {
     pub(super) fn load_for(
@@ -46,6 +43,9 @@ impl SqliteTransaction<'_> {
                 for new in &create.tasks {
                     self.load_task(new.key, subjects)?;
                     self.load_parked_count(new.key, Timestamp(i64::MIN), subjects)?;
+                    if !subjects.has_loaded_queue(new.asked.queue) {
+                        self.load_queue(new.asked.queue, subjects)?;
+                    }
                     for dependency in &new.after {
                         self.load_task(dependency.parent, subjects)?;
                     }
@@ -69,6 +69,7 @@ impl SqliteTransaction<'_> {
                 self.load_once(once.claim, subjects)?;
                 self.load_for(cx, inner, subjects)?;
             }
+            Input::Queue(queue, _) => self.load_queue(*queue, subjects)?,
             Input::Answered(_) => {}
         }
         Ok(())
@@ -81,7 +82,8 @@ impl SqliteTransaction<'_> {
         subjects: &mut Subjects,
     ) -> rusqlite::Result<()> {
         match follow_up {
-            FollowUp::Look(queue) => self.load_ready(&cx.permits, queue, subjects),
+            FollowUp::Look(queue) => self.load_visit(cx, queue, subjects),
+            FollowUp::HostFree(host) => self.load_waiting_for_host(cx, host, subjects),
             FollowUp::Unpark { task, after } => {
                 self.load_task(task, subjects)?;
                 let page = self.parked_page(task, after)?;
@@ -104,7 +106,7 @@ impl SqliteTransaction<'_> {
         }
     }
 
-    fn load_task(&mut self, key: TaskKey, subjects: &mut Subjects) -> rusqlite::Result<()> {
+    pub(super) fn load_task(&mut self, key: TaskKey, subjects: &mut Subjects) -> rusqlite::Result<()> {
         if subjects.has_loaded(key) {
             return Ok(());
         }
@@ -123,6 +125,7 @@ impl SqliteTransaction<'_> {
             key,
             found.map(|(task, last_change)| {
                 self.last_changes.insert(key, last_change);
+                self.standpoints.insert(key, Standpoint::of(&task));
                 task
             }),
         );
@@ -234,94 +237,6 @@ impl SqliteTransaction<'_> {
         Ok(page(rows.collect::<rusqlite::Result<_>>()?, limits::PARKED_PAGE))
     }
 
-    /// The tasks of a queue that could start: by priority, then by due time, leaving out the hosts that are at
-    /// their limit. Costs a probe for each host looked at, however many tasks wait.
-    fn load_ready(
-        &mut self,
-        permits: &Permits,
-        queue: QueueKey,
-        subjects: &mut Subjects,
-    ) -> rusqlite::Result<()> {
-        let wanted = usize::try_from(permits.free).unwrap_or(usize::MAX).min(limits::CANDIDATES_MAX);
-        let mut ready: Vec<TaskKey> = Vec::new();
-        let mut found_of_host: BTreeMap<i64, usize> = BTreeMap::new();
-        let mut rank = i64::MIN;
-        while ready.len() < wanted {
-            let mut statement = self.store.connection.prepare_cached(
-                "SELECT rank FROM task WHERE state = 3 AND queue = ?1 AND rank > ?2 ORDER BY rank LIMIT 1",
-            )?;
-            let next = statement.query_row(params![queue.0, rank], |row| row.get(0)).optional()?;
-            drop(statement);
-            let Some(next) = next else { break };
-            rank = next;
-            let free_with = |host: i64| {
-                let free = usize::try_from(permits.free_with(HostKey(host))).unwrap_or(usize::MAX);
-                free.saturating_sub(found_of_host.get(&host).copied().unwrap_or(0))
-            };
-            for (host, key) in self.ready_of_rank(free_with, (queue, rank), wanted - ready.len())? {
-                *found_of_host.entry(host).or_insert(0) += 1;
-                ready.push(key);
-            }
-        }
-        for key in &ready {
-            self.load_task(*key, subjects)?;
-        }
-        subjects.put_ready(queue, ready);
-        Ok(())
-    }
-
-    /// The first `wanted` tasks of one priority, with their hosts.
-    fn ready_of_rank(
-        &mut self,
-        free_with: impl Fn(i64) -> usize,
-        (queue, rank): (QueueKey, i64),
-        wanted: usize,
-    ) -> rusqlite::Result<Vec<(i64, TaskKey)>> {
-        let connection = &self.store.connection;
-        let mut next_host = connection.prepare_cached(
-            "SELECT host FROM task WHERE state = 3 AND queue = ?1 AND rank = ?2 AND host > ?3 ORDER BY host LIMIT 1",
-        )?;
-        let mut of_host = connection.prepare_cached(
-            "SELECT due_at, key FROM task WHERE state = 3 AND queue = ?1 AND rank = ?2 AND host = ?3
-             ORDER BY due_at, key LIMIT ?4",
-        )?;
-        let mut found: Vec<(i64, i64, i64)> = Vec::new();
-        let first = self.store.next_host;
-        let (mut host, mut wrapped, mut looked_at) = (first, first == i64::MIN, 0);
-        // Each host looked at has a task that could start, so that as many are found as are wanted.
-        let hosts_max = wanted.max(HOSTS_PER_LOOK);
-        while looked_at < hosts_max {
-            let next = next_host.query_row(params![queue.0, rank, host], |row| row.get(0)).optional()?;
-            match next {
-                None if wrapped => break,
-                None => {
-                    (host, wrapped) = (i64::MIN, true);
-                    continue;
-                }
-                // Once around: the hosts from here on were looked at first.
-                Some(next) if wrapped && first != i64::MIN && next > first => break,
-                Some(next) => host = next,
-            }
-            let free = free_with(host).min(wanted);
-            if free > 0 {
-                let limit = i64::try_from(free).unwrap_or(i64::MAX);
-                let rows = of_host.query_map(params![queue.0, rank, host, limit], |row| {
-                    Ok((row.get(0)?, row.get(1)?, host))
-                })?;
-                found.extend(rows.collect::<rusqlite::Result<Vec<_>>>()?);
-                looked_at += 1;
-            }
-        }
-        drop((next_host, of_host));
-        if looked_at == hosts_max {
-            // The next visit goes on with the hosts behind this one.
-            self.store.next_host = host;
-        }
-        found.sort_unstable();
-        found.truncate(wanted);
-        Ok(found.into_iter().map(|(_, key, host)| (host, TaskKey(key))).collect())
-    }
-
     pub(super) fn request_of(&self, task: TaskKey) -> rusqlite::Result<(String, Arc<Request>)> {
         let mut statement = self.store.connection.prepare_cached(
             "SELECT n.text, s.method, s.url, s.headers, s.payload FROM spec s JOIN name n ON n.key = s.task WHERE s.task = ?1",
@@ -390,6 +305,7 @@ pub(crate) fn task_of(row: &Row<'_>) -> rusqlite::Result<Task> {
                 max: row::span(row.get(11)?),
             },
             payload_bytes: row.get(12)?,
+            concurrency_key: ConcurrencyKey(row.get(33)?),
         }),
         content: row.get(13)?,
         created_at: row::time(row.get(14)?),

@@ -15,8 +15,10 @@ use crate::store::sqlite::checkpoint::Checkpoints;
 /// (<https://sqlite.org/wal.html#walresetbug>).
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
-const MIGRATIONS: [(&str, &str); 1] =
-    [("0001_tasks", include_str!("../../../migrations/sqlite/0001_tasks.sql"))];
+const MIGRATIONS: [(&str, &str); 2] = [
+    ("0001_tasks", include_str!("../../../migrations/sqlite/0001_tasks.sql")),
+    ("0002_queues", include_str!("../../../migrations/sqlite/0002_queues.sql")),
+];
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -164,6 +166,7 @@ impl SqliteStore {
         let file = Arc::new(file);
         settle(&connection, path)?;
         migrate(&connection, path)?;
+        reopen_lines(&connection).map_err(refused)?;
         if is_new {
             sync_folder(path)?;
         }
@@ -265,6 +268,17 @@ fn settle(connection: &Connection, path: &SqlitePath) -> Result<(), OpenError> {
 /// bound LIMIT, or with a bound 0 or 1, anew for each value.
 pub(crate) fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
+}
+
+/// The process that closed lines for want of a place with a host is gone, and with it those who held the places.
+fn reopen_lines(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(
+        "BEGIN IMMEDIATE;
+         INSERT OR IGNORE INTO line (queue, rank, concurrency_key)
+             SELECT queue, rank, concurrency_key FROM host_wait;
+         DELETE FROM host_wait;
+         COMMIT;",
+    )
 }
 
 /// Brings the schema up to date: each migration once, in its own transaction, remembered with its text's hash.

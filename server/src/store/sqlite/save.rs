@@ -10,7 +10,7 @@ use taskhook_core::{
 };
 
 use crate::store::row::{self, Mapped, flag};
-use crate::store::sqlite::{SqliteTransaction, kind_number};
+use crate::store::sqlite::{SqliteTransaction, kind_number, text_of};
 
 impl SqliteTransaction<'_> {
     pub(super) fn save_all(&mut self, decided: &[Decided], subjects: &Subjects) -> rusqlite::Result<()> {
@@ -38,10 +38,11 @@ impl SqliteTransaction<'_> {
                 self.save_unparked(*event, outcome)?;
             }
         }
-        for task in touched.into_iter().filter_map(|key| subjects.task(key)) {
+        for task in touched.iter().filter_map(|key| subjects.task(*key)) {
             self.save_task(task)?;
         }
-        Ok(())
+        self.save_queues(decided, subjects)?;
+        self.count_places(&touched, subjects)
     }
 
     /// Stores the names under which something exists from now on. Those that are left are nobody's.
@@ -50,7 +51,7 @@ impl SqliteTransaction<'_> {
             for (key, change) in &decision.changes {
                 if let Change::Created { new, .. } = change {
                     self.save_name(key.0)?;
-                    new.plan.host.map_or(Ok(()), |host| self.save_name(host.0))?;
+                    new.asked.host.map_or(Ok(()), |host| self.save_name(host.0))?;
                 }
             }
             let parked = decision.event.as_ref().filter(|recorded| recorded.parked);
@@ -63,7 +64,7 @@ impl SqliteTransaction<'_> {
 
     fn save_change(&mut self, key: TaskKey, change: &Change, subjects: &Subjects) -> rusqlite::Result<()> {
         match change {
-            Change::Created { new, edges } => {
+            Change::Created { new, edges, .. } => {
                 self.insert_spec(new)?;
                 let mut statement = self.store.connection.prepare_cached(
                     "INSERT INTO edge (parent, child, \"on\", status, generation) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -99,7 +100,7 @@ impl SqliteTransaction<'_> {
         self.next_position += 1;
         let previous = self.last_changes.insert(key, position).unwrap_or(0);
         let (cause, cause_key) = row::cause_columns(cause);
-        let detail = entry.detail.map(|detail| json(&detail)).transpose()?;
+        let detail = entry.detail.map(|detail| text_of(&detail)).transpose()?;
         let mut statement = self.store.connection.prepare_cached(
             "INSERT INTO history (position, task, previous, at, cause, cause_key, change, attempt, detail, body)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
@@ -120,7 +121,7 @@ impl SqliteTransaction<'_> {
     }
 
     /// Stores a name that got its key in this transaction.
-    fn save_name(&mut self, key: i64) -> rusqlite::Result<()> {
+    pub(super) fn save_name(&mut self, key: i64) -> rusqlite::Result<()> {
         let Some(name) = self.new_names.remove(&key) else { return Ok(()) };
         let mut statement = self
             .store
@@ -136,13 +137,13 @@ impl SqliteTransaction<'_> {
         let after: Vec<(&str, i64)> =
             spec.after.iter().map(|(id, on)| (id.as_str(), row::on_number(*on))).collect();
         let mut statement = self.store.connection.prepare_cached(
-            "INSERT INTO spec (task, name, method, url, headers, labels, after, payload)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO spec (task, name, method, url, headers, labels, after, payload, concurrency_key)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?;
         let headers =
-            request.filter(|request| !request.headers.is_empty()).map(|request| json(&request.headers));
-        let labels = (!spec.labels.is_empty()).then(|| json(&spec.labels));
-        let after = (!after.is_empty()).then(|| json(&after));
+            request.filter(|request| !request.headers.is_empty()).map(|request| text_of(&request.headers));
+        let labels = (!spec.labels.is_empty()).then(|| text_of(&spec.labels));
+        let after = (!after.is_empty()).then(|| text_of(&after));
         statement.execute(params![
             new.key.0,
             spec.name,
@@ -152,6 +153,7 @@ impl SqliteTransaction<'_> {
             labels.transpose()?,
             after.transpose()?,
             request.and_then(|request| request.payload.as_deref()),
+            spec.concurrency_key,
         ])?;
         Ok(())
     }
@@ -164,9 +166,9 @@ impl SqliteTransaction<'_> {
                  retry_max_attempts, retry_initial, retry_factor, retry_max, payload_bytes, content, created_at,
                  state, due_at, wake_at, generation, dependencies_pending, dependencies_broken, flags,
                  attempt, attempt_began_at, attempt_sent_at, attempt_sends, attempts_before, attempts_used,
-                 progress, message, ended_at, notes, last_change)
+                 progress, message, ended_at, notes, last_change, concurrency_key)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
-                 ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33)
+                 ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34)
              ON CONFLICT (key) DO UPDATE SET
                  state = ?16, due_at = ?17, wake_at = ?18, generation = ?19, dependencies_pending = ?20,
                  dependencies_broken = ?21, flags = ?22, attempt = ?23, attempt_began_at = ?24,
@@ -207,6 +209,7 @@ impl SqliteTransaction<'_> {
             task.ended_at.map(|at| at.0),
             task.notes,
             self.last_changes.get(&task.key).copied().unwrap_or(0),
+            plan.concurrency_key.0,
         ])?;
         Ok(())
     }
@@ -221,7 +224,7 @@ impl SqliteTransaction<'_> {
         // A duplicate is counted and dated; what it says is what its original said.
         let (headers, body) = match duplicate_of {
             Some(_) => ("[]".to_string(), &[][..]),
-            None => (json(&received.headers)?, received.body.as_slice()),
+            None => (text_of(&received.headers)?, received.body.as_slice()),
         };
         // A name that is not kept may come back under another key, and this webhook is not about that one.
         let task = event.task.filter(|task| !self.new_names.contains_key(&task.0));
@@ -264,7 +267,7 @@ impl SqliteTransaction<'_> {
                 .store
                 .connection
                 .prepare_cached("INSERT INTO parked (task, event, at, mapped) VALUES (?1, ?2, ?3, ?4)")?;
-            statement.execute(params![task.0, event.key.0, self.now.0, json(&mapped)?])?;
+            statement.execute(params![task.0, event.key.0, self.now.0, text_of(&mapped)?])?;
         }
         Ok(())
     }
@@ -289,7 +292,7 @@ impl SqliteTransaction<'_> {
         let mut statement = self.store.connection.prepare_cached(
             "INSERT OR REPLACE INTO answer (claim, request, at, tasks, event) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?;
-        statement.execute(params![once.claim.0, once.request, self.now.0, json(&tasks)?, event])?;
+        statement.execute(params![once.claim.0, once.request, self.now.0, text_of(&tasks)?, event])?;
         Ok(())
     }
 
@@ -363,8 +366,4 @@ fn flags(task: &Task) -> i64 {
     .into_iter()
     .map(|(is, bit)| if is { bit } else { 0 })
     .sum()
-}
-
-fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
-    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }

@@ -117,14 +117,20 @@ async fn what_was_handed_in_is_recorded_before_the_lane_ends() {
     drop(engine);
     running.ended.await.expect("a word of its end").expect("no error");
 
-    let reader = Reader::open(&path).expect("the store");
+    let reader = Reader::open(&path, Arc::default()).expect("the store");
     let task = reader.task("order-991").await.expect("it is read").expect("it exists");
     assert_eq!(task.task.state, State::Succeeded);
 }
 
 fn draft(url: String) -> Draft {
     let dispatch = dispatch(post(url));
-    let plan = Plan { host: None, ..Plan::clone(&dispatch.task.plan) };
     let spec = Spec { request: Some(dispatch.request), ..Spec::default() };
-    Draft { id: dispatch.id, host: Some("127.0.0.1".into()), plan, spec, content: [0; 16] }
+    Draft {
+        id: dispatch.id,
+        host: Some("127.0.0.1".into()),
+        queue: "default".into(),
+        asked: Asked::from(&*dispatch.task.plan),
+        spec,
+        content: [0; 16],
+    }
 }

@@ -32,7 +32,7 @@ async fn every_field_has_its_default() {
     }
     let wanted = json!({
         "id": id, "name": null, "state": "running", "attempt": 1, "url": null, "method": null, "headers": {},
-        "payload": null, "queue": "default", "priority": 0, "run_at": external["run_at"], "after": [],
+        "payload": null, "queue": "default", "concurrency_key": null, "priority": 0, "run_at": external["run_at"], "after": [],
         "completion": "auto", "timeout": null, "request_timeout": "5m",
         "retry": {"max_attempts": 8, "initial": "5s", "factor": 4.0, "max": "1h"}, "late_success": "accept",
         "labels": {}, "result": null, "error": null, "progress": null, "message": null,
@@ -68,7 +68,7 @@ async fn every_field_comes_back_as_it_was_given() {
     let given = json!({
         "id": "A.b_c:d@e-9", "name": "resize", "url": "https://worker.example/resize?size=1&x=%20#part", "method": "PUT",
         "headers": {"X-Token": "abc", "content-type": "text/plain"}, "payload": {"image": 7, "tags": []},
-        "queue": "default", "priority": -100, "run_at": "2030-01-01T01:00:00+01:00",
+        "queue": "default", "concurrency_key": "customer 7", "priority": -100, "run_at": "2030-01-01T01:00:00+01:00",
         "after": ["121", {"task": "120", "on": "not_failed"}], "completion": "response", "timeout": "1h 30m",
         "request_timeout": "PT90S", "retry": {"max_attempts": 1, "initial": "250ms", "factor": 1, "max": "1s"},
         "late_success": "accept", "labels": {"team": "a", "": "no"},
@@ -163,6 +163,9 @@ async fn any_other_field_that_is_wrong_is_refused_with_pointer_and_code() {
     each_is_refused([
         (json!({"queue": "other"}), "/queue", "no_such_queue"),
         (json!({"queue": 7}), "/queue", "wrong_type"),
+        (json!({"queue": "no spaces"}), "/queue", "not_a_name"),
+        (json!({"concurrency_key": ""}), "/concurrency_key", "not_a_name"),
+        (json!({"concurrency_key": "k".repeat(129)}), "/concurrency_key", "not_a_name"),
         (json!({"priority": 101}), "/priority", "out_of_range"),
         (json!({"priority": -101}), "/priority", "out_of_range"),
         (json!({"priority": 1.5}), "/priority", "wrong_type"),
@@ -225,7 +228,6 @@ async fn a_field_whose_feature_is_not_built_yet_is_refused_as_not_supported() {
         ("cancel_url", json!("http://127.0.0.1:9/cancel")),
         ("source", json!("default")),
         ("correlate", json!("response.id")),
-        ("concurrency_key", json!("a")),
         ("unique", json!({"key": "a", "until": "finished"})),
         ("late_success", json!("reject")),
     ] {

@@ -1,6 +1,7 @@
 //! The writer is behind: what comes is refused, and may be sent again.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 
 use taskhook::clock::wall_clock;
@@ -33,7 +34,7 @@ impl Port {
         let (send, _) = mpsc::unbounded_channel();
         let (_, drains) = watch::channel(false);
         let (engine, lane) = lane::lane(&lane::Settings::default(), send, drains);
-        let reader = Reader::open(&path).expect("its readers");
+        let reader = Reader::open(&path, Arc::default()).expect("its readers");
         let app = App { engine: engine.clone(), reader, ..server.app() };
         let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let listener =

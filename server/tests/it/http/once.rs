@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde_json::json;
 use taskhook::engine::submission::{Draft, Submission};
 use taskhook::secrets::fingerprint;
-use taskhook_core::{ClaimKey, Command, Once, Plan, QueueKey, RetryPolicy, Spec, Timestamp};
+use taskhook_core::{
+    Asked, ClaimKey, Command, Completion, ConcurrencyKey, Once, QueueKey, RetryAsked, Spec, Timestamp,
+};
 
 use crate::support::{Answer, TestServer};
 
@@ -108,15 +110,17 @@ async fn a_crash_between_doing_and_answering_does_not_make_it_happen_twice() {
     let draft = Draft {
         id: "made-before-the-crash".into(),
         host: None,
-        plan: Plan {
+        queue: "default".into(),
+        asked: Asked {
             host: None,
             queue: QueueKey::DEFAULT,
+            concurrency_key: ConcurrencyKey::NONE,
             priority: 0,
             run_at: Timestamp(0),
-            completion: taskhook_core::Completion::Auto,
-            timeout: None,
-            request_timeout: std::time::Duration::from_secs(1),
-            retry: RetryPolicy::default(),
+            completion: Some(Completion::Auto),
+            timeout: Some(None),
+            request_timeout: Some(std::time::Duration::from_secs(1)),
+            retry: RetryAsked::default(),
             payload_bytes: 0,
         },
         spec: Spec::default(),

@@ -46,11 +46,15 @@ async fn every_path_of_the_contract_is_in_the_document_and_every_path_in_it_is_s
         "GET /readyz",
         "GET /v1/events",
         "GET /v1/events/{id}",
+        "GET /v1/queues",
+        "GET /v1/queues/{name}",
         "GET /v1/tasks",
         "GET /v1/tasks/{id}",
         "GET /v1/tasks/{id}/history",
         "POST /callback/{token}",
         "POST /v1/events/{id}/replay",
+        "POST /v1/queues/{name}/pause",
+        "POST /v1/queues/{name}/resume",
         "POST /v1/tasks",
         "POST /v1/tasks/batch",
         "POST /v1/tasks/{id}/cancel",
@@ -58,6 +62,7 @@ async fn every_path_of_the_contract_is_in_the_document_and_every_path_in_it_is_s
         "POST /v1/tasks/{id}/trigger",
         "POST /webhook",
         "POST /webhook/{source}",
+        "PUT /v1/queues/{name}",
     ];
     assert_eq!(listed, wanted);
 

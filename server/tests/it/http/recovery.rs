@@ -14,7 +14,8 @@ use taskhook::engine::submission::{Draft, Heard, Submission};
 use taskhook::store::BatchId;
 use taskhook::store::sqlite::{SqlitePath, SqliteStore};
 use taskhook_core::{
-    Completion, EventId, EventKind, On, Permits, Plan, QueueKey, Received, RetryPolicy, Spec, Timestamp,
+    Asked, Completion, ConcurrencyKey, EventId, EventKind, On, Permits, QueueKey, Received, RetryAsked, Spec,
+    Timestamp,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -241,15 +242,17 @@ fn draft(id: &str, after: &[&str]) -> Arc<Draft> {
     Arc::new(Draft {
         id: id.into(),
         host: None,
-        plan: Plan {
+        queue: "default".into(),
+        asked: Asked {
             host: None,
             queue: QueueKey::DEFAULT,
+            concurrency_key: ConcurrencyKey::NONE,
             priority: 0,
             run_at: Timestamp(0),
-            completion: Completion::Auto,
-            timeout: None,
-            request_timeout: std::time::Duration::from_secs(300),
-            retry: RetryPolicy::default(),
+            completion: Some(Completion::Auto),
+            timeout: Some(None),
+            request_timeout: Some(std::time::Duration::from_secs(300)),
+            retry: RetryAsked::default(),
             payload_bytes: 0,
         },
         spec: Spec {

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use taskhook::engine::submission::Draft;
 use taskhook::store::Transaction;
+use taskhook_core::queue::Settings;
 use taskhook_core::{
-    Cause, Change, Command, Completion, Decided, Decision, EventKey, EventKind, FollowUp, Ignored, Input, On,
-    Outcome, Plan, QueueKey, Request, Response, RetryPolicy, Spec, State, Subjects, Task, TaskKey, limits,
+    Asked, Cause, Change, Command, Completion, ConcurrencyKey, Decided, Decision, EventKey, EventKind,
+    FollowUp, Ignored, Input, On, Outcome, Plan, QueueKey, Request, Response, RetryAsked, Spec, State,
+    Subjects, Task, TaskKey, limits,
 };
 
 use super::backend::Backend;
@@ -19,24 +21,27 @@ fn full(id: &str) -> Draft {
     Draft {
         id: id.into(),
         host: Some("h.example:8443".into()),
-        plan: Plan {
+        queue: "default".into(),
+        asked: Asked {
             host: None,
             queue: QueueKey::DEFAULT,
+            concurrency_key: ConcurrencyKey::NONE,
             priority: -100,
             run_at: START + Duration::from_micros(1_234_567),
-            completion: Completion::Callback,
-            timeout: Some(Duration::from_micros(7_654_321)),
-            request_timeout: Duration::from_millis(250),
-            retry: RetryPolicy {
-                max_attempts: 100,
-                initial: Duration::from_micros(3),
-                factor: 1.1,
-                max: limits::RETRY_PAUSE_MAX,
+            completion: Some(Completion::Callback),
+            timeout: Some(Some(Duration::from_micros(7_654_321))),
+            request_timeout: Some(Duration::from_millis(250)),
+            retry: RetryAsked {
+                max_attempts: Some(100),
+                initial: Some(Duration::from_micros(3)),
+                factor: Some(1.1),
+                max: Some(limits::RETRY_PAUSE_MAX),
             },
             payload_bytes: 5,
         },
         spec: Spec {
             name: Some("resize".into()),
+            concurrency_key: Some("customer 7".into()),
             request: Some(Arc::new(Request {
                 method: "PUT".into(),
                 url: "https://h.example:8443/resize?q=ä".into(),
@@ -58,7 +63,10 @@ pub(super) fn every_field_of_a_creation_survives<B: Backend>(world: &mut World<B
     let host = world.name(3, "h.example:8443").unwrap();
     let check = |world: &mut World<B>| {
         let task = world.backend.task(key);
-        let wanted = Plan { host: Some(taskhook_core::HostKey(host)), ..full("full").plan };
+        let wanted = Plan {
+            host: Some(taskhook_core::HostKey(host)),
+            ..Plan::of(&full("full").asked, &Settings::default())
+        };
         assert_eq!(*task.plan, wanted);
         assert_eq!(
             (task.content, task.created_at, task.state),
@@ -105,7 +113,7 @@ fn make<B: Backend>(world: &mut World<B>, key: TaskKey, cause: Cause, change: &C
         tx.load(&cx, std::slice::from_ref(&input), &mut subjects).await?;
         let decision = Decision::applied(key, [change.clone()]);
         let evolved = subjects.evolved(cx.now, &decision);
-        subjects.take_in(&decision, evolved);
+        subjects.take_in(cx.now, &decision, evolved);
         tx.save(&[Decided { cause, decision, defect: None }], &subjects).await?;
         Ok(subjects.task(key).unwrap().clone())
     })

@@ -34,7 +34,11 @@ pub(super) fn hold<B: Backend>(world: &mut World<B>, seed: u64) {
         assert!(task.state != State::Skipped || broken > 0, "{}", words());
         // A task that could be sent is sent, and one that is in flight will be looked at.
         if let (State::Queued, Some(host)) = (task.state, task.plan.host) {
-            assert!(!world.node.permits.allow(host, task.plan.payload_bytes), "{}", words());
+            assert!(
+                !world.node.permits.allow(host, task.plan.payload_bytes, world.clock.now()),
+                "{}",
+                words()
+            );
         }
         let timed = matches!(task.state, State::Scheduled | State::Dispatching);
         assert!(!timed || task.wake_at.is_some(), "{}", words());

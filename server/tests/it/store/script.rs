@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use taskhook::engine::submission::{Draft, Submission};
 use taskhook_core::{
-    Answered, ClaimKey, Command, Completion, EventKind, On, Once, ReplyKind, Request, Response, RetryPolicy,
+    Answered, ClaimKey, Command, Completion, EventKind, On, Once, ReplyKind, Request, Response, RetryAsked,
     TaskKey, Timestamp,
 };
 use taskhook_sim::Random;
@@ -102,21 +102,22 @@ impl Script {
         } else {
             hosted(id, &format!("h{}", random.index(HOSTS)))
         };
-        let plan = &mut draft.plan;
-        plan.priority = *random.pick(&[-1, 0, 0, 0, 1]);
-        plan.run_at = now + Duration::from_micros(*random.pick(&[0, 0, 0, 0, 1, 2_000_000, 45_000_000]));
-        plan.completion = *random.pick(&[Completion::Auto, Completion::Response, Completion::Callback]);
-        plan.timeout =
-            *random.pick(&[None, None, Some(Duration::from_secs(10)), Some(Duration::from_micros(1))]);
-        plan.retry = RetryPolicy {
-            max_attempts: 1 + u32::try_from(random.below(4)).unwrap_or(0),
-            initial: Duration::from_micros(1 + random.below(3_000_000)),
-            factor: *random.pick(&[1.0, 2.5]),
-            max: Duration::from_secs(20),
+        let asked = &mut draft.asked;
+        asked.priority = *random.pick(&[-1, 0, 0, 0, 1]);
+        asked.run_at = now + Duration::from_micros(*random.pick(&[0, 0, 0, 0, 1, 2_000_000, 45_000_000]));
+        let completions = [Completion::Auto, Completion::Response, Completion::Callback];
+        asked.completion = Some(*random.pick(&completions));
+        asked.timeout =
+            Some(*random.pick(&[None, None, Some(Duration::from_secs(10)), Some(Duration::from_micros(1))]));
+        asked.retry = RetryAsked {
+            max_attempts: Some(1 + u32::try_from(random.below(4)).unwrap_or(0)),
+            initial: Some(Duration::from_micros(1 + random.below(3_000_000))),
+            factor: Some(*random.pick(&[1.0, 2.5])),
+            max: Some(Duration::from_secs(20)),
         };
         if let Some(request) = &mut draft.spec.request {
             let payload: Vec<u8> = (0..random.below(4)).map(|_| b'x').collect();
-            plan.payload_bytes = u32::try_from(payload.len()).unwrap_or(0);
+            asked.payload_bytes = u32::try_from(payload.len()).unwrap_or(0);
             *request = Arc::new(Request { payload: Some(payload), ..(**request).clone() });
         }
         if random.per_mille(200) {

@@ -78,7 +78,7 @@ pub(super) fn due_tasks_come_earliest_first<B: Backend>(world: &mut World<B>) {
     let at = |seconds| START + Duration::from_secs(seconds);
     let due_at = |id: &str, seconds| {
         let mut draft = external(id);
-        draft.plan.run_at = at(seconds);
+        draft.asked.run_at = at(seconds);
         draft
     };
     let drafts = [due_at("c", 30), due_at("b", 20), due_at("a", 10), due_at("d", 40), external("never")];

@@ -1,7 +1,7 @@
 //! The smallest lane there can be: it commits what it is given, counts permits, and moves its own clock.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use taskhook::engine::commit::{Batch, Committed, Dispatch, Node, commit};
 use taskhook::engine::submission::{Draft, Heard, Submission};
 use taskhook::store::{BatchId, Due, Kept, KeptKey, Store, StoreError, Transaction};
 use taskhook_core::{
-    ClaimKey, Command, Completion, Context, EventId, EventKind, Failure, Input, On, Outcome, Permits, Plan,
-    QueueKey, Received, Reply, ReplyKind, Request, Response, RetryPolicy, Spec, State, Subjects, TaskKey,
-    Timestamp,
+    Asked, ClaimKey, Command, Completion, ConcurrencyKey, Context, EventId, EventKind, Failure, HostKey,
+    Input, On, Outcome, Permits, QueueKey, Received, Reply, ReplyKind, Request, Response, RetryAsked, Spec,
+    State, Subjects, TaskKey, Timestamp, Want,
 };
 use taskhook_sim::{Clock, ready};
 
@@ -46,6 +46,8 @@ pub(super) struct World<B> {
     pub(super) backlog: Vec<Kept>,
     /// The exchanges that are open, by task and attempt.
     pub(super) open: BTreeMap<(TaskKey, u32), Dispatch>,
+    /// Who waits for a place for an exchange.
+    wants: BTreeSet<Want>,
     batches: u128,
 }
 
@@ -59,7 +61,15 @@ impl<B: Backend> World<B> {
     /// A lane on this store.
     pub(super) fn on(backend: B, clock: Clock) -> World<B> {
         let node = Node { up_since: clock.now(), permits: Permits::new(1_024, 1_024) };
-        World { backend, clock, node, backlog: Vec::new(), open: BTreeMap::new(), batches: 0 }
+        World {
+            backend,
+            clock,
+            node,
+            backlog: Vec::new(),
+            open: BTreeMap::new(),
+            wants: BTreeSet::new(),
+            batches: 0,
+        }
     }
 
     /// The context of a transaction that begins now.
@@ -83,6 +93,15 @@ impl<B: Backend> World<B> {
                 self.node.permits.give_back(plan.host.unwrap(), plan.payload_bytes);
             }
         }
+        let (mut queues, mut hosts) = (batch.queues.clone(), batch.hosts.clone());
+        self.wanted(&mut queues, &mut hosts);
+        let batch = &Batch {
+            submissions: batch.submissions.clone(),
+            due: batch.due.clone(),
+            queues,
+            hosts,
+            kept: batch.kept.clone(),
+        };
         let batches = &mut self.batches;
         let next_id = || {
             *batches += 1;
@@ -92,11 +111,13 @@ impl<B: Backend> World<B> {
         assert_eq!(committed.receipts.len(), batch.submissions.len(), "every submission is answered");
         for dispatch in &committed.dispatches {
             let plan = &dispatch.task.plan;
-            // G12: `take` panics where there is no permit.
-            self.node.permits.take(plan.host.unwrap(), plan.payload_bytes);
+            assert!(plan.host.is_some(), "only a task with a target is dispatched");
             let before = self.open.insert((dispatch.task.key, dispatch.attempt), dispatch.clone());
             assert!(before.is_none(), "an attempt is in flight once: {dispatch:?}");
         }
+        // G12: deciding panics where there is no permit.
+        self.node.permits = committed.permits.clone().unwrap();
+        self.wants.extend(committed.wants.iter().copied());
         self.backlog.retain(|kept| !batch.kept.contains(kept));
         self.backlog.extend(committed.kept.iter().copied());
         let stored = ready(self.backend.store().kept(KeptKey(i64::MIN), usize::MAX)).unwrap();
@@ -104,6 +125,19 @@ impl<B: Backend> World<B> {
         self.backlog.sort_by_key(key);
         assert_eq!(stored, self.backlog, "the lane knows what is kept");
         committed
+    }
+
+    /// Those who wait for a place that is there.
+    fn wanted(&mut self, queues: &mut Vec<QueueKey>, hosts: &mut Vec<HostKey>) {
+        for want in std::mem::take(&mut self.wants) {
+            match want {
+                Want::Queue(queue) if !self.node.permits.is_exhausted() => queues.push(queue),
+                Want::Host(host) if self.node.permits.free_with(host, self.clock.now()) > 0 => {
+                    hosts.push(host)
+                }
+                _ => drop(self.wants.insert(want)),
+            }
+        }
     }
 
     /// Commits these together, without anything that was kept.
@@ -115,7 +149,10 @@ impl<B: Backend> World<B> {
     pub(super) fn drain(&mut self) -> Vec<Dispatch> {
         let mut dispatches = Vec::new();
         for _ in 0..10_000 {
-            if self.backlog.is_empty() {
+            let now = self.clock.now();
+            let free =
+                |want: &Want| matches!(want, Want::Host(host) if self.node.permits.free_with(*host, now) > 0);
+            if self.backlog.is_empty() && !self.wants.iter().any(free) {
                 return dispatches;
             }
             let kept = self.backlog.clone();
@@ -138,8 +175,8 @@ impl<B: Backend> World<B> {
 
     /// Looks at the tasks that are due by now, and settles what follows.
     pub(super) fn wake(&mut self) {
-        let due = self.due(self.clock.now(), 1_000).tasks;
-        self.commit_batch(&Batch { due, ..Batch::default() });
+        let Due { tasks: due, queues, .. } = self.due(self.clock.now(), 1_000);
+        self.commit_batch(&Batch { due, queues, ..Batch::default() });
         self.drain();
     }
 
@@ -155,13 +192,14 @@ impl<B: Backend> World<B> {
             let plan = &dispatch.task.plan;
             self.node.permits.give_back(plan.host.unwrap(), plan.payload_bytes);
         }
+        self.wants.clear();
         self.node.up_since = self.clock.now();
         self.backlog = ready(self.backend.store().kept(KeptKey(i64::MIN), usize::MAX)).unwrap();
     }
 
     /// What a starting node does first: it looks at its queues, which others may have left full.
     pub(super) fn look(&mut self) -> Vec<Dispatch> {
-        let queues = vec![QueueKey::DEFAULT];
+        let queues = ready(self.backend.store().waiting_queues()).unwrap();
         self.commit_batch(&Batch { queues, ..Batch::default() }).dispatches
     }
 
@@ -231,11 +269,11 @@ impl<B: Backend> World<B> {
 }
 
 /// A policy without chance: the first pause is not longer than a microsecond.
-pub(super) const RETRY_AT_ONCE: RetryPolicy = RetryPolicy {
-    max_attempts: 3,
-    initial: Duration::from_micros(1),
-    factor: 1.0,
-    max: Duration::from_micros(1),
+pub(super) const RETRY_AT_ONCE: RetryAsked = RetryAsked {
+    max_attempts: Some(3),
+    initial: Some(Duration::from_micros(1)),
+    factor: Some(1.0),
+    max: Some(Duration::from_micros(1)),
 };
 
 /// An external task.
@@ -243,14 +281,16 @@ pub(super) fn external(id: &str) -> Draft {
     Draft {
         id: id.into(),
         host: None,
-        plan: Plan {
+        queue: "default".into(),
+        asked: Asked {
             host: None,
             queue: QueueKey::DEFAULT,
+            concurrency_key: ConcurrencyKey::NONE,
             priority: 0,
             run_at: START,
-            completion: Completion::Auto,
-            timeout: None,
-            request_timeout: Duration::from_secs(30),
+            completion: Some(Completion::Auto),
+            timeout: Some(None),
+            request_timeout: Some(Duration::from_secs(30)),
             retry: RETRY_AT_ONCE,
             payload_bytes: 0,
         },

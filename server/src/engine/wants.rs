@@ -1,0 +1,132 @@
+//! Who is to be asked again when this node has places for exchanges again.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use taskhook_core::{HostKey, Permits, QueueKey, Timestamp, Want, limits};
+
+/// Queues and hosts that wait for a place. What is here is about this process alone: one that starts looks at
+/// everything.
+#[derive(Debug, Default)]
+pub(super) struct Wants {
+    /// Queues for any place, in the order in which they began to wait.
+    queues: VecDeque<QueueKey>,
+    /// Hosts for a place with which lines wait.
+    hosts: BTreeSet<HostKey>,
+    /// Those of them for which there may be one now.
+    hopeful: BTreeSet<HostKey>,
+    /// A place came back since queues were asked.
+    returned: bool,
+    /// When the first of the awaited hosts that are out of order may be asked again.
+    probe_at: Option<Timestamp>,
+}
+
+impl Wants {
+    /// Remembers who waits, after a transaction that left these permits.
+    pub(super) fn add(&mut self, wants: Vec<Want>, permits: &Permits, now: Timestamp) {
+        for want in wants {
+            match want {
+                Want::Queue(queue) if !self.queues.contains(&queue) => self.queues.push_back(queue),
+                Want::Queue(_) => {}
+                Want::Host(host) => {
+                    self.hosts.insert(host);
+                    if permits.free_with(host, now) > 0 {
+                        self.hopeful.insert(host);
+                    }
+                    self.probe_at = self.probe_at.into_iter().chain(permits.probe_at(host)).min();
+                }
+            }
+        }
+    }
+
+    /// A place with this host came back.
+    pub(super) fn returned(&mut self, host: HostKey) {
+        self.returned = true;
+        if self.hosts.contains(&host) {
+            self.hopeful.insert(host);
+        }
+    }
+
+    /// When somebody can be asked by time alone; in the past where somebody can be asked now.
+    pub(super) fn next(&self) -> Option<Timestamp> {
+        if self.hopeful.is_empty() { self.probe_at } else { Some(Timestamp(i64::MIN)) }
+    }
+
+    /// The queues to look at now.
+    pub(super) fn take_queues(&mut self) -> Vec<QueueKey> {
+        if !std::mem::take(&mut self.returned) {
+            return Vec::new();
+        }
+        self.queues.drain(..self.queues.len().min(limits::QUEUES_ASKED_MAX)).collect()
+    }
+
+    /// The hosts that have places now for lines that wait for one.
+    pub(super) fn take_hosts(&mut self, permits: &Permits, now: Timestamp) -> Vec<HostKey> {
+        if self.probe_at.is_some_and(|at| at <= now) {
+            let broken = permits.broken().filter(|(host, _)| self.hosts.contains(host));
+            let (due, later): (Vec<_>, Vec<_>) = broken.partition(|(_, at)| *at <= now);
+            self.hopeful.extend(due.into_iter().map(|(host, _)| host));
+            self.probe_at = later.into_iter().map(|(_, at)| at).min();
+        }
+        let hosts: Vec<HostKey> = std::mem::take(&mut self.hopeful)
+            .into_iter()
+            .filter(|host| permits.free_with(*host, now) > 0)
+            .collect();
+        self.hosts.retain(|host| !hosts.contains(host));
+        hosts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use taskhook_core::permits::Health;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_000);
+
+    #[test]
+    fn a_queue_is_asked_when_a_place_comes_back_and_only_then() {
+        let permits = Permits::new(0, 1);
+        let mut wants = Wants::default();
+        wants.add(
+            vec![Want::Queue(QueueKey(1)), Want::Queue(QueueKey(2)), Want::Queue(QueueKey(1))],
+            &permits,
+            NOW,
+        );
+        assert_eq!((wants.take_queues(), wants.next()), (vec![], None));
+        wants.returned(HostKey(9));
+        assert_eq!(wants.take_queues(), [QueueKey(1), QueueKey(2)]);
+        wants.returned(HostKey(9));
+        assert_eq!(wants.take_queues(), [] as [QueueKey; 0]);
+    }
+
+    #[test]
+    fn a_host_is_asked_when_one_of_its_places_comes_back() {
+        let (host, other) = (HostKey(1), HostKey(2));
+        let mut permits = Permits::new(2, 1);
+        permits.take(host, 0, NOW);
+        let mut wants = Wants::default();
+        wants.add(vec![Want::Host(host)], &permits, NOW);
+        wants.returned(other);
+        assert_eq!((wants.take_hosts(&permits, NOW), wants.next()), (vec![], None));
+        permits.give_back(host, 0);
+        wants.returned(host);
+        assert!(wants.next().is_some());
+        assert_eq!(wants.take_hosts(&permits, NOW), [host]);
+        assert_eq!(wants.next(), None, "it is asked once");
+        wants.add(vec![Want::Host(host)], &permits, NOW);
+        assert_eq!(wants.take_hosts(&permits, NOW), [host], "there are places already");
+    }
+
+    #[test]
+    fn a_host_that_is_out_of_order_is_asked_when_its_time_has_come() {
+        let host = HostKey(1);
+        let mut permits = Permits::new(9, 9);
+        (0..limits::BREAKER_FAILURES).for_each(|_| permits.learn(host, Health::Failed, NOW));
+        let mut wants = Wants::default();
+        wants.add(vec![Want::Host(host)], &permits, NOW);
+        let probe = NOW + limits::BREAKER_PROBE;
+        assert_eq!((wants.take_hosts(&permits, NOW), wants.next()), (vec![], Some(probe)));
+        assert_eq!((wants.take_hosts(&permits, probe), wants.next()), (vec![host], None));
+    }
+}

@@ -1,0 +1,222 @@
+//! `/v1/queues`: limits, defaults, pausing.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Extension, Query as RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use taskhook_core::id::is_callers_id;
+use taskhook_core::queue::Settings;
+use taskhook_core::{Once, Outcome, QueueCommand, Rate, Refused, limits};
+
+use crate::engine::submission::Submission;
+use crate::http::asked::QueueRequest;
+use crate::http::fields::Fields;
+use crate::http::json::{self, Members};
+use crate::http::list::Query;
+use crate::http::once::keyed;
+use crate::http::problem::{FieldError, Problem};
+use crate::http::target::{Named, NoQuery};
+use crate::http::tasks::{options, unexpected};
+use crate::http::wire::{ListBody, QueueBody};
+use crate::http::{App, body, draft, respond};
+
+type Pairs = RawQuery<Vec<(String, String)>>;
+
+/// Most bytes of what a queue says.
+const SETTINGS_BYTES_MAX: usize = 64 << 10;
+
+/// Makes a queue, or replaces what it says.
+///
+/// What is left out is no limit, not paused, or left to the product. Tasks that exist keep the defaults that they were
+/// created with; limits apply at once. Attempts beyond a lower limit go on, and none begins until there is room.
+#[utoipa::path(
+    put, path = "/v1/queues/{name}", tag = "queues",
+    params(("name" = String, Path, description = "`[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}`")),
+    request_body(content = QueueRequest, example = json!({"concurrency": 10, "per_key": {"concurrency": 1}, "rate": {"limit": 100, "per": "1s", "burst": 10}})),
+    responses((status = 201, body = QueueBody), (status = 200, body = QueueBody, description = "It was there already"), Problem)
+)]
+pub(super) async fn put(
+    State(app): State<Arc<App>>,
+    Named(name): Named,
+    _: NoQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let bytes = body::read(&app, &headers, body, SETTINGS_BYTES_MAX).await?;
+    let command = definition(json::object(&bytes).map_err(Problem::malformed)?).map_err(Problem::invalid)?;
+    if !is_callers_id(&name, limits::NAME_BYTES_MAX) {
+        let detail =
+            "a queue's name begins with a letter or digit and has at most 64 of A-Z a-z 0-9 . _ : @ -";
+        let error = FieldError { pointer: "/name".into(), code: "not_a_name", detail: detail.into() };
+        return Err(Problem::invalid(vec![error]));
+    }
+    submit(&app, None, &name, command).await
+}
+
+/// A queue, with how many of its tasks wait for what.
+#[utoipa::path(
+    get, path = "/v1/queues/{name}", tag = "queues", params(("name" = String, Path)),
+    responses((status = 200, body = QueueBody), Problem)
+)]
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    Named(name): Named,
+    _: NoQuery,
+) -> Result<Response, Problem> {
+    show(&app, StatusCode::OK, &name).await
+}
+
+/// All queues, by name.
+#[utoipa::path(
+    get, path = "/v1/queues", tag = "queues",
+    params(("limit" = Option<usize>, Query, description = "Rows of the page, 1 to 1,000. Default: 100"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before")),
+    responses((status = 200, body = ListBody<QueueBody>), Problem)
+)]
+pub(super) async fn list(State(app): State<Arc<App>>, RawQuery(pairs): Pairs) -> Result<Response, Problem> {
+    let query = Query::new(pairs, &["limit", "cursor"])?;
+    let limit = query.limit()?;
+    let after = match query.one("cursor")? {
+        None => None,
+        Some(cursor) => {
+            let name = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|name| String::from_utf8(name).ok());
+            Some(name.ok_or_else(|| Problem::bad_query("this is no cursor of a list; leave it out"))?)
+        }
+    };
+    let mut views = app.reader.queues(after, limit + 1).await?;
+    let more = views.len() > limit;
+    views.truncate(limit);
+    let next_cursor = views.last().filter(|_| more).map(|last| URL_SAFE_NO_PAD.encode(&last.name));
+    let now = (app.clock)();
+    let data = views.into_iter().map(|view| QueueBody::of(view, now)).collect();
+    Ok(respond::json(StatusCode::OK, &ListBody { data, next_cursor }))
+}
+
+/// Pauses a queue: what runs is finished, nothing is started.
+#[utoipa::path(
+    post, path = "/v1/queues/{name}/pause", tag = "queues",
+    params(("name" = String, Path), ("idempotency-key" = Option<String>, Header, description = "The same key and body again replays the answer, for 24 h")),
+    responses((status = 200, body = QueueBody), Problem)
+)]
+pub(super) async fn pause(
+    State(app): State<Arc<App>>,
+    Named(name): Named,
+    _: NoQuery,
+    once: Option<Extension<Once>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    options(&app, &headers, body).await?.finish_or_refuse(&[])?;
+    submit(&app, once, &name, QueueCommand::Pause).await
+}
+
+/// Resumes a queue: what is due starts at once.
+#[utoipa::path(
+    post, path = "/v1/queues/{name}/resume", tag = "queues",
+    params(("name" = String, Path), ("idempotency-key" = Option<String>, Header, description = "The same key and body again replays the answer, for 24 h")),
+    responses((status = 200, body = QueueBody), Problem)
+)]
+pub(super) async fn resume(
+    State(app): State<Arc<App>>,
+    Named(name): Named,
+    _: NoQuery,
+    once: Option<Extension<Once>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    options(&app, &headers, body).await?.finish_or_refuse(&[])?;
+    submit(&app, once, &name, QueueCommand::Resume).await
+}
+
+async fn submit(
+    app: &App,
+    once: Option<Extension<Once>>,
+    name: &str,
+    command: QueueCommand,
+) -> Result<Response, Problem> {
+    let receipt = app.engine.submit(keyed(once, Submission::Queue(name.into(), command))).await?;
+    match receipt.outcome() {
+        Outcome::Defined { new: true } => show(app, StatusCode::CREATED, name).await,
+        Outcome::Defined { new: false } | Outcome::Applied | Outcome::Unchanged => {
+            show(app, StatusCode::OK, name).await
+        }
+        Outcome::Repeated => Err(Problem::in_progress()),
+        Outcome::Refused(Refused::NoSuchQueue { .. }) => Err(no_such_queue(name)),
+        other => Err(unexpected(other)),
+    }
+}
+
+async fn show(app: &App, status: StatusCode, name: &str) -> Result<Response, Problem> {
+    let view = app.reader.queue(name).await?.ok_or_else(|| no_such_queue(name))?;
+    Ok(respond::json(status, &QueueBody::of(view, (app.clock)())))
+}
+
+fn no_such_queue(name: &str) -> Problem {
+    Problem::not_found(format!("there is no queue with the name {name:?}"))
+}
+
+/// Reads what a queue is to say.
+fn definition(members: Members<'_>) -> Result<QueueCommand, Vec<FieldError>> {
+    let mut fields = Fields::new(members, "");
+    let mut settings = Settings {
+        concurrency: limit(&mut fields, "concurrency"),
+        rate: rate(&mut fields, ""),
+        retry: draft::retry(&mut fields, ""),
+        timeout: draft::positive(&mut fields, "timeout"),
+        completion: draft::completion(&mut fields),
+        ..Settings::default()
+    };
+    let paused = fields.take::<bool>("paused", "true or false").unwrap_or(false);
+    if let Some(raw) = fields.raw("per_key") {
+        match serde_json::from_str::<Members<'_>>(raw.get()) {
+            Err(_) => fields.wrong("per_key", "wrong_type", "must be an object with concurrency and rate"),
+            Ok(members) => {
+                let mut inner = Fields::new(members, "/per_key");
+                settings.key_concurrency = limit(&mut inner, "concurrency");
+                settings.key_rate = rate(&mut inner, "/per_key");
+                fields.errors.extend(inner.finish(&["concurrency", "rate"], &[]));
+            }
+        }
+    }
+    let known = ["concurrency", "per_key", "rate", "paused", "retry", "timeout", "completion"];
+    let errors = fields.finish(&known, &["secret", "retention"]);
+    if errors.is_empty() {
+        Ok(QueueCommand::Define { settings: settings.into(), paused })
+    } else {
+        Err(errors)
+    }
+}
+
+fn limit(fields: &mut Fields<'_>, name: &str) -> Option<u32> {
+    let wanted = "an integer from 1 to 1000000";
+    let limit: u32 = fields.take(name, wanted)?;
+    if !(1..=limits::QUEUE_LIMIT_MAX).contains(&limit) {
+        fields.wrong(name, "out_of_range", format!("must be {wanted}; to start nothing, set paused"));
+    }
+    Some(limit)
+}
+
+fn rate(fields: &mut Fields<'_>, pointer: &str) -> Option<Rate> {
+    let raw = fields.raw("rate")?;
+    let Ok(members) = serde_json::from_str::<Members<'_>>(raw.get()) else {
+        fields.wrong("rate", "wrong_type", "must be an object with limit, per and perhaps burst");
+        return None;
+    };
+    let mut inner = Fields::new(members, format!("{pointer}/rate"));
+    let (has_limit, has_per) = (inner.has("limit"), inner.has("per"));
+    let count = limit(&mut inner, "limit");
+    let per = draft::positive(&mut inner, "per");
+    let burst = limit(&mut inner, "burst");
+    if !has_limit {
+        inner.wrong("limit", "missing", "says how many attempts may begin in each per");
+    }
+    if !has_per {
+        inner.wrong("per", "missing", "says in which span of time, such as \"1s\"");
+    }
+    fields.errors.extend(inner.finish(&["limit", "per", "burst"], &[]));
+    Some(Rate { limit: count?, per: per?, burst: burst.unwrap_or(1) })
+}
