@@ -8,7 +8,9 @@
 
 pub mod batch;
 pub mod create;
+pub mod cron;
 pub mod decision;
+mod draw;
 pub mod graph;
 pub mod id;
 pub mod input;
@@ -22,6 +24,7 @@ pub mod time;
 pub mod waiting;
 
 pub use batch::{Decided, decide, decide_all};
+pub use cron::{BadRecurrence, Occurrence, Recurrence};
 pub use decision::{Cause, Change, Decision, Effect, Ignored, Outcome, Refused};
 pub use id::{ClaimKey, EventId, EventKey, HostKey, QueueKey, TaskKey};
 pub use input::{
