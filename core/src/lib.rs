@@ -8,7 +8,9 @@
 
 pub mod batch;
 pub mod create;
+pub mod cron;
 pub mod decision;
+mod draw;
 pub mod graph;
 pub mod id;
 pub mod input;
@@ -23,8 +25,11 @@ pub mod time;
 pub mod waiting;
 
 pub use batch::{Decided, decide, decide_all};
+pub use cron::{BadRecurrence, Occurrence, Recurrence};
 pub use decision::{Cause, Change, Decision, Effect, Ignored, Outcome, QueueChange, Refused, Want};
+pub use decision::{Cause, Change, Decision, Effect, Ignored, Outcome, Refused};
 pub use id::{ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, TaskKey};
+pub use id::{ClaimKey, EventId, EventKey, HostKey, QueueKey, TaskKey};
 pub use input::{
     Answered, Asked, Callback, Command, Create, Dependency, Event, EventKind, Failure, FollowUp, Input,
     NewTask, On, Once, Plan, QueueCommand, Received, Reply, ReplyKind, Request, Response, RetryAsked,

@@ -43,6 +43,10 @@ pub const HEADER_BYTES_MAX: usize = 8 << 10;
 pub const MESSAGE_BYTES_MAX: usize = 1_024;
 /// Bytes of a failure's code. Longer ones are cut.
 pub const CODE_BYTES_MAX: usize = 64;
+/// Bytes of a cron expression.
+pub const CRON_BYTES_MAX: usize = 256;
+/// Shortest interval of a schedule, and what every interval is a multiple of.
+pub const INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// Attempts that a retry policy may ask for.
 pub const ATTEMPTS_MAX: u32 = 100;
 /// Longest pause between two attempts, also for `Retry-After`.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::draw;
 use crate::id::TaskKey;
 use crate::input::RetryPolicy;
 use crate::limits;
@@ -11,10 +12,8 @@ use crate::limits;
 #[must_use]
 pub fn pause(policy: &RetryPolicy, used: u32, task: TaskKey, attempt: u32) -> Duration {
     let bound = bound(policy, used);
-    let drawn = splitmix(task.0.cast_unsigned() ^ u64::from(attempt).rotate_left(40));
-    // 53 bits make an even fraction in [0, 1).
-    let fraction = (drawn >> 11) as f64 / (1_u64 << 53) as f64;
-    bound.mul_f64(fraction)
+    let seed = task.0.cast_unsigned() ^ u64::from(attempt).rotate_left(40);
+    bound.mul_f64(draw::fraction(seed))
 }
 
 /// The longest pause after the `used`-th attempt.
@@ -24,14 +23,6 @@ pub fn bound(policy: &RetryPolicy, used: u32) -> Duration {
     let grown = policy.initial.as_secs_f64() * policy.factor.powi(exponent);
     let max = policy.max.min(limits::RETRY_PAUSE_MAX);
     if grown < max.as_secs_f64() { Duration::from_secs_f64(grown) } else { max }
-}
-
-/// Sebastiano Vigna's splitmix64 step (<https://prng.di.unimi.it/splitmix64.c>, public domain).
-fn splitmix(seed: u64) -> u64 {
-    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod doctor;
 mod events;
 mod input;
 mod out;
+mod schedules;
 mod secrets;
 mod send;
 mod serve;
@@ -53,6 +54,7 @@ enum Command {
     Send(send::Arguments),
     Tasks(tasks::Arguments),
     Events(events::Arguments),
+    Schedules(schedules::Arguments),
     Secrets(secrets::Arguments),
     Config(config::Arguments),
     Doctor(doctor::Arguments),
@@ -153,6 +155,7 @@ impl Command {
             Command::Send(arguments) => wait_for(send::run(arguments)),
             Command::Tasks(arguments) => wait_for(tasks::run(arguments)),
             Command::Events(arguments) => wait_for(events::run(arguments)),
+            Command::Schedules(arguments) => schedules::run(&arguments),
             Command::Secrets(arguments) => secrets::run(&arguments),
             Command::Config(arguments) => config::run(&arguments),
             Command::Doctor(arguments) => wait_for(doctor::run(arguments)),

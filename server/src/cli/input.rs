@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
+use std::time::Duration;
 
+use jiff::{Span, SpanRelativeTo};
 use serde_json::value::RawValue;
 
 use crate::cli::{Code, Failed};
@@ -61,6 +63,17 @@ pub(super) fn each_once(
     Ok(map)
 }
 
+/// A duration as the API reads it.
+///
+/// # Errors
+/// What one looks like, if it is none.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "must be a duration such as 30s, \"1h 30m\" or PT30S".to_string();
+    let span: Span = text.parse().map_err(|_| wrong())?;
+    let signed = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
+    Duration::try_from(signed).map_err(|_| wrong())
+}
+
 /// A value that may not be empty.
 ///
 /// # Errors
@@ -87,5 +100,17 @@ mod tests {
         assert_eq!(wrong.code, Code::Usage);
         assert!(wrong.text.ends_with("a text needs quotes: '\"done\"'"), "{wrong}");
         assert_eq!(json("--result", "@/no/such/file").unwrap_err().code, Code::Usage);
+    }
+
+    #[test]
+    fn durations_are_read_as_the_api_reads_them() {
+        assert_eq!(duration("60s"), Ok(Duration::from_secs(60)));
+        assert_eq!(duration("1h 30m"), Ok(Duration::from_secs(5_400)));
+        assert_eq!(duration("PT30S"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("1d"), Ok(Duration::from_secs(86_400)));
+        for wrong in ["", "60", "-1s", "soon"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 mod crash;
 mod disk;
 mod process;
-mod python;
+pub(crate) mod python;
 mod races;
 mod recovery;
 mod stop;

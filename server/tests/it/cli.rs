@@ -2,6 +2,7 @@
 
 mod doctor;
 mod program;
+mod schedules;
 mod serving;
 mod tasks;
 

@@ -4,6 +4,7 @@
 
 mod binary;
 mod cli;
+mod cron;
 mod demo;
 mod dispatch;
 mod docs;

@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     #[arg(value_parser = input::filled)]
     id: String,
     /// Give up after so long; without it, waits as long as it takes
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = input::duration)]
     timeout: Option<Duration>,
 }
 
@@ -61,28 +61,6 @@ pub(super) async fn until_ended(
         }
         if turn.elapsed() < wait.min(PAUSE) {
             tokio::time::sleep(wait.min(PAUSE)).await;
-        }
-    }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "must be a duration such as 30s, \"1h 30m\" or PT30S".to_string();
-    let signed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
-    Duration::try_from(signed).map_err(|_| wrong())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_read_as_the_api_reads_them() {
-        assert_eq!(duration("60s"), Ok(Duration::from_secs(60)));
-        assert_eq!(duration("1h 30m"), Ok(Duration::from_secs(5_400)));
-        assert_eq!(duration("PT30S"), Ok(Duration::from_secs(30)));
-        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        for wrong in ["", "60", "-1s", "soon"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -5,24 +5,26 @@ use std::process::Command;
 
 use crate::binary::process::Process;
 
-/// Starts a program of `server/tests/python`.
-pub(crate) fn start(program: &str, arguments: &[&str]) -> Process {
-    let mut command = interpreter();
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(program)).args(arguments);
+/// Starts a program of `server/tests/python` that uses Flask or requests.
+pub(crate) fn start(name: &str, arguments: &[&str]) -> Process {
+    let mut command = program(name, "flask, requests");
+    command.args(arguments);
     Process::spawn(command)
 }
 
-/// The Python that `cargo xtask test` has prepared, else the machine's own if it will do.
-fn interpreter() -> Command {
+/// A program of `server/tests/python` that imports these packages, run by the Python that `cargo xtask test` has
+/// prepared, else by the machine's own if it will do.
+pub(crate) fn program(name: &str, packages: &str) -> Command {
     let python = std::env::var_os("TASKHOOK_TEST_PYTHON").unwrap_or_else(|| "python3".into());
     let mut command = Command::new(&python);
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(name));
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     // What is on this machine is not reached through a proxy.
     command.env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1");
-    let imported = Command::new(&python).args(["-c", "import flask, requests"]).output();
+    let imported = Command::new(&python).args(["-c", &format!("import {packages}")]).output();
     assert!(
         imported.is_ok_and(|output| output.status.success()),
-        "{} cannot import flask and requests; `cargo xtask test` prepares a Python that can, and runs the tests with it",
+        "{} cannot import {packages}; `cargo xtask test` prepares a Python that can, and runs the tests with it",
         python.display()
     );
     command
