@@ -15,6 +15,7 @@ pub mod input;
 pub mod limits;
 pub mod permits;
 pub mod queue;
+pub mod retention;
 pub mod retry;
 pub mod subjects;
 pub mod task;

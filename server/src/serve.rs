@@ -69,6 +69,7 @@ impl Server {
             metrics: metrics.clone(),
             exchanges_max: config.dispatch.exchanges,
             exchanges_per_host_max: config.dispatch.exchanges_per_host,
+            retention: config.retention.clone(),
             ..lane::Settings::default()
         };
         let (engine, lane) = lane::lane(&lanes, send, drains);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::Context;
 use crate::decision::{Change, Decision, Outcome};
+use crate::id::QueueKey;
 use crate::input::{Failure, FollowUp, Reply, ReplyKind, Response};
 use crate::limits;
 use crate::subjects::Subjects;
@@ -11,7 +12,10 @@ use crate::task::{Completion, State, Task, steps};
 
 /// The exchange has ended, so its permit is free again: whatever the task makes of it, the queue is looked at.
 pub fn decide(cx: &Context, subjects: &Subjects, reply: &Reply) -> Decision {
-    let Some(task) = subjects.task(reply.task) else { return Decision::nothing() };
+    let Some(task) = subjects.task(reply.task) else {
+        // It has ended and was pruned meanwhile. Its permit is free all the same.
+        return Decision::nothing().then(FollowUp::Look(QueueKey::DEFAULT));
+    };
     let look = FollowUp::Look(task.plan.queue);
     let recorded = Change::Responded {
         attempt: reply.attempt,

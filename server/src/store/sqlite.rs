@@ -8,6 +8,7 @@ mod audit;
 mod checkpoint;
 pub(crate) mod load;
 mod open;
+mod prune;
 mod save;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
+use taskhook_core::retention::{Ages, Place};
 use taskhook_core::{Context, Decided, EventKey, FollowUp, Input, Request, Subjects, TaskKey, Timestamp};
 
 pub use audit::{Audit, Violation};
@@ -22,7 +24,9 @@ pub(crate) use load::{known, task_columns, task_of};
 pub(crate) use open::keep_plans;
 pub use open::{OpenError, Settings, SqlitePath};
 
-use crate::store::{BatchId, Due, Kept, KeptKey, Name, NameKind, Store, StoreError, Transaction, row};
+use crate::store::{
+    BatchId, Due, Kept, KeptKey, Name, NameKind, Pruned, Store, StoreError, Transaction, row,
+};
 
 /// The SQLite store.
 #[derive(Debug)]
@@ -186,6 +190,10 @@ impl Transaction for SqliteTransaction<'_> {
 
     async fn quarantine(&mut self, follow_up: &FollowUp) -> Result<(), StoreError> {
         self.keep_one(follow_up, true).map(drop)
+    }
+
+    async fn prune(&mut self, from: Place, ages: &Ages, rows_max: usize) -> Result<Pruned, StoreError> {
+        self.prune_step(from, ages, rows_max).map_err(failed)
     }
 
     async fn commit(mut self) -> Result<(), StoreError> {

@@ -27,7 +27,7 @@ fn the_settings_that_durability_needs_are_in_force() {
     for _ in 0..2 {
         let settings = world.backend.store().settings().unwrap();
         assert_eq!((settings.journal_mode.as_str(), settings.synchronous), ("wal", 2));
-        assert_eq!(settings.schema, "0001_tasks");
+        assert_eq!(settings.schema, "0003_retention");
         assert_eq!(settings.sqlite_version, rusqlite::version());
         world.restart();
     }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use taskhook::engine::commit::{Batch, Committed, Dispatch, Node, commit};
 use taskhook::engine::submission::{Draft, Heard, Submission};
-use taskhook::store::{BatchId, Due, Kept, KeptKey, Store, StoreError, Transaction};
+use taskhook::store::{BatchId, Due, Kept, KeptKey, Pruned, Store, StoreError, Transaction};
+use taskhook_core::retention::{Ages, Place};
 use taskhook_core::{
     ClaimKey, Command, Completion, Context, EventId, EventKind, Failure, Input, On, Outcome, Permits, Plan,
     QueueKey, Received, Reply, ReplyKind, Request, Response, RetryPolicy, Spec, State, Subjects, TaskKey,
@@ -141,6 +142,18 @@ impl<B: Backend> World<B> {
         let due = self.due(self.clock.now(), 1_000).tasks;
         self.commit_batch(&Batch { due, ..Batch::default() });
         self.drain();
+    }
+
+    /// Takes the steps of a sweep, each of `rows_max` rows, until it is through. What each of them took away.
+    pub(super) fn sweep(&mut self, ages: &Ages, rows_max: usize) -> Vec<Pruned> {
+        let (mut at, mut steps) = (Some(Place::FIRST), Vec::new());
+        while let Some(from) = at {
+            let step = self.transact(async |tx| tx.prune(from, ages, rows_max).await);
+            at = step.next;
+            steps.push(step);
+            assert!(steps.len() < 10_000, "a sweep without an end: {step:?}");
+        }
+        steps
     }
 
     /// What the store says is due.
