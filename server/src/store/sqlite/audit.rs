@@ -90,6 +90,7 @@ const RULES: [Rule; 14] = [
         text: "every name of a task is that of one, or webhooks wait for it",
         broken_by: "SELECT 'the name ' || text FROM name n WHERE kind = 1
                  AND NOT EXISTS (SELECT 1 FROM task WHERE task.key = n.key)
+                 AND NOT EXISTS (SELECT 1 FROM spec s WHERE s.task = n.key)
                  AND NOT EXISTS (SELECT 1 FROM parked p WHERE p.task = n.key)",
     },
     Rule {
@@ -97,6 +98,7 @@ const RULES: [Rule; 14] = [
         text: "every entry of a history is that of a task",
         broken_by: "SELECT 'entry ' || position || ' of task number ' || task FROM history h
              WHERE NOT EXISTS (SELECT 1 FROM task t WHERE t.key = h.task)
+                 AND NOT EXISTS (SELECT 1 FROM spec s WHERE s.task = h.task)
                  AND NOT EXISTS (SELECT 1 FROM left_history)",
     },
     Rule {

@@ -1,13 +1,16 @@
 //! What only SQLite can get wrong: its settings, its schema, its lock and its file.
 
+use std::time::Duration;
+
 use taskhook::store::sqlite::{OpenError, SqlitePath, SqliteStore};
 use taskhook::store::{BatchId, Store, Transaction};
-use taskhook_core::{FollowUp, QueueKey};
+use taskhook_core::retention::{Ages, Place};
+use taskhook_core::{EventKind, FollowUp, QueueKey, limits};
 use taskhook_sim::ready;
 
 use super::backend::{Backend, Sqlite};
 use super::inspect::Inspect;
-use super::world::{World, after, completed, create, external, hosted, now};
+use super::world::{World, after, completed, create, event, external, heard, hosted, now};
 
 /// Changes the file of a closed store.
 fn tamper(world: &mut World<Sqlite>, sql: &str) -> SqlitePath {
@@ -115,4 +118,58 @@ fn a_secret_is_made_once() {
     world.restart();
     assert_eq!(world.backend.store().secret_or("dispatch", &[4, 5, 6]).unwrap(), [1, 2, 3]);
     assert_eq!(world.backend.store().secret_or("callback", &[7]).unwrap(), [7]);
+}
+
+#[test]
+fn a_history_that_is_too_long_for_one_step_goes_in_pieces() {
+    let mut world = World::<Sqlite>::new();
+    world.settle(&[create([external("long"), external("other")])]);
+    for number in 0..700 {
+        world.settle(&[event(heard(number, "long", EventKind::Heartbeat))]);
+    }
+    world.settle(&[completed(1_000, "long")]);
+    world.clock.advance(Duration::from_secs(7_200));
+    let ages = Ages { tasks: Some(Duration::from_secs(3_600)), ..Ages::NEVER };
+    let step = world.transact(async |tx| tx.prune(Place::FIRST, &ages, limits::PRUNED_ROWS_MAX).await);
+    assert_eq!((step.tasks, step.rows), (1, limits::PRUNED_ROWS_MAX));
+    // The task is gone for everybody, and what is left of it is no contradiction, whoever opens the store next.
+    world.restart();
+    assert_eq!(world.backend.tasks().len(), 1);
+    assert_eq!(world.backend.store().audit().unwrap().violations, []);
+    world.sweep(&ages, limits::PRUNED_ROWS_MAX);
+    assert_eq!(world.backend.store().audit().unwrap().violations, []);
+    let path = world.backend.path();
+    let reader = rusqlite::Connection::open(&path.0).unwrap();
+    let entries: i64 = reader.query_row("SELECT count(*) FROM history", [], |row| row.get(0)).unwrap();
+    let other = world.history("other").len();
+    assert_eq!(usize::try_from(entries), Ok(other));
+}
+
+/// A sweep must not walk over what is kept to find what is old.
+#[test]
+fn old_tasks_and_the_edges_of_a_child_are_found_by_an_index() {
+    let mut world = World::<Sqlite>::new();
+    world.settle(&[create([external("a")])]);
+    let reader = rusqlite::Connection::open(world.backend.path().0).unwrap();
+    for (sql, index) in [
+        (
+            "SELECT key FROM task INDEXED BY task_ended WHERE queue = 1 AND ended_at IS NOT NULL
+                 AND (ended_at, key) > (5, 6) ORDER BY ended_at, key LIMIT 1",
+            "SEARCH task USING COVERING INDEX task_ended (queue=? AND ended_at>?)",
+        ),
+        ("DELETE FROM edge WHERE child = 5", "SEARCH edge USING INDEX edge_child (child=?)"),
+        (
+            "SELECT 1 FROM kept WHERE subject = 5 AND kind = 3",
+            "SEARCH kept USING INDEX kept_subject (subject=?)",
+        ),
+    ] {
+        let plan: Vec<String> = reader
+            .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+            .unwrap()
+            .query_map([], |row| row.get(3))
+            .unwrap()
+            .collect::<rusqlite::Result<_>>()
+            .unwrap();
+        assert_eq!(plan, [index]);
+    }
 }
