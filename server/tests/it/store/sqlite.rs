@@ -5,12 +5,12 @@ use std::time::Duration;
 use taskhook::store::sqlite::{OpenError, SqlitePath, SqliteStore};
 use taskhook::store::{BatchId, Store, Transaction};
 use taskhook_core::retention::{Ages, Place};
-use taskhook_core::{EventKind, FollowUp, QueueKey, limits};
+use taskhook_core::{EventId, EventKind, FollowUp, Outcome, QueueKey, limits};
 use taskhook_sim::ready;
 
 use super::backend::{Backend, Sqlite};
 use super::inspect::Inspect;
-use super::world::{World, after, completed, create, event, external, heard, hosted, now};
+use super::world::{World, after, completed, create, delivered, event, external, heard, hosted, now};
 
 /// Changes the file of a closed store.
 fn tamper(world: &mut World<Sqlite>, sql: &str) -> SqlitePath {
@@ -172,4 +172,26 @@ fn old_tasks_and_the_edges_of_a_child_are_found_by_an_index() {
             .unwrap();
         assert_eq!(plan, [index]);
     }
+}
+
+#[test]
+fn a_store_from_before_retention_keeps_what_it_remembers() {
+    let mut world = World::<Sqlite>::new();
+    let said = |number| event(delivered(heard(number, "a", EventKind::Heartbeat), "d"));
+    world.settle(&[create([external("a")]), said(1)]);
+    let before = world.backend.all();
+    tamper(
+        &mut world,
+        "DELETE FROM migration WHERE name = '0003_retention';
+         DROP INDEX task_ended; DROP INDEX edge_child; DROP INDEX kept_subject;
+         DROP TABLE left_history; DROP TABLE swept;
+         CREATE TABLE claim_now AS SELECT claim, event, day * 86400000000 + 5 AS at FROM claim;
+         DROP TABLE claim;
+         CREATE TABLE claim (claim BLOB NOT NULL PRIMARY KEY, event BLOB NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
+         INSERT INTO claim SELECT claim, event, at FROM claim_now;
+         DROP TABLE claim_now",
+    );
+    world.restart();
+    assert_eq!(world.backend.all(), before);
+    assert_eq!(world.submit(said(2)), Outcome::Duplicate(EventId(1_u128.to_be_bytes())));
 }
