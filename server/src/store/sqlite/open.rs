@@ -251,7 +251,7 @@ fn settle(connection: &Connection, path: &SqlitePath) -> Result<(), OpenError> {
              PRAGMA temp_store = MEMORY;",
         )
         .map_err(refused)?;
-    connection.set_prepared_statement_cache_capacity(64);
+    connection.set_prepared_statement_cache_capacity(96);
     keep_plans(connection).map_err(refused)?;
     let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).map_err(refused)?;
     if mode != "wal" {

@@ -17,6 +17,7 @@ mod retention;
 mod script;
 mod sequences;
 mod sqlite;
+mod sweeping;
 mod transactions;
 mod webhooks;
 mod world;
