@@ -18,6 +18,7 @@ pub mod limits;
 pub mod permits;
 pub mod queue;
 pub mod rate;
+pub mod retention;
 pub mod retry;
 pub mod subjects;
 pub mod task;
@@ -27,9 +28,7 @@ pub mod waiting;
 pub use batch::{Decided, decide, decide_all};
 pub use cron::{BadRecurrence, Occurrence, Recurrence};
 pub use decision::{Cause, Change, Decision, Effect, Ignored, Outcome, QueueChange, Refused, Want};
-pub use decision::{Cause, Change, Decision, Effect, Ignored, Outcome, Refused};
 pub use id::{ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, TaskKey};
-pub use id::{ClaimKey, EventId, EventKey, HostKey, QueueKey, TaskKey};
 pub use input::{
     Answered, Asked, Callback, Command, Create, Dependency, Event, EventKind, Failure, FollowUp, Input,
     NewTask, On, Once, Plan, QueueCommand, Received, Reply, ReplyKind, Request, Response, RetryAsked,

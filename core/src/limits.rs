@@ -105,6 +105,20 @@ pub const PARKED_FOR: Duration = Duration::from_secs(24 * 3_600);
 pub const ANSWER_BYTES_KEPT: usize = 8 << 20;
 /// How long a request's idempotency key is remembered.
 pub const IDEMPOTENCY_KEPT_FOR: Duration = Duration::from_secs(24 * 3_600);
+/// How long delivery ids are remembered, whatever the retention of webhooks.
+pub const DELIVERIES_REMEMBERED_FOR: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// Rows that one step of a sweep takes away, with what hangs on the last of them.
+pub const PRUNED_ROWS_MAX: usize = 512;
+/// Bytes of bodies that one step of a sweep takes away, with the body of the last row.
+pub const PRUNED_BYTES_MAX: usize = 1 << 20;
+/// Rows that one step of a sweep looks at.
+pub const SWEPT_ROWS_MAX: usize = 2_048;
+/// Batches between two steps of a sweep while the writer has no rest.
+pub const BATCHES_PER_SWEEP_STEP: u32 = 8;
+/// Longest time between the beginnings of two sweeps.
+pub const SWEEP_EVERY_MAX: Duration = Duration::from_secs(3_600);
+/// Shortest time between the beginnings of two sweeps.
+pub const SWEEP_EVERY_MIN: Duration = Duration::from_secs(1);
 /// Inputs waiting for the writer, in each of its two channels.
 pub const CHANNEL_INPUTS_MAX: usize = 8_192;
 /// Bytes of inputs waiting for the writer.
@@ -144,3 +158,8 @@ const _: () = assert!(EXCHANGES_PER_HOST_MAX <= EXCHANGES_MAX, "one host never n
 const _: () = assert!(BODY_BYTES_MAX as u64 <= EXCHANGE_BYTES_MAX, "every payload can be sent");
 const _: () = assert!(RESPONSE_BYTES_KEPT <= BODY_BYTES_MAX, "what is kept was read");
 const _: () = assert!(BATCH_INPUTS_MAX <= CHANNEL_INPUTS_MAX, "a full channel fills a batch");
+const _: () = assert!(PRUNED_ROWS_MAX <= BATCH_INPUTS_MAX, "a step of a sweep is no more than a batch");
+const _: () = assert!(
+    PRUNED_BYTES_MAX + BODY_BYTES_MAX <= BATCH_BYTES_MAX,
+    "a step of a sweep is no more than a batch"
+);

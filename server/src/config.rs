@@ -13,6 +13,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use taskhook_core::limits;
+use taskhook_core::retention::Ages;
 
 pub use fault::{Fault, Faults, Place, did_you_mean};
 use settings::{Given, SETTINGS, Setting, Value};
@@ -35,6 +36,8 @@ pub struct Config {
     pub store: StoreUrl,
     /// How tasks are sent.
     pub dispatch: DispatchConfig,
+    /// How long things are kept.
+    pub retention: Ages,
     /// What is logged.
     pub log: LogConfig,
 }
@@ -88,6 +91,7 @@ impl Default for Config {
                 exchanges_per_host: limits::EXCHANGES_PER_HOST_MAX,
                 allow: Vec::new(),
             },
+            retention: Ages::default(),
             log: LogConfig { level: "info".into() },
         }
     }

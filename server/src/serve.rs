@@ -71,6 +71,7 @@ impl Server {
             status,
             exchanges_max: config.dispatch.exchanges,
             exchanges_per_host_max: config.dispatch.exchanges_per_host,
+            retention: config.retention.clone(),
             ..lane::Settings::default()
         };
         let (engine, lane) = lane::lane(&lanes, send, drains);

@@ -2,7 +2,7 @@
 //!
 //! Every store runs the same suite (`tests/it/store`): SQLite here, the memory store in `taskhook-sim`.
 //! Within a transaction there are five look-ups and no other: by key (names, tasks and what hangs on them),
-//! ready, edges, parked and claims. Between transactions there are due and, after an unknown commit, whether the
+//! ready, edges, parked and claims; a sweep finds what is old in a transaction of its own. Between transactions there are due and, after an unknown commit, whether the
 //! batch was committed; before the first one two that find what an earlier process left: its open exchanges, and
 //! the follow-ups that it kept.
 
@@ -12,6 +12,7 @@ pub mod sqlite;
 
 use std::sync::Arc;
 
+use taskhook_core::retention::{Ages, Place};
 use taskhook_core::{
     Context, Decided, EventKey, FollowUp, Input, QueueKey, Request, Subjects, TaskKey, Timestamp,
 };
@@ -89,6 +90,10 @@ pub trait Transaction {
     /// Leaves a kept follow-up aside whose decision fails by a defect.
     async fn quarantine(&mut self, follow_up: &FollowUp) -> Result<(), StoreError>;
 
+    /// One step of a sweep: takes away what [`taskhook_core::retention`] lets go, from a place on. At most `rows_max`
+    /// rows go, and what hangs on the last of them. Keys of what went never come back.
+    async fn prune(&mut self, from: Place, ages: &Ages, rows_max: usize) -> Result<Pruned, StoreError>;
+
     /// Makes it durable. `Ok` is the only way to a receipt.
     async fn commit(self) -> Result<(), StoreError>;
 }
@@ -119,6 +124,19 @@ pub struct Due {
     pub queues: Vec<QueueKey>,
     /// When the next one behind them is due.
     pub next: Option<Timestamp>,
+}
+
+/// What one step of a sweep took away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pruned {
+    /// Where the next step begins; `None`: the sweep is through.
+    pub next: Option<Place>,
+    /// Rows of any kind; never 0 where something was taken away.
+    pub rows: usize,
+    /// Tasks.
+    pub tasks: usize,
+    /// Webhooks.
+    pub events: usize,
 }
 
 /// An outside name. There is one namespace so far; it is part of every stored name.

@@ -10,6 +10,7 @@
 mod contention;
 mod data;
 mod load;
+mod prune;
 mod queues;
 mod save;
 mod transaction;
@@ -139,7 +140,7 @@ impl MemoryStore {
     /// Every delivery that is claimed, and by which webhook.
     #[must_use]
     pub fn claims(&self) -> Vec<(ClaimKey, EventId)> {
-        self.data().claims.iter().map(|(claim, event)| (*claim, *event)).collect()
+        self.data().claims.iter().map(|(claim, (event, _))| (*claim, *event)).collect()
     }
 
     /// Every request that happened under a key.

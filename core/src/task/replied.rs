@@ -12,7 +12,10 @@ use crate::task::{Completion, State, Task, steps};
 
 /// The exchange has ended, so its permit is free again: whatever the task makes of it, the queue is looked at.
 pub fn decide(cx: &Context, subjects: &Subjects, reply: &Reply) -> Decision {
-    let Some(task) = subjects.task(reply.task) else { return Decision::nothing() };
+    let Some(task) = subjects.task(reply.task) else {
+        // It has ended and was pruned meanwhile. Who waits for its permit is asked by whoever gave it out.
+        return Decision::nothing();
+    };
     let look = FollowUp::Look(task.plan.queue);
     let recorded = Change::Responded {
         attempt: reply.attempt,

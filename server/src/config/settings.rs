@@ -1,11 +1,13 @@
 //! Each setting: its key, and how a value is checked and taken.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::http::Uri;
 
 use crate::config::{Config, Place, StoreUrl};
 use crate::dispatch::egress::Network;
+use crate::http::duration;
 
 /// A setting that can be given in a file and in the environment.
 #[derive(Debug)]
@@ -40,7 +42,7 @@ pub(super) enum Value {
 }
 
 /// All settings, in the order of `config.default.toml`.
-pub(super) const SETTINGS: [Setting; 7] = [
+pub(super) const SETTINGS: [Setting; 10] = [
     Setting {
         key: "listen",
         set: |config, given| {
@@ -80,6 +82,27 @@ pub(super) const SETTINGS: [Setting; 7] = [
         key: "dispatch.allow",
         set: |config, given| {
             config.dispatch.allow = given.list(range)?;
+            Ok(())
+        },
+    },
+    Setting {
+        key: "retention.tasks",
+        set: |config, given| {
+            config.retention.tasks = given.text().and_then(|text| given.refuse(age(text)))?;
+            Ok(())
+        },
+    },
+    Setting {
+        key: "retention.events",
+        set: |config, given| {
+            config.retention.events = given.text().and_then(|text| given.refuse(age(text)))?;
+            Ok(())
+        },
+    },
+    Setting {
+        key: "retention.rejected",
+        set: |config, given| {
+            config.retention.rejected = given.text().and_then(|text| given.refuse(age(text)))?;
             Ok(())
         },
     },
@@ -166,6 +189,22 @@ impl Value {
             Value::List(_) => "a list",
             Value::Other(called) => called,
         }
+    }
+}
+
+/// How long something is kept; `None`: for ever.
+fn age(text: &str) -> Result<Option<Duration>, String> {
+    if text == "never" {
+        return Ok(None);
+    }
+    match duration::parse(text) {
+        Ok(age) if age.is_zero() => {
+            Err("must be longer than nothing; write \"never\" to keep everything".into())
+        }
+        Ok(age) => Ok(Some(age)),
+        Err(_) => Err(format!(
+            "must be a duration of at most ten years, such as \"30d\" or \"12h\", or \"never\"; it is {text:?}"
+        )),
     }
 }
 

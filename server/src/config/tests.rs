@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::*;
 
@@ -165,4 +166,27 @@ fn a_store_is_a_file() {
     }
     let refused = StoreUrl::parse("postgresql://user:secret@db/taskhook").unwrap_err();
     assert!(!refused.contains("secret"), "{refused}");
+}
+
+#[test]
+fn things_are_kept_for_a_duration_or_for_ever() {
+    let ages = |text: &str| Config::parse("taskhook.toml", text).map(|config| config.retention);
+    let hours = |hours: u64| Some(Duration::from_secs(hours * 3_600));
+    let defaults = Ages { tasks: hours(30 * 24), events: hours(14 * 24), rejected: hours(24) };
+    assert_eq!(ages(""), Ok(defaults.clone()));
+    let given = ages("[retention]\ntasks = 'never'\nevents = '12h'");
+    assert_eq!(given, Ok(Ages { tasks: None, events: hours(12), ..defaults }));
+    let variables = [("TASKHOOK_RETENTION_REJECTED", "P1DT1H")];
+    let folder = tempfile::tempdir().unwrap();
+    let config = load(&file(&folder, "retention.rejected = '2h'"), &variables).unwrap();
+    assert_eq!(config.retention.rejected, hours(25));
+    insta::assert_snapshot!(
+        faults("[retention]\ntasks = 30\nevents = '0s'\nrejected = '-1d'\nanswers = '1d'").join("\n"),
+        @r#"
+    taskhook.toml:2:9: `retention.tasks` must be a text in quotes, not a number
+    taskhook.toml:3:10: `retention.events` must be longer than nothing; write "never" to keep everything
+    taskhook.toml:4:12: `retention.rejected` must be a duration of at most ten years, such as "30d" or "12h", or "never"; it is "-1d"
+    taskhook.toml:5:1: `retention.answers` is not a setting; did you mean `retention.tasks`?
+    "#
+    );
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use taskhook_core::retention::{Ages, Place};
 use taskhook_core::{
     Change, Context, Decided, Decision, Effect, FollowUp, HostKey, Input, Outcome, Permits, QueueKey,
     Request, Subjects, Task, TaskKey, Timestamp, Want, decide_all, limits,
@@ -11,7 +12,7 @@ use taskhook_core::{
 use crate::engine::Receipt;
 use crate::engine::submission::{self, Submission};
 use crate::store::row;
-use crate::store::{BatchId, Kept, KeptKey, Store, StoreError, Transaction};
+use crate::store::{BatchId, Kept, KeptKey, Pruned, Store, StoreError, Transaction};
 
 /// What goes into one transaction.
 #[derive(Debug, Default)]
@@ -108,6 +109,29 @@ pub async fn commit<S: Store>(
             // Deciding is pure, so deciding again is free.
             Ok((_, Err(StoreError::Conflict))) | Err(StoreError::Conflict) => {}
             Ok((_, Err(error))) | Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Takes one step of a sweep, in a transaction of its own.
+///
+/// # Errors
+/// As [`commit`]: then nothing was taken away.
+pub async fn prune<S: Store>(
+    store: &mut S,
+    from: Place,
+    ages: &Ages,
+    mut next_id: impl FnMut() -> BatchId,
+) -> Result<Pruned, StoreError> {
+    loop {
+        let id = next_id();
+        let mut tx = store.begin(id).await?;
+        let pruned = tx.prune(from, ages, limits::PRUNED_ROWS_MAX).await?;
+        match tx.commit().await {
+            Ok(()) => return Ok(pruned),
+            Err(StoreError::Unknown) if store.was_committed(id).await? => return Ok(pruned),
+            Err(StoreError::Unknown | StoreError::Conflict) => {}
+            Err(error) => return Err(error),
         }
     }
 }

@@ -7,12 +7,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use taskhook_core::retention::{Ages, Place};
 use taskhook_core::{Permits, QueueKey, TaskKey, Timestamp, Want, limits};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock;
-use crate::engine::commit::{Batch, Committed, Dispatch, Node, commit};
+use crate::engine::commit::{Batch, Committed, Dispatch, Node, commit, prune};
 use crate::engine::wants::Wants;
 use crate::engine::watch::Watch;
 use crate::engine::{Ask, Engine, SubmitError};
@@ -56,6 +57,21 @@ pub struct Lane {
     is_full: bool,
     /// The earliest time at which a task may want to be looked at. May be early, never late.
     next_wake: Timestamp,
+    sweep: Sweep,
+}
+
+/// Taking away what is old, in steps between batches.
+#[derive(Debug)]
+struct Sweep {
+    ages: Ages,
+    /// Where the next step begins; `None`: none is under way.
+    at: Option<Place>,
+    /// When the next one begins.
+    next: Timestamp,
+    /// Batches since the last step.
+    batches: u32,
+    /// What it has taken away: tasks and webhooks.
+    taken: (usize, usize),
 }
 
 /// How a lane is set up.
@@ -71,6 +87,8 @@ pub struct Settings {
     pub metrics: Arc<Metrics>,
     /// What others are to know of this node.
     pub status: Arc<NodeStatus>,
+    /// How long things are kept.
+    pub retention: Ages,
 }
 
 impl Default for Settings {
@@ -81,6 +99,7 @@ impl Default for Settings {
             clock: clock::wall_clock,
             metrics: Arc::default(),
             status: Arc::default(),
+            retention: Ages::default(),
         }
     }
 }
@@ -118,6 +137,13 @@ pub fn lane(
         unsettled: Vec::new(),
         is_full: false,
         next_wake: Timestamp(0),
+        sweep: Sweep {
+            ages: settings.retention.clone(),
+            at: None,
+            next: Timestamp(0),
+            batches: 0,
+            taken: (0, 0),
+        },
     };
     (engine, lane)
 }
@@ -150,9 +176,15 @@ impl Lane {
             due.extend(self.lost.drain(..lost));
             let nothing = asks.is_empty() && due.is_empty() && kept.is_empty() && self.queues.is_empty();
             if nothing && self.wants.next().is_none_or(|at| at > (self.clock)()) {
+                self.sweep_on(store).await?;
                 continue;
             }
             self.settle(store, asks, due, kept).await?;
+            // Without a rest it goes on all the same: whoever comes meanwhile waits for one step.
+            self.sweep.batches += 1;
+            if self.sweep.batches >= limits::BATCHES_PER_SWEEP_STEP {
+                self.sweep_on(store).await?;
+            }
         }
     }
 
@@ -173,7 +205,10 @@ impl Lane {
 
     /// Waits for an input, or for the time at which there is something to do.
     async fn wait(&mut self) -> Waited {
-        let sleep = self.next().since((self.clock)()).min(LOOK_AGAIN);
+        let sleep = match self.sweep.at {
+            Some(_) => Duration::ZERO,
+            None => self.next().since((self.clock)()).min(LOOK_AGAIN),
+        };
         tokio::select! {
             biased;
             ask = self.completions.recv() => ask.map_or(Waited::Over, Waited::Ask),
@@ -263,6 +298,34 @@ impl Lane {
                 tokio::time::sleep(FULL_PAUSE).await;
             }
             Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Takes the next step of a sweep, or the first one if it is time for it. Every second is looked whether it is.
+    async fn sweep_on<S: Store>(&mut self, store: &mut S) -> Result<(), StoreError> {
+        let now = (self.clock)();
+        let sweep = &mut self.sweep;
+        sweep.batches = 0;
+        if sweep.at.is_none() && now >= sweep.next {
+            sweep.next = now + sweep.ages.sweep_every();
+            sweep.at = Some(Place::FIRST);
+        }
+        let Some(at) = sweep.at else { return Ok(()) };
+        match prune(store, at, &sweep.ages, || BatchId(uuid::Uuid::now_v7().as_u128())).await {
+            Ok(pruned) => {
+                sweep.at = pruned.next;
+                sweep.taken.0 += pruned.tasks;
+                sweep.taken.1 += pruned.events;
+            }
+            // Removing takes room too, in the log. The next sweep begins anew.
+            Err(StoreError::Full) => sweep.at = None,
+            Err(StoreError::Conflict) => {}
+            Err(error) => return Err(error),
+        }
+        if sweep.at.is_none() && sweep.taken != (0, 0) {
+            let (tasks, events) = std::mem::take(&mut sweep.taken);
+            tracing::info!(tasks, events, "pruned what is older than [retention] keeps");
         }
         Ok(())
     }

@@ -111,7 +111,8 @@ impl Reader {
         let ran = tokio::task::spawn_blocking(move || {
             let taken = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let connection = taken.ok_or_else(|| ReadError("no reader is free".into()))?;
-            let result = query(&connection);
+            // One view of everything that it reads: rows may be pruned meanwhile.
+            let result = connection.unchecked_transaction().and_then(|view| query(&view));
             idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
             drop(turn);
             result.map_err(ReadError::from)

@@ -8,6 +8,7 @@ mod audit;
 mod checkpoint;
 pub(crate) mod load;
 mod open;
+mod prune;
 mod queues;
 mod save;
 
@@ -16,6 +17,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
+use taskhook_core::retention::{Ages, Place};
 use taskhook_core::{
     Context, Decided, EventKey, FollowUp, Input, QueueKey, Request, Subjects, TaskKey, Timestamp,
 };
@@ -26,7 +28,9 @@ pub(crate) use open::keep_plans;
 pub use open::{OpenError, Settings, SqlitePath};
 pub(crate) use queues::{key_use_of, queue_of};
 
-use crate::store::{BatchId, Due, Kept, KeptKey, Name, NameKind, Store, StoreError, Transaction, row};
+use crate::store::{
+    BatchId, Due, Kept, KeptKey, Name, NameKind, Pruned, Store, StoreError, Transaction, row,
+};
 
 /// The SQLite store.
 #[derive(Debug)]
@@ -217,6 +221,10 @@ impl Transaction for SqliteTransaction<'_> {
 
     async fn quarantine(&mut self, follow_up: &FollowUp) -> Result<(), StoreError> {
         self.keep_one(follow_up, true).map(drop)
+    }
+
+    async fn prune(&mut self, from: Place, ages: &Ages, rows_max: usize) -> Result<Pruned, StoreError> {
+        self.prune_step(from, ages, rows_max).map_err(failed)
     }
 
     async fn commit(mut self) -> Result<(), StoreError> {

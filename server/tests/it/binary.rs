@@ -6,5 +6,6 @@ mod process;
 pub(crate) mod python;
 mod races;
 mod recovery;
+mod retention;
 mod stop;
 mod tutorial;

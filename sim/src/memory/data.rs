@@ -117,9 +117,14 @@ pub(super) struct Data {
     /// The webhooks that were refused: strangers send them, so they are bounded.
     pub(super) rejected: Table<EventKey, ()>,
     pub(super) parked: Table<(TaskKey, EventKey), Parked>,
-    pub(super) claims: Table<ClaimKey, EventId>,
+    /// By whom each delivery is claimed, and on which day.
+    pub(super) claims: Table<ClaimKey, (EventId, i64)>,
     pub(super) answers: Table<ClaimKey, KeptAnswer>,
     pub(super) kept: Table<KeptKey, KeptRow>,
+    /// The next keys when rows were pruned last: they never come back.
+    pub(super) swept: Table<(), Sequences>,
+    /// The day on which delivery ids and answers were looked through last.
+    pub(super) swept_day: Table<(), i64>,
     history: Table<i64, Entry>,
     history_of: Table<(TaskKey, i64), ()>,
     /// Whether these batches were committed; `false` is as final as `true`.
@@ -153,6 +158,8 @@ impl Data {
             claims: Table::default(),
             answers: Table::default(),
             kept: Table::default(),
+            swept: Table::default(),
+            swept_day: Table::default(),
             history: Table::default(),
             history_of: Table::default(),
             batches: Table::default(),
@@ -242,10 +249,25 @@ impl Data {
         self.settle();
     }
 
+    /// Takes a task out with its history. Answers how many rows went.
+    pub(super) fn remove_task(&mut self, task: TaskKey) -> usize {
+        let positions = self.history_of.range((task, i64::MIN)..=(task, i64::MAX));
+        let positions: Vec<i64> = positions.map(|((_, position), ())| *position).collect();
+        for position in &positions {
+            self.history.remove(position);
+            self.history_of.remove(&(task, *position));
+        }
+        // It has ended, so it is neither due nor ready.
+        usize::from(self.tasks.remove(&task)) + usize::from(self.created.remove(&task)) + positions.len()
+    }
+
     /// Goes on with the first keys behind those that are kept, as a store does that is opened.
     pub(super) fn restart_sequences(&mut self) {
-        self.next.name = self.name_of.keys().next_back().map_or(1, |key| key + 1);
-        self.next.event = self.events.keys().next_back().map_or(1, |key| key.0 + 1);
+        let swept = self.swept.get(&()).copied();
+        let name = self.name_of.keys().next_back().map_or(1, |key| key + 1);
+        let event = self.events.keys().next_back().map_or(1, |key| key.0 + 1);
+        self.next.name = name.max(swept.map_or(1, |swept| swept.name));
+        self.next.event = event.max(swept.map_or(1, |swept| swept.event));
         self.settled = self.next;
     }
 
@@ -265,7 +287,7 @@ impl Data {
         }
     }
 
-    fn tables(&mut self) -> [&mut dyn Undo; 21] {
+    fn tables(&mut self) -> [&mut dyn Undo; 23] {
         [
             &mut self.names,
             &mut self.name_of,
@@ -285,6 +307,8 @@ impl Data {
             &mut self.claims,
             &mut self.answers,
             &mut self.kept,
+            &mut self.swept,
+            &mut self.swept_day,
             &mut self.history,
             &mut self.history_of,
             &mut self.batches,

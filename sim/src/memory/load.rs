@@ -2,6 +2,7 @@
 
 use std::ops::Bound;
 
+use taskhook_core::retention;
 use taskhook_core::subjects::Page;
 use taskhook_core::{
     Context, EventId, EventKey, FollowUp, Input, Parked, Subjects, TaskKey, Timestamp, limits,
@@ -29,7 +30,9 @@ impl Data {
                     self.load_named(task, cx.now - limits::PARKED_FOR, subjects);
                 }
                 if let Some(claim) = event.claim {
-                    subjects.put_claim(claim, self.claims.get(&claim).copied());
+                    let since = retention::remembered_from(self.now);
+                    let by = self.claims.get(&claim).filter(|(_, day)| *day >= since);
+                    subjects.put_claim(claim, by.map(|(event, _)| *event));
                 }
             }
             Input::Command(task, _) | Input::Wake(task) => self.load_task(*task, subjects),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use taskhook::store::{Name, StoreError};
 use taskhook_core::decision::RecordedEvent;
+use taskhook_core::retention;
 use taskhook_core::{
     Answered, Cause, Change, Decided, Edge, EdgeStatus, EventKey, Outcome, Parked, QueueChange, Subjects,
     TaskKey, limits,
@@ -168,10 +169,12 @@ impl Data {
             let task = event.task.ok_or_else(|| broken(format!("event {} waits for no task", key.0)))?;
             self.parked.put((task, key), Parked { event: (*event).clone(), at });
         }
-        if let Some(claim) = recorded.claim
-            && !self.claims.put(claim, id)
-        {
-            return Err(broken(format!("the delivery of event {} was claimed before", key.0)));
+        if let Some(claim) = recorded.claim {
+            let since = retention::remembered_from(at);
+            if self.claims.get(&claim).is_some_and(|(_, day)| *day >= since) {
+                return Err(broken(format!("the delivery of event {} was claimed before", key.0)));
+            }
+            self.claims.put(claim, (id, retention::day_of(at)));
         }
         if matches!(outcome, Outcome::Duplicate(_)) {
             let mut received = (*event.received).clone();

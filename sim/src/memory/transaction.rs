@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard};
 
-use taskhook::store::{BatchId, KeptKey, Name, StoreError, Transaction};
+use taskhook::store::{BatchId, KeptKey, Name, Pruned, StoreError, Transaction};
+use taskhook_core::retention::{Ages, Place};
 use taskhook_core::{Context, Decided, EventKey, FollowUp, Input, Request, Subjects, TaskKey, Timestamp};
 
 use super::broken;
@@ -127,6 +128,10 @@ impl Transaction for MemoryTransaction<'_> {
     async fn quarantine(&mut self, follow_up: &FollowUp) -> Result<(), StoreError> {
         self.keep_row(*follow_up, true);
         Ok(())
+    }
+
+    async fn prune(&mut self, from: Place, ages: &Ages, rows_max: usize) -> Result<Pruned, StoreError> {
+        Ok(self.data.prune(from, ages, rows_max))
     }
 
     async fn commit(mut self) -> Result<(), StoreError> {

@@ -296,12 +296,28 @@ fn unmet(connection: &Connection, key: TaskKey) -> rusqlite::Result<Vec<(usize, 
          WHERE n.namespace = 1 AND n.kind = 1 AND n.text = ?1 AND e.child = ?2 AND e.status <> 2",
     )?;
     let mut unmet = Vec::new();
+    let mut pruned = Vec::new();
     for (position, (id, _)) in spec(connection, key)?.after.into_iter().enumerate() {
         let state = statement.query_row(params![id, key.0], |row| row.get(0)).optional()?;
-        if let Some(state) = state {
-            let state = known(row::state_of(state), 0)?;
-            unmet.push((position, format!("task {id} is {}", state.name())));
+        match state {
+            Some(state) => {
+                let state = known(row::state_of(state), 0)?;
+                unmet.push((position, format!("task {id} is {}", state.name())));
+            }
+            None if key_of(connection, &id)?.is_none() => {
+                pruned.push((position, format!("task {id} is no longer kept")));
+            }
+            None => {}
         }
+    }
+    // An edge outlives the task that it comes from, but not the name of that one: any that is gone may be meant.
+    let mut statement = connection.prepare_cached(
+        "SELECT 1 FROM edge e WHERE child = ?1 AND status <> 2
+             AND NOT EXISTS (SELECT 1 FROM task t WHERE t.key = e.parent)",
+    )?;
+    if statement.exists(params![key.0])? {
+        unmet.extend(pruned);
+        unmet.sort_unstable();
     }
     Ok(unmet)
 }

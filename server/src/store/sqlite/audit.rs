@@ -48,7 +48,7 @@ struct Rule {
 
 /// The state numbers, edge statuses, kinds of follow-ups and flags are those of `store/row.rs`. `named` is what
 /// a task is called.
-const RULES: [Rule; 16] = [
+const RULES: [Rule; 18] = [
     Rule {
         text: "every task is in exactly one state",
         broken_by: "SELECT 'task ' || named || ' has the state ' || state FROM t WHERE state NOT BETWEEN 1 AND 9",
@@ -79,11 +79,27 @@ const RULES: [Rule; 16] = [
              WHERE dependencies_pending <> coalesce(pending, 0) OR dependencies_broken <> coalesce(broken, 0)",
     },
     Rule {
-        text: "every edge joins two tasks",
-        broken_by: "SELECT 'the edge from ' || parent || ' to ' || child FROM edge
+        text: "every edge leads to a task, and comes from one that is there or whose end is known",
+        broken_by: "SELECT 'the edge from ' || parent || ' to ' || child FROM edge e
              WHERE status NOT BETWEEN 1 AND 3
-                 OR NOT EXISTS (SELECT 1 FROM task t WHERE t.key = parent)
-                 OR NOT EXISTS (SELECT 1 FROM task t WHERE t.key = child)",
+                 OR NOT EXISTS (SELECT 1 FROM task t WHERE t.key = child)
+                 OR (status = 1 AND NOT EXISTS (SELECT 1 FROM task t WHERE t.key = parent) AND NOT EXISTS (
+                     SELECT 1 FROM kept k WHERE k.kind = 5 AND k.subject = e.child AND k.other = e.parent))",
+    },
+    Rule {
+        text: "every name of a task is that of one, or webhooks wait for it",
+        broken_by: "SELECT 'the name ' || text FROM name n WHERE kind = 1
+                 AND NOT EXISTS (SELECT 1 FROM task WHERE task.key = n.key)
+                 AND NOT EXISTS (SELECT 1 FROM spec s WHERE s.task = n.key)
+                 AND NOT EXISTS (SELECT 1 FROM parked p WHERE p.task = n.key)",
+    },
+    Rule {
+        // A long history goes in pieces: while one is left, nothing is said of any.
+        text: "every entry of a history is that of a task",
+        broken_by: "SELECT 'entry ' || position || ' of task number ' || task FROM history h
+             WHERE NOT EXISTS (SELECT 1 FROM task t WHERE t.key = h.task)
+                 AND NOT EXISTS (SELECT 1 FROM spec s WHERE s.task = h.task)
+                 AND NOT EXISTS (SELECT 1 FROM left_history)",
     },
     Rule {
         text: "a task that has ended is at rest: it has an end, an attempt that is over, and no time to wake",

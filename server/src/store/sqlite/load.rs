@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rusqlite::{OptionalExtension, Row, params};
+use taskhook_core::retention;
 use taskhook_core::subjects::Page;
 use taskhook_core::{
     Attempt, ClaimKey, ConcurrencyKey, Context, Edge, Event, EventId, EventKey, FollowUp, HostKey, Input,
@@ -160,8 +161,9 @@ impl SqliteTransaction<'_> {
             return Ok(());
         }
         let mut statement =
-            self.store.connection.prepare_cached("SELECT event FROM claim WHERE claim = ?1")?;
-        let by = statement.query_row(params![claim.0], |row| row.get::<_, [u8; 16]>(0)).optional()?;
+            self.store.connection.prepare_cached("SELECT event FROM claim WHERE claim = ?1 AND day >= ?2")?;
+        let since = retention::remembered_from(self.now);
+        let by = statement.query_row(params![claim.0, since], |row| row.get::<_, [u8; 16]>(0)).optional()?;
         subjects.put_claim(claim, by.map(EventId));
         Ok(())
     }

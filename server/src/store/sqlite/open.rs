@@ -15,9 +15,10 @@ use crate::store::sqlite::checkpoint::Checkpoints;
 /// (<https://sqlite.org/wal.html#walresetbug>).
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
-const MIGRATIONS: [(&str, &str); 2] = [
+const MIGRATIONS: [(&str, &str); 3] = [
     ("0001_tasks", include_str!("../../../migrations/sqlite/0001_tasks.sql")),
     ("0002_queues", include_str!("../../../migrations/sqlite/0002_queues.sql")),
+    ("0003_retention", include_str!("../../../migrations/sqlite/0003_retention.sql")),
 ];
 
 /// Why a store cannot be opened.
@@ -176,13 +177,14 @@ impl SqliteStore {
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
             .map_err(refused)?;
         let max = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(refused);
-        let last_now = connection
-            .query_row("SELECT at FROM history ORDER BY position DESC LIMIT 1", [], |row| row.get(0))
-            .optional()
-            .map_err(refused)?;
-        let next_key = max("SELECT coalesce(max(key), 0) + 1 FROM name")?;
-        let next_event = max("SELECT coalesce(max(key), 0) + 1 FROM event")?;
-        let next_position = max("SELECT coalesce(max(position), 0) + 1 FROM history")?;
+        // The newest rows may be pruned: `swept` knows how far the keys had come by then.
+        let last_now = max(
+            "SELECT max(at, coalesce((SELECT at FROM history ORDER BY position DESC LIMIT 1), 0)) FROM swept",
+        )?;
+        let next_key = max("SELECT max(key, (SELECT coalesce(max(key), 0) + 1 FROM name)) FROM swept")?;
+        let next_event = max("SELECT max(event, (SELECT coalesce(max(key), 0) + 1 FROM event)) FROM swept")?;
+        let next_position =
+            max("SELECT max(position, (SELECT coalesce(max(position), 0) + 1 FROM history)) FROM swept")?;
         // After the settings: setting the automatic checkpoint takes every hook away.
         let checkpoints = Checkpoints::of(&mut connection, path, file.clone())?;
         Ok(SqliteStore {
@@ -190,7 +192,7 @@ impl SqliteStore {
             connection,
             _file: file,
             clock,
-            last_now: Timestamp(last_now.unwrap_or(0)),
+            last_now: Timestamp(last_now),
             next_key,
             next_event,
             next_position,
@@ -251,7 +253,7 @@ fn settle(connection: &Connection, path: &SqlitePath) -> Result<(), OpenError> {
              PRAGMA temp_store = MEMORY;",
         )
         .map_err(refused)?;
-    connection.set_prepared_statement_cache_capacity(64);
+    connection.set_prepared_statement_cache_capacity(96);
     keep_plans(connection).map_err(refused)?;
     let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).map_err(refused)?;
     if mode != "wal" {

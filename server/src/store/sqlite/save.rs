@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::params;
 use taskhook_core::decision::RecordedEvent;
+use taskhook_core::retention;
 use taskhook_core::{
     Answered, Cause, Change, Decided, Decision, EventKey, NewTask, Once, Outcome, Subjects, Task, TaskKey,
     limits,
@@ -256,11 +257,17 @@ impl SqliteTransaction<'_> {
             self.make_room_for_rejected()?;
         }
         if let Some(claim) = recorded.claim {
-            let mut statement = self
-                .store
-                .connection
-                .prepare_cached("INSERT INTO claim (claim, event, at) VALUES (?1, ?2, ?3)")?;
-            statement.execute(params![claim.0, received.id.0, self.now.0])?;
+            // One that is no longer remembered may still be there.
+            let mut statement = self.store.connection.prepare_cached(
+                "INSERT INTO claim (claim, event, day) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (claim) DO UPDATE SET event = ?2, day = ?3 WHERE claim.day < ?4",
+            )?;
+            let (today, since) = (retention::day_of(self.now), retention::remembered_from(self.now));
+            let claimed = statement.execute(params![claim.0, received.id.0, today, since])?;
+            if claimed != 1 {
+                // A delivery that is claimed is a duplicate, and claims nothing.
+                return Err(rusqlite::Error::StatementChangedRows(claimed));
+            }
         }
         if let (true, Some(task), Some(mapped)) = (recorded.parked, event.task, Mapped::of(&event.kind)) {
             let mut statement = self

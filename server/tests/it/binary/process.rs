@@ -148,9 +148,15 @@ pub(crate) struct RealServer {
 impl RealServer {
     /// Starts it on a new store.
     pub(crate) async fn start() -> RealServer {
+        RealServer::start_with("").await
+    }
+
+    /// Starts it on a new store, with these settings in its `taskhook.toml`.
+    pub(crate) async fn start_with(settings: &str) -> RealServer {
         let port = Port::free();
         let api = Api::new(format!("http://127.0.0.1:{}", port.number));
         let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("taskhook.toml"), settings).expect("a file");
         let mut server = RealServer { api, port, folder, process: None };
         server.start_again().await;
         server

@@ -64,7 +64,13 @@ fn every_rule_finds_what_breaks_it() {
         ("DELETE FROM task WHERE key = <scheduled>", "no task is lost"),
         ("UPDATE task SET dependencies_pending = 2 WHERE key = <blocked>", "every task counts"),
         ("UPDATE edge SET status = 2 WHERE child = <skipped>", "every task counts"),
-        ("INSERT INTO edge VALUES (1000, <running>, 1, 2, 0)", "every edge joins two tasks"),
+        ("INSERT INTO edge VALUES (<running>, 1000, 1, 2, 0)", "every edge leads to a task"),
+        ("UPDATE edge SET parent = 1000 WHERE child = <blocked>", "every edge leads to a task"),
+        ("INSERT INTO name VALUES (1000, 1, 1, 'nobody')", "every name of a task"),
+        (
+            "INSERT INTO history VALUES (1000, 1000, 0, 0, 1, NULL, 1, NULL, NULL, NULL)",
+            "every entry of a history",
+        ),
         ("UPDATE task SET wake_at = 1 WHERE key = <succeeded>", "a task that has ended is at rest"),
         ("UPDATE task SET ended_at = NULL WHERE key = <failed>", "a task that has ended is at rest"),
         ("UPDATE task SET ended_at = 1 WHERE key = <running>", "a task that has not ended"),
@@ -77,7 +83,8 @@ fn every_rule_finds_what_breaks_it() {
             "those that wait for a task are told of its end",
         ),
         (
-            "UPDATE parked SET task = <running>; UPDATE event SET task = <running> WHERE outcome = 5",
+            "UPDATE parked SET task = <running>; UPDATE event SET task = <running> WHERE outcome = 5;
+             DELETE FROM name WHERE key = <parked>",
             "a webhook waits only",
         ),
         ("UPDATE event SET outcome = 1", "a webhook that waits is kept"),
@@ -104,7 +111,13 @@ fn every_rule_finds_what_breaks_it() {
          UPDATE task SET dependencies_pending = 1, dependencies_broken = 0 WHERE key = <skipped>;
          INSERT INTO kept VALUES (1, 3, <failed>, 0, 0, 0, 0)",
         "UPDATE parked SET task = <running>; UPDATE event SET task = <running> WHERE outcome = 5;
-         INSERT INTO kept VALUES (1, 2, <running>, 0, 0, 0, 0)",
+         DELETE FROM name WHERE key = <parked>; INSERT INTO kept VALUES (1, 2, <running>, 0, 0, 0, 0)",
+        // The end of the dependency is known, its dependent is not told of it yet.
+        "UPDATE edge SET parent = 1000 WHERE child = <blocked>;
+         INSERT INTO kept VALUES (1, 5, <blocked>, 1000, 0, 6, 0)",
+        // A long history goes in pieces.
+        "INSERT INTO history VALUES (1000, 1000, 0, 0, 1, NULL, 1, NULL, NULL, NULL);
+         INSERT INTO left_history VALUES (1000)",
     ] {
         assert_eq!(violated(&store, under_way), [""; 0], "{under_way}");
     }

@@ -158,3 +158,29 @@ async fn a_blocked_task_can_be_cancelled_and_its_dependents_follow() {
     assert_eq!(server.task("b").await["state"], "cancelled", "its dependency comes too late");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_dependency_that_is_no_longer_kept_is_named_all_the_same() {
+    let server = TestServer::start().await;
+    server.create(json!({"id": "parent"})).await;
+    server.webhook(json!({"event": "task_failed", "task_id": "parent"})).await;
+    server.create(json!({"id": "child", "after": ["parent"]})).await;
+    let server = server
+        .restart_after(|store| {
+            let key = "(SELECT key FROM name WHERE text = 'parent')";
+            let tables = ["history WHERE task", "spec WHERE task", "task WHERE key", "name WHERE key"];
+            for table in tables {
+                store.execute(&format!("DELETE FROM {table} = {key}"), []).expect("it is pruned");
+            }
+        })
+        .await;
+    let answer = server.post("/v1/tasks/child/retry", json!({})).await;
+    let problem = answer.problem(409, "dependencies_unmet");
+    assert_eq!(problem["errors"][0]["pointer"], "/after/0");
+    assert_eq!(problem["errors"][0]["detail"], "task parent is no longer kept");
+    let history = server.get("/v1/tasks/child/history").await.expect(200);
+    assert!(history.to_string().contains("that is no longer kept"), "{history}");
+    let again = json!({"ignore_dependencies": true});
+    assert_eq!(server.post("/v1/tasks/child/retry", again).await.expect(200)["state"], "running");
+    server.stop().await;
+}

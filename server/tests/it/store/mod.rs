@@ -13,9 +13,11 @@ mod names;
 mod once;
 mod pages;
 mod ready;
+mod retention;
 mod script;
 mod sequences;
 mod sqlite;
+mod sweeping;
 mod transactions;
 mod webhooks;
 mod world;
@@ -69,6 +71,17 @@ suite! {
         a_starting_node_looks_at_what_others_left,
         priority_holds_over_many_hosts,
         what_one_visit_leaves_the_next_one_takes;
+    retention:
+        what_has_ended_goes_with_all_that_is_its_own,
+        a_key_never_comes_back,
+        steps_are_bounded,
+        a_task_stays_until_everybody_is_told_of_its_end,
+        what_a_dependent_knows_outlives_its_parent,
+        a_reply_about_a_pruned_task_gives_its_place_back,
+        webhooks_go_by_their_age_and_not_while_they_wait,
+        deliveries_are_remembered_longer_than_their_webhooks,
+        answers_go_after_their_time,
+        nothing_goes_that_is_kept_for_ever;
     transactions:
         a_dropped_transaction_leaves_nothing,
         time_never_goes_back,

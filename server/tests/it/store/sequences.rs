@@ -5,6 +5,7 @@ use std::time::Duration;
 use taskhook::engine::Receipt;
 use taskhook::engine::commit::{Batch, Committed, Dispatch};
 use taskhook::engine::submission::Submission;
+use taskhook_core::retention::Ages;
 use taskhook_core::{FollowUp, Permits, TaskKey, Timestamp};
 use taskhook_sim::Random;
 
@@ -66,6 +67,9 @@ fn bad_luck_breaks_no_law() {
                 world.restart();
                 world.look();
             }
+            if random.per_mille(100) {
+                world.sweep(&short(), 1 + random.index(20));
+            }
             let open = world.open.keys().copied().collect();
             let mut scene = Scene { now: world.clock.now(), open, batches: true };
             let submissions: Vec<Submission> =
@@ -79,6 +83,12 @@ fn bad_luck_breaks_no_law() {
         world.drain();
         laws::hold(&mut world, seed);
     }
+}
+
+/// So short that tasks and webhooks go while others still speak of them.
+fn short() -> Ages {
+    let age = Some(Duration::from_secs(5));
+    Ages { tasks: age, events: age, rejected: age }
 }
 
 /// Few enough permits that some tasks wait for them.
@@ -116,6 +126,11 @@ impl<A: Backend, B: Backend> Twins<A, B> {
             self.one.restart();
             self.other.restart();
             assert_eq!(sent(self.one.look()), sent(self.other.look()), "{}", self.words());
+        }
+        if self.random.per_mille(30) {
+            let ages = Ages { tasks: Some(Duration::from_secs(10)), ..short() };
+            self.one.sweep(&ages, 1 + self.random.index(20));
+            self.other.sweep(&ages, 1 + self.random.index(20));
         }
         let mut scene = self.scene();
         let count = self.random.index(6);

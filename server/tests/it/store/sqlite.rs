@@ -1,13 +1,16 @@
 //! What only SQLite can get wrong: its settings, its schema, its lock and its file.
 
+use std::time::Duration;
+
 use taskhook::store::sqlite::{OpenError, SqlitePath, SqliteStore};
 use taskhook::store::{BatchId, Store, Transaction};
-use taskhook_core::{FollowUp, QueueKey};
+use taskhook_core::retention::{Ages, Place};
+use taskhook_core::{EventId, EventKind, FollowUp, Outcome, QueueKey, limits};
 use taskhook_sim::ready;
 
 use super::backend::{Backend, Sqlite};
 use super::inspect::Inspect;
-use super::world::{World, after, completed, create, external, hosted, now};
+use super::world::{World, after, completed, create, delivered, event, external, heard, hosted, now};
 
 /// Changes the file of a closed store.
 fn tamper(world: &mut World<Sqlite>, sql: &str) -> SqlitePath {
@@ -27,7 +30,7 @@ fn the_settings_that_durability_needs_are_in_force() {
     for _ in 0..2 {
         let settings = world.backend.store().settings().unwrap();
         assert_eq!((settings.journal_mode.as_str(), settings.synchronous), ("wal", 2));
-        assert_eq!(settings.schema, "0002_queues");
+        assert_eq!(settings.schema, "0003_retention");
         assert_eq!(settings.sqlite_version, rusqlite::version());
         world.restart();
     }
@@ -115,4 +118,80 @@ fn a_secret_is_made_once() {
     world.restart();
     assert_eq!(world.backend.store().secret_or("dispatch", &[4, 5, 6]).unwrap(), [1, 2, 3]);
     assert_eq!(world.backend.store().secret_or("callback", &[7]).unwrap(), [7]);
+}
+
+#[test]
+fn a_history_that_is_too_long_for_one_step_goes_in_pieces() {
+    let mut world = World::<Sqlite>::new();
+    world.settle(&[create([external("long"), external("other")])]);
+    for number in 0..700 {
+        world.settle(&[event(heard(number, "long", EventKind::Heartbeat))]);
+    }
+    world.settle(&[completed(1_000, "long")]);
+    world.clock.advance(Duration::from_secs(7_200));
+    let ages = Ages { tasks: Some(Duration::from_secs(3_600)), ..Ages::NEVER };
+    let step = world.transact(async |tx| tx.prune(Place::FIRST, &ages, limits::PRUNED_ROWS_MAX).await);
+    assert_eq!((step.tasks, step.rows), (1, limits::PRUNED_ROWS_MAX));
+    // The task is gone for everybody, and what is left of it is no contradiction, whoever opens the store next.
+    world.restart();
+    assert_eq!(world.backend.tasks().len(), 1);
+    assert_eq!(world.backend.store().audit().unwrap().violations, []);
+    world.sweep(&ages, limits::PRUNED_ROWS_MAX);
+    assert_eq!(world.backend.store().audit().unwrap().violations, []);
+    let path = world.backend.path();
+    let reader = rusqlite::Connection::open(&path.0).unwrap();
+    let entries: i64 = reader.query_row("SELECT count(*) FROM history", [], |row| row.get(0)).unwrap();
+    let other = world.history("other").len();
+    assert_eq!(usize::try_from(entries), Ok(other));
+}
+
+/// A sweep must not walk over what is kept to find what is old.
+#[test]
+fn old_tasks_and_the_edges_of_a_child_are_found_by_an_index() {
+    let mut world = World::<Sqlite>::new();
+    world.settle(&[create([external("a")])]);
+    let reader = rusqlite::Connection::open(world.backend.path().0).unwrap();
+    for (sql, index) in [
+        (
+            "SELECT key FROM task INDEXED BY task_ended WHERE queue = 1 AND ended_at IS NOT NULL
+                 AND (ended_at, key) > (5, 6) ORDER BY ended_at, key LIMIT 1",
+            "SEARCH task USING COVERING INDEX task_ended (queue=? AND ended_at>?)",
+        ),
+        ("DELETE FROM edge WHERE child = 5", "SEARCH edge USING INDEX edge_child (child=?)"),
+        (
+            "SELECT 1 FROM kept WHERE subject = 5 AND kind = 3",
+            "SEARCH kept USING INDEX kept_subject (subject=?)",
+        ),
+    ] {
+        let plan: Vec<String> = reader
+            .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+            .unwrap()
+            .query_map([], |row| row.get(3))
+            .unwrap()
+            .collect::<rusqlite::Result<_>>()
+            .unwrap();
+        assert_eq!(plan, [index]);
+    }
+}
+
+#[test]
+fn a_store_from_before_retention_keeps_what_it_remembers() {
+    let mut world = World::<Sqlite>::new();
+    let said = |number| event(delivered(heard(number, "a", EventKind::Heartbeat), "d"));
+    world.settle(&[create([external("a")]), said(1)]);
+    let before = world.backend.all();
+    tamper(
+        &mut world,
+        "DELETE FROM migration WHERE name = '0003_retention';
+         DROP INDEX task_ended; DROP INDEX edge_child; DROP INDEX kept_subject;
+         DROP TABLE left_history; DROP TABLE swept;
+         CREATE TABLE claim_now AS SELECT claim, event, day * 86400000000 + 5 AS at FROM claim;
+         DROP TABLE claim;
+         CREATE TABLE claim (claim BLOB NOT NULL PRIMARY KEY, event BLOB NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
+         INSERT INTO claim SELECT claim, event, at FROM claim_now;
+         DROP TABLE claim_now",
+    );
+    world.restart();
+    assert_eq!(world.backend.all(), before);
+    assert_eq!(world.submit(said(2)), Outcome::Duplicate(EventId(1_u128.to_be_bytes())));
 }

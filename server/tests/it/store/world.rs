@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use taskhook::engine::commit::{Batch, Committed, Dispatch, Node, commit};
 use taskhook::engine::submission::{Draft, Heard, Submission};
-use taskhook::store::{BatchId, Due, Kept, KeptKey, Store, StoreError, Transaction};
+use taskhook::store::{BatchId, Due, Kept, KeptKey, Pruned, Store, StoreError, Transaction};
+use taskhook_core::retention::{Ages, Place};
 use taskhook_core::{
     Asked, ClaimKey, Command, Completion, ConcurrencyKey, Context, EventId, EventKind, Failure, HostKey,
     Input, On, Outcome, Permits, QueueKey, Received, Reply, ReplyKind, Request, Response, RetryAsked, Spec,
@@ -178,6 +179,18 @@ impl<B: Backend> World<B> {
         let Due { tasks: due, queues, .. } = self.due(self.clock.now(), 1_000);
         self.commit_batch(&Batch { due, queues, ..Batch::default() });
         self.drain();
+    }
+
+    /// Takes the steps of a sweep, each of `rows_max` rows, until it is through. What each of them took away.
+    pub(super) fn sweep(&mut self, ages: &Ages, rows_max: usize) -> Vec<Pruned> {
+        let (mut at, mut steps) = (Some(Place::FIRST), Vec::new());
+        while let Some(from) = at {
+            let step = self.transact(async |tx| tx.prune(from, ages, rows_max).await);
+            at = step.next;
+            steps.push(step);
+            assert!(steps.len() < 10_000, "a sweep without an end: {step:?}");
+        }
+        steps
     }
 
     /// What the store says is due.

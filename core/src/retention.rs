@@ -1,0 +1,226 @@
+//! What is kept for how long, and what may go.
+//!
+//! A sweep walks over everything that is kept, from [`Place::FIRST`] on, in bounded steps. A store finds the rows of a
+//! step; whether one of them may go is decided here.
+
+use std::time::Duration;
+
+use crate::id::{ClaimKey, EventKey, QueueKey, TaskKey};
+use crate::limits;
+use crate::time::Timestamp;
+
+/// How long a day is, in microseconds.
+const DAY_MICROS: i64 = 24 * 3_600 * 1_000_000;
+
+/// How long things are kept; `None`: for ever.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ages {
+    /// Tasks, from their end on.
+    pub tasks: Option<Duration>,
+    /// Webhooks, from their receipt on, but for those that were rejected.
+    pub events: Option<Duration>,
+    /// Webhooks that were rejected.
+    pub rejected: Option<Duration>,
+}
+
+/// Where a sweep is. The kinds come in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// At the ended tasks of this queue, behind this end and this key.
+    Tasks {
+        /// The queue; those with a smaller key are through.
+        queue: QueueKey,
+        /// The end of the task that was looked at last.
+        ended_at: Timestamp,
+        /// That task.
+        task: TaskKey,
+    },
+    /// At what is left of the histories of pruned tasks.
+    Histories,
+    /// At the rejected webhooks, behind this one.
+    Rejected(EventKey),
+    /// At all other webhooks, behind this one.
+    Events(EventKey),
+    /// At the delivery ids, behind this one.
+    Claims(Option<ClaimKey>),
+    /// At the answers that are kept for repeats, behind this one.
+    Answers(Option<ClaimKey>),
+}
+
+/// A task that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndedTask {
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// A follow-up is kept that has to look at it: its dependents are not all told, or webhooks wait for it.
+    pub is_followed: bool,
+}
+
+/// A webhook that is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptEvent {
+    /// When it was received.
+    pub received_at: Timestamp,
+    /// It was rejected.
+    pub is_rejected: bool,
+    /// It waits for its task.
+    pub is_parked: bool,
+}
+
+impl Default for Ages {
+    fn default() -> Ages {
+        let days = |days: u64| Some(Duration::from_secs(days * 24 * 3_600));
+        Ages { tasks: days(30), events: days(14), rejected: days(1) }
+    }
+}
+
+impl Ages {
+    /// Nothing but delivery ids and answers is ever pruned.
+    pub const NEVER: Ages = Ages { tasks: None, events: None, rejected: None };
+
+    /// How long the tasks of this queue are kept. Every queue has the same age so far.
+    #[must_use]
+    pub fn of_tasks(&self, _queue: QueueKey) -> Option<Duration> {
+        self.tasks
+    }
+
+    /// How long after the beginning of a sweep the next one begins: no longer than the shortest age, so that nothing
+    /// stays for much more than twice its time.
+    #[must_use]
+    pub fn sweep_every(&self) -> Duration {
+        let shortest = [self.tasks, self.events, self.rejected].into_iter().flatten().min();
+        shortest.unwrap_or(limits::SWEEP_EVERY_MAX).clamp(limits::SWEEP_EVERY_MIN, limits::SWEEP_EVERY_MAX)
+    }
+
+    /// Whether an ended task of this queue may go. What is looked at next ended later.
+    #[must_use]
+    pub fn let_task_go(&self, now: Timestamp, queue: QueueKey, task: &EndedTask) -> Verdict {
+        match self.of_tasks(queue) {
+            Some(age) if is_over(task.ended_at, age, now) => Verdict::of(!task.is_followed),
+            _ => Verdict::StaysWithAllBehind,
+        }
+    }
+
+    /// Whether a webhook may go. What is looked at next was received later.
+    #[must_use]
+    pub fn let_event_go(&self, now: Timestamp, event: &KeptEvent) -> Verdict {
+        match if event.is_rejected { self.rejected } else { self.events } {
+            Some(age) if is_over(event.received_at, age, now) => {
+                Verdict::of(!event.is_parked || is_over(event.received_at, limits::PARKED_FOR, now))
+            }
+            _ => Verdict::StaysWithAllBehind,
+        }
+    }
+}
+
+/// What becomes of a row that a sweep comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is pruned.
+    Goes,
+    /// It stays for now; those behind it may go.
+    Stays,
+    /// It stays, and so does everything behind it: that is younger.
+    StaysWithAllBehind,
+}
+
+impl Verdict {
+    fn of(goes: bool) -> Verdict {
+        if goes { Verdict::Goes } else { Verdict::Stays }
+    }
+}
+
+impl Place {
+    /// Where a sweep begins.
+    pub const FIRST: Place =
+        Place::Tasks { queue: QueueKey(i64::MIN), ended_at: Timestamp(i64::MIN), task: TaskKey(i64::MIN) };
+
+    /// Where the next kind begins; `None`: the sweep is through.
+    #[must_use]
+    pub fn next_kind(self) -> Option<Place> {
+        Some(match self {
+            Place::Tasks { .. } => Place::Histories,
+            Place::Histories => Place::Rejected(EventKey(i64::MIN)),
+            Place::Rejected(_) => Place::Events(EventKey(i64::MIN)),
+            Place::Events(_) => Place::Claims(None),
+            Place::Claims(_) => Place::Answers(None),
+            Place::Answers(_) => return None,
+        })
+    }
+}
+
+/// The day of an instant, counted from 1970-01-01.
+#[must_use]
+pub fn day_of(at: Timestamp) -> i64 {
+    at.0.div_euclid(DAY_MICROS)
+}
+
+/// The first day whose delivery ids are still remembered. A whole day is remembered or forgotten, and none before its
+/// last delivery is [`limits::DELIVERIES_REMEMBERED_FOR`] old.
+#[must_use]
+pub fn remembered_from(now: Timestamp) -> i64 {
+    day_of(now - limits::DELIVERIES_REMEMBERED_FOR)
+}
+
+fn is_over(since: Timestamp, age: Duration, now: Timestamp) -> bool {
+    since + age < now
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    #[test]
+    fn a_task_goes_once_it_is_old_and_everybody_is_told() {
+        let ages = Ages { tasks: Some(HOUR), ..Ages::NEVER };
+        let verdict = |ages: &Ages, ended_at, is_followed| {
+            ages.let_task_go(NOW, QueueKey::DEFAULT, &EndedTask { ended_at, is_followed })
+        };
+        let old = NOW - HOUR - Duration::from_micros(1);
+        assert_eq!(verdict(&ages, old, false), Verdict::Goes);
+        assert_eq!(verdict(&ages, old, true), Verdict::Stays);
+        assert_eq!(verdict(&ages, NOW - HOUR, false), Verdict::StaysWithAllBehind);
+        assert_eq!(verdict(&Ages::NEVER, old, false), Verdict::StaysWithAllBehind);
+    }
+
+    #[test]
+    fn a_webhook_goes_by_the_age_of_its_kind_and_not_while_it_waits() {
+        let ages = Ages { events: Some(HOUR), rejected: Some(3 * HOUR), ..Ages::NEVER };
+        let verdict = |hours, is_rejected, is_parked| {
+            ages.let_event_go(NOW, &KeptEvent { received_at: NOW - HOUR * hours, is_rejected, is_parked })
+        };
+        assert_eq!(verdict(2, false, false), Verdict::Goes);
+        assert_eq!(verdict(2, true, false), Verdict::StaysWithAllBehind);
+        assert_eq!(verdict(4, true, false), Verdict::Goes);
+        assert_eq!(verdict(2, false, true), Verdict::Stays);
+        assert_eq!(verdict(25, false, true), Verdict::Goes);
+    }
+
+    #[test]
+    fn deliveries_are_remembered_for_thirty_days_and_no_more_than_a_day_longer() {
+        let day = 24 * HOUR;
+        let is_remembered = |age: Duration| {
+            [NOW, NOW + HOUR * 5].iter().all(|now| day_of(*now - age) >= remembered_from(*now))
+        };
+        assert!(is_remembered(Duration::ZERO) && is_remembered(30 * day));
+        assert!(!is_remembered(31 * day));
+    }
+
+    #[test]
+    fn sweeps_are_as_frequent_as_ages_are_short_within_bounds() {
+        let every = |tasks| Ages { tasks, ..Ages::NEVER }.sweep_every();
+        assert_eq!(every(None), HOUR);
+        assert_eq!(every(Some(30 * 24 * HOUR)), HOUR);
+        assert_eq!(every(Some(HOUR / 2)), HOUR / 2);
+        assert_eq!(every(Some(Duration::from_millis(1))), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_sweep_comes_to_everything_once() {
+        let places = std::iter::successors(Some(Place::FIRST), |place| place.next_kind());
+        assert_eq!(places.count(), 6);
+    }
+}

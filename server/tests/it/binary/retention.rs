@@ -1,0 +1,54 @@
+//! What is old goes while the server runs, and nothing that is left of it is taken for something new.
+
+use serde_json::json;
+
+use crate::binary::process::RealServer;
+use crate::support::{PATIENCE, Worker, task_for};
+
+/// Reads `path` again and again until there is nothing any more.
+async fn until_gone(server: &RealServer, path: &str) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while server.get(path).await.status != 404 {
+        assert!(tokio::time::Instant::now() < deadline, "{path} is kept for ever: {}", server.said());
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn an_old_callback_url_never_stands_for_a_later_task() {
+    let settings = "[retention]\ntasks = \"1s\"\nevents = \"1s\"\nrejected = \"1s\"\n";
+    let mut server = RealServer::start_with(settings).await;
+    let mut worker = Worker::start().await;
+    // The host has a key too, and keeps it: the task of the callback URL is to have the newest of all.
+    server.create(task_for(&worker, "0")).await;
+    worker.call().await.status(200);
+    server.create(task_for(&worker, "1")).await;
+    let call = worker.call().await;
+    let url = call.header("taskhook-callback-url");
+    call.status(202);
+    let done = server.call_back(&url, json!({"event": "task_completed"})).await;
+    assert_eq!(done["task_state"], "succeeded");
+    let event = format!("/v1/events/{}", done["event_id"].as_str().expect("an id"));
+    until_gone(&server, "/v1/tasks/1").await;
+    until_gone(&server, &event).await;
+    server.get("/v1/tasks/1/history").await.problem(404, "not_found");
+
+    let late = async |server: &RealServer| {
+        let body = json!({"event": "task_failed", "error": "late"});
+        server.post(server.path_of(&url), body).await.problem(410, "gone");
+    };
+    late(&server).await;
+    // Nothing newer than what was pruned is left to count on from.
+    server.crash_and_restart().await;
+    late(&server).await;
+    let again = server.post("/v1/tasks", json!({"id": "1"})).await.expect(201);
+    assert_eq!(again["state"], "running");
+    late(&server).await;
+    server.crash_and_restart().await;
+    late(&server).await;
+    let task = server.task("1").await;
+    assert_eq!((&task["state"], &task["error"]), (&json!("running"), &json!(null)));
+    server.kill();
+    let doctor = server.doctor();
+    assert!(doctor.status.success(), "{}", String::from_utf8_lossy(&doctor.stdout));
+}
