@@ -213,7 +213,7 @@ impl Store for MemoryStore {
 
     async fn waiting_queues(&mut self) -> Result<Vec<QueueKey>, StoreError> {
         let data = self.data();
-        let queues: BTreeSet<QueueKey> = data.ready.keys().map(|(line, _, _)| line.queue).collect();
+        let queues: BTreeSet<QueueKey> = data.open.keys().map(|line| line.queue).collect();
         Ok(queues.into_iter().collect())
     }
 

@@ -94,6 +94,8 @@ struct Admission<'a> {
     blocked: Vec<BTreeSet<HostKey>>,
     /// For each line, whether a task of it is too large for what this node may still hold.
     too_large: Vec<bool>,
+    /// Lines that are closed since.
+    closed: BTreeSet<Line>,
     /// The earliest instant at which a rate lets something begin again.
     wake_at: Option<Timestamp>,
     /// Tasks stand behind those that were loaded of a line.
@@ -125,6 +127,7 @@ impl<'a> Admission<'a> {
             keys: visit.keys.clone(),
             next: vec![0; visit.lines.len()],
             blocked: blocked.collect(),
+            closed: BTreeSet::new(),
             too_large: vec![false; visit.lines.len()],
             wake_at: visit.next_free,
             behind: false,
@@ -237,6 +240,7 @@ impl<'a> Admission<'a> {
             Closed::Hosts(hosts) => self.decision.wants.extend(hosts.iter().copied().map(Want::Host)),
             Closed::Empty | Closed::KeyLimit => {}
         }
+        self.closed.insert(line);
         self.decision.queues.push((line.queue, QueueChange::LineClosed { line, why }));
         Turn::Over
     }
@@ -246,6 +250,13 @@ impl<'a> Admission<'a> {
     }
 
     fn finish(mut self) -> Decision {
+        for (at, standing) in self.visit.lines.iter().enumerate() {
+            let over = self.next[at] == standing.tasks.len() && !standing.more && !self.too_large[at];
+            if over && self.blocked[at].is_empty() && !self.closed.contains(&standing.line) {
+                // Nobody is left in it, whether or not it would have had another turn.
+                self.close(standing.line, Closed::Empty);
+            }
+        }
         let key = self.queue.key;
         let wake_at = if self.queue.paused { None } else { self.wake_at };
         // Without a change another visit would find just the same.

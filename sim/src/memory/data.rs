@@ -108,7 +108,9 @@ pub(super) struct Data {
     pub(super) queues: Table<QueueKey, Queue>,
     /// What each key has of its queue's limits.
     pub(super) key_uses: Table<(QueueKey, ConcurrencyKey), KeyUse>,
-    /// The lines of which nothing can start, and what they wait for. All others are open.
+    /// The lines of which a task may be able to start.
+    pub(super) open: Table<Line, ()>,
+    /// Lines of which nothing can start, and what they wait for.
     pub(super) closed: Table<Line, Closed>,
     /// The line that had the last turn.
     pub(super) turns: Table<(QueueKey, i16), ConcurrencyKey>,
@@ -149,6 +151,7 @@ impl Data {
             ready: Table::default(),
             queues: Table::default(),
             key_uses: Table::default(),
+            open: Table::default(),
             closed: Table::default(),
             turns: Table::default(),
             events: Table::default(),
@@ -217,7 +220,7 @@ impl Data {
     /// A task begins to wait in this line. One whose key has no room stays closed all the same.
     fn open_line(&mut self, line: Line) {
         if !matches!(self.closed.get(&line), Some(Closed::KeyLimit | Closed::KeyRate(_))) {
-            self.closed.remove(&line);
+            self.open.put(line, ());
         }
     }
 
@@ -245,6 +248,7 @@ impl Data {
             .collect();
         for line in lines {
             self.closed.remove(&line);
+            self.open.put(line, ());
         }
         self.settle();
     }
@@ -287,7 +291,7 @@ impl Data {
         }
     }
 
-    fn tables(&mut self) -> [&mut dyn Undo; 23] {
+    fn tables(&mut self) -> [&mut dyn Undo; 24] {
         [
             &mut self.names,
             &mut self.name_of,
@@ -298,6 +302,7 @@ impl Data {
             &mut self.ready,
             &mut self.queues,
             &mut self.key_uses,
+            &mut self.open,
             &mut self.closed,
             &mut self.turns,
             &mut self.events,

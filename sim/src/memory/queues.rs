@@ -44,8 +44,9 @@ impl Data {
             }
         }
         if visit.freed.is_empty() {
+            let open = self.open.keys().filter(|line| line.queue == key);
             let mut open: Vec<(Line, Vec<(TaskKey, HostKey)>)> =
-                waiting.into_iter().filter(|(line, _)| !self.closed.contains_key(line)).collect();
+                open.map(|line| (*line, waiting.remove(line).unwrap_or_default())).collect();
             open.sort_by_key(|(line, _)| {
                 let last = self.turns.get(&(key, line.priority));
                 (-line.priority, last.is_some_and(|last| line.key <= *last), line.key)
@@ -96,11 +97,14 @@ impl Data {
                     let paced = paced.unwrap_or(used.paced);
                     self.key_uses.put((*key, line.key), KeyUse { paced, ..used });
                 }
-                QueueChange::LineClosed { why: Closed::Empty, .. } => {}
                 QueueChange::LineClosed { line, why } => {
-                    self.closed.put(*line, why.clone());
+                    self.open.remove(line);
+                    if *why != Closed::Empty {
+                        self.closed.put(*line, why.clone());
+                    }
                 }
                 QueueChange::LineOpened { line } => {
+                    self.open.put(*line, ());
                     self.closed.remove(line);
                 }
                 _ => {}
