@@ -145,6 +145,7 @@ impl Queue {
             QueueChange::Defined { settings, paused } => {
                 self.settings = settings.clone();
                 self.paused = *paused;
+                self.paced = settings.rate.map_or(self.paced, |rate| self.paced.min(rate.furthest(at)));
             }
             QueueChange::Paused => self.paused = true,
             QueueChange::Resumed => self.paused = false,

@@ -26,17 +26,17 @@ impl Rate {
         i64::try_from(interval).unwrap_or(i64::MAX).max(1)
     }
 
-    /// The state as it counts at `now`: never further ahead than this rate could have brought it, so that one that
-    /// was set by a slower rate does not bind a faster one.
-    fn paced(self, paced: Timestamp, now: Timestamp) -> Timestamp {
-        let ahead = self.interval_us().saturating_mul(i64::from(self.burst.max(1)));
-        paced.clamp(now, Timestamp(now.0.saturating_add(ahead)))
+    /// The furthest ahead that this rate can be at `now`. A state that another rate has left is cut to it, so that a
+    /// slower one of before does not bind a faster one.
+    #[must_use]
+    pub fn furthest(self, now: Timestamp) -> Timestamp {
+        Timestamp(now.0.saturating_add(self.interval_us().saturating_mul(i64::from(self.burst.max(1)))))
     }
 
     /// How many attempts may begin at `now`.
     #[must_use]
     pub fn room(self, paced: Timestamp, now: Timestamp) -> u32 {
-        let ahead = self.paced(paced, now).0 - now.0;
+        let ahead = paced.max(now).0 - now.0;
         // Never negative, and i64 has no rounding up of its own yet.
         let used = (ahead.unsigned_abs()).div_ceil(self.interval_us().unsigned_abs());
         let used = u32::try_from(used).unwrap_or(u32::MAX);
@@ -47,13 +47,13 @@ impl Rate {
     #[must_use]
     pub fn free_at(self, paced: Timestamp, now: Timestamp) -> Timestamp {
         let tolerance = self.interval_us().saturating_mul(i64::from(self.burst.max(1)) - 1);
-        now.max(Timestamp(self.paced(paced, now).0.saturating_sub(tolerance)))
+        now.max(Timestamp(paced.max(now).0.saturating_sub(tolerance)))
     }
 
     /// The state after one attempt has begun at `now`.
     #[must_use]
     pub fn take(self, paced: Timestamp, now: Timestamp) -> Timestamp {
-        Timestamp(self.paced(paced, now).0.saturating_add(self.interval_us()))
+        Timestamp(paced.max(now).0.saturating_add(self.interval_us()))
     }
 }
 
@@ -89,8 +89,9 @@ mod tests {
     #[test]
     fn a_slower_rate_of_before_does_not_bind() {
         let now = Timestamp::from_secs(1_000);
-        let slow = rate(1, 86_400, 1).take(LONG_AGO, now);
-        assert_eq!(rate(10, 1, 1).free_at(slow, now), now + Duration::from_millis(100));
+        let fast = rate(10, 1, 1);
+        let cut = rate(1, 86_400, 1).take(LONG_AGO, now).min(fast.furthest(now));
+        assert_eq!(fast.free_at(cut, now), now + Duration::from_millis(100));
     }
 
     proptest! {

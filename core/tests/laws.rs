@@ -376,6 +376,11 @@ fn settle(world: &mut World, answering: bool) {
         } else if let Some((at, task)) = world.next_wake() {
             world.now = world.now.max(at);
             world.commit(vec![Input::Wake(task)]);
+        } else if world.tasks.values().any(|task| task.state == State::Queued)
+            && world.permits.broken().count() > 0
+        {
+            // A host that is out of order is asked now and then.
+            world.pass(limits::BREAKER_PROBE);
         } else if world.play("look").iter().all(|step| step.decided.decision.changes.is_empty()) {
             return;
         }

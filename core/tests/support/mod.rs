@@ -109,7 +109,7 @@ impl World {
         }
         let mut steps = Vec::new();
         let mut round = batch;
-        round.extend(self.wanted());
+        round.extend(self.wanted(true));
         while !round.is_empty() {
             let permits = self.permits.clone();
             let mut cx = Context { now: self.now, up_since: self.up_since, permits };
@@ -135,23 +135,19 @@ impl World {
             round = next.into_iter().map(Input::FollowUp).collect();
             if round.is_empty() {
                 // A host that answered again in this very transaction has places now.
-                round.extend(
-                    self.wanted()
-                        .into_iter()
-                        .filter(|input| matches!(input, Input::FollowUp(FollowUp::HostFree(_)))),
-                );
+                round.extend(self.wanted(false));
             }
         }
         steps
     }
 
-    /// Those who wait for a place that is there.
-    fn wanted(&mut self) -> Vec<Input> {
+    /// Those who wait for a place that is there: hosts, and queues where one may have come back.
+    fn wanted(&mut self, returned: bool) -> Vec<Input> {
         let wants = std::mem::take(&mut self.queues.wants);
         let mut inputs = Vec::new();
         for want in wants {
             match want {
-                Want::Queue(queue) if !self.permits.is_exhausted() => {
+                Want::Queue(queue) if returned && !self.permits.is_exhausted() => {
                     inputs.push(Input::FollowUp(FollowUp::Look(queue)));
                 }
                 Want::Host(host) if self.permits.free_with(host, self.now) > 0 => {
@@ -235,7 +231,7 @@ impl World {
 
     fn save(&mut self, decided: &Decided, subjects: &Subjects) {
         let decision = &decided.decision;
-        self.queues.save(&decision.queues, subjects);
+        self.queues.save(self.now, &decision.queues, subjects);
         self.queues.wants.extend(&decision.wants);
         for (task, change) in &decision.changes {
             self.save_edges(*task, change);

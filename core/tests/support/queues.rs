@@ -30,9 +30,14 @@ impl Queues {
     }
 
     /// Keeps what has become of queues, as the subjects show them after it.
-    pub(crate) fn save(&mut self, changes: &[(QueueKey, QueueChange)], subjects: &Subjects) {
+    pub(crate) fn save(&mut self, now: Timestamp, changes: &[(QueueKey, QueueChange)], subjects: &Subjects) {
         for (key, change) in changes {
             match change {
+                QueueChange::Defined { settings, .. } => {
+                    let furthest = settings.key_rate.map_or(now, |rate| rate.furthest(now));
+                    let of_queue = self.paced.iter_mut().filter(|((queue, _), _)| queue == key);
+                    of_queue.for_each(|(_, paced)| *paced = furthest.min(*paced));
+                }
                 QueueChange::Began { line } => {
                     self.turns.insert((line.queue, line.priority), line.key);
                     let used = subjects.key_use(*key, line.key).expect("a key that was loaded");
@@ -58,7 +63,10 @@ impl World {
     pub(crate) fn load_queue(&self, subjects: &mut Subjects, key: QueueKey) {
         let open = self.tasks.values().filter(|task| task.plan.queue == key && task.holds_a_place()).count();
         let queue = self.queues.queues.get(&key).cloned();
-        subjects.put_queue(key, queue.map(|queue| Queue { open: u32::try_from(open).unwrap(), ..queue }));
+        subjects.put_queue(
+            key,
+            queue.map(|queue| Queue { open: u32::try_from(open).expect("not so many"), ..queue }),
+        );
     }
 
     pub(crate) fn load_visit(&self, cx: &Context, subjects: &mut Subjects, key: QueueKey) {
@@ -106,11 +114,19 @@ impl World {
         subjects.put_waiting_for_host(host, Page { rows, more });
     }
 
+    /// What a task's key has of its queue's limits.
+    pub(crate) fn use_of(&self, task: &Task) -> KeyUse {
+        self.key_use(&line_of(task))
+    }
+
     fn key_use(&self, line: &Line) -> KeyUse {
         let of_key = |task: &&Task| line_of(task).queue == line.queue && line_of(task).key == line.key;
         let open = self.tasks.values().filter(of_key).filter(|task| task.holds_a_place()).count();
         let paced = self.queues.paced.get(&(line.queue, line.key)).copied();
-        KeyUse { open: u32::try_from(open).unwrap(), paced: paced.unwrap_or(KeyUse::default().paced) }
+        KeyUse {
+            open: u32::try_from(open).expect("not so many"),
+            paced: paced.unwrap_or(KeyUse::default().paced),
+        }
     }
 }
 

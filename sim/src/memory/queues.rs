@@ -6,7 +6,7 @@ use taskhook_core::queue::admission::{Standing, Visit};
 use taskhook_core::queue::{Closed, Shut};
 use taskhook_core::subjects::Page;
 use taskhook_core::{
-    Context, Decided, HostKey, KeyUse, Line, QueueChange, QueueKey, Subjects, TaskKey, limits,
+    ConcurrencyKey, Context, Decided, HostKey, KeyUse, Line, QueueChange, QueueKey, Subjects, TaskKey, limits,
 };
 
 use super::data::Data;
@@ -96,6 +96,15 @@ impl Data {
                     let used = self.key_use(line);
                     let paced = paced.unwrap_or(used.paced);
                     self.key_uses.put((*key, line.key), KeyUse { paced, ..used });
+                }
+                QueueChange::Defined { settings, .. } => {
+                    let furthest = settings.key_rate.map_or(self.now, |rate| rate.furthest(self.now));
+                    let of_queue = (*key, ConcurrencyKey(i64::MIN))..=(*key, ConcurrencyKey(i64::MAX));
+                    let uses: Vec<_> =
+                        self.key_uses.range(of_queue).map(|(key, used)| (*key, *used)).collect();
+                    for (of_key, used) in uses {
+                        self.key_uses.put(of_key, KeyUse { paced: used.paced.min(furthest), ..used });
+                    }
                 }
                 QueueChange::LineClosed { line, why } => {
                     self.open.remove(line);

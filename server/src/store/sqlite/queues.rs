@@ -380,7 +380,11 @@ impl SqliteTransaction<'_> {
         )?;
         let settings = text_of(&SettingsRow::of(&queue.settings))?;
         statement.execute(params![key.0, settings, queue.paused, queue.paced.0])?;
-        // Another rate may let keys begin earlier: each is looked at once more.
+        // A slower rate of before does not bind a faster one: each key is looked at once more.
+        let mut statement = connection
+            .prepare_cached("UPDATE key_use SET paced = min(paced, ?2) WHERE queue = ?1 AND paced > ?3")?;
+        let furthest = queue.settings.key_rate.map_or(self.now, |rate| rate.furthest(self.now));
+        statement.execute(params![key.0, furthest.0, self.now.0])?;
         let mut statement =
             connection.prepare_cached("UPDATE key_use SET free_at = ?2 WHERE queue = ?1 AND closed = 2")?;
         statement.execute(params![key.0, self.now.0])?;

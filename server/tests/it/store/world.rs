@@ -134,7 +134,7 @@ impl<B: Backend> World<B> {
             match want {
                 Want::Queue(queue) if !self.node.permits.is_exhausted() => queues.push(queue),
                 Want::Host(host) if self.node.permits.free_with(host, self.clock.now()) > 0 => {
-                    hosts.push(host)
+                    hosts.push(host);
                 }
                 _ => drop(self.wants.insert(want)),
             }
