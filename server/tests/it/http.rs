@@ -16,6 +16,7 @@ mod metrics;
 mod once;
 mod openapi;
 mod parking;
+mod queues;
 mod races;
 mod reading;
 mod recovery;
