@@ -52,6 +52,8 @@ pub struct Settings {
     pub timeout: Option<Duration>,
     /// For tasks that leave it open.
     pub completion: Option<Completion>,
+    /// How long its tasks are kept after their end; `Some(None)`: for ever.
+    pub retention: Option<Option<Duration>>,
 }
 
 /// What the tasks of one key have of their queue's limits.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::id::{ClaimKey, EventKey, QueueKey, TaskKey};
 use crate::limits;
+use crate::queue::Settings;
 use crate::time::Timestamp;
 
 /// How long a day is, in microseconds.
@@ -78,10 +79,10 @@ impl Ages {
     /// Nothing but delivery ids and answers is ever pruned.
     pub const NEVER: Ages = Ages { tasks: None, events: None, rejected: None };
 
-    /// How long the tasks of this queue are kept. Every queue has the same age so far.
+    /// How long the tasks of a queue are kept: as it says, or else as for all.
     #[must_use]
-    pub fn of_tasks(&self, _queue: QueueKey) -> Option<Duration> {
-        self.tasks
+    pub fn of_tasks(&self, queue: &Settings) -> Option<Duration> {
+        queue.retention.unwrap_or(self.tasks)
     }
 
     /// How long after the beginning of a sweep the next one begins: no longer than the shortest age, so that nothing
@@ -94,7 +95,7 @@ impl Ages {
 
     /// Whether an ended task of this queue may go. What is looked at next ended later.
     #[must_use]
-    pub fn let_task_go(&self, now: Timestamp, queue: QueueKey, task: &EndedTask) -> Verdict {
+    pub fn let_task_go(&self, now: Timestamp, queue: &Settings, task: &EndedTask) -> Verdict {
         match self.of_tasks(queue) {
             Some(age) if is_over(task.ended_at, age, now) => Verdict::of(!task.is_followed),
             _ => Verdict::StaysWithAllBehind,
@@ -177,7 +178,7 @@ mod tests {
     fn a_task_goes_once_it_is_old_and_everybody_is_told() {
         let ages = Ages { tasks: Some(HOUR), ..Ages::NEVER };
         let verdict = |ages: &Ages, ended_at, is_followed| {
-            ages.let_task_go(NOW, QueueKey::DEFAULT, &EndedTask { ended_at, is_followed })
+            ages.let_task_go(NOW, &Settings::default(), &EndedTask { ended_at, is_followed })
         };
         let old = NOW - HOUR - Duration::from_micros(1);
         assert_eq!(verdict(&ages, old, false), Verdict::Goes);

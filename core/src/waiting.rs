@@ -93,7 +93,8 @@ fn queued(next: u32, held_up: &HeldUp) -> (&'static str, String, Option<Timestam
             ("key_limit", text, None)
         }
         (None, Some(Shut::Concurrency(limit))) => {
-            ("concurrency", format!("a place in queue {queue}, where {limit} attempts may be open"), None)
+            let attempts = if limit == 1 { "one attempt".into() } else { format!("{limit} attempts") };
+            ("concurrency", format!("a place in queue {queue}, where {attempts} may be open"), None)
         }
         (None, Some(Shut::Rate(at))) => {
             ("rate", format!("the rate of queue {queue}, until {}", at.time_of_day()), Some(at))

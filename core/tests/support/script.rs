@@ -199,6 +199,7 @@ fn queue_command(options: &str) -> Input {
             retry: RetryAsked { max_attempts: value("attempts").map(number), ..RetryAsked::default() },
             timeout: value("timeout").map(span),
             completion: has("callback").then_some(Completion::Callback),
+            retention: None,
         };
         QueueCommand::Define { settings: Arc::new(settings), paused: has("paused") }
     };

@@ -1,7 +1,6 @@
 //! Each setting: its key, and how a value is checked and taken.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use axum::http::Uri;
 
@@ -88,21 +87,21 @@ pub(super) const SETTINGS: [Setting; 10] = [
     Setting {
         key: "retention.tasks",
         set: |config, given| {
-            config.retention.tasks = given.text().and_then(|text| given.refuse(age(text)))?;
+            config.retention.tasks = given.text().and_then(|text| given.refuse(duration::age(text)))?;
             Ok(())
         },
     },
     Setting {
         key: "retention.events",
         set: |config, given| {
-            config.retention.events = given.text().and_then(|text| given.refuse(age(text)))?;
+            config.retention.events = given.text().and_then(|text| given.refuse(duration::age(text)))?;
             Ok(())
         },
     },
     Setting {
         key: "retention.rejected",
         set: |config, given| {
-            config.retention.rejected = given.text().and_then(|text| given.refuse(age(text)))?;
+            config.retention.rejected = given.text().and_then(|text| given.refuse(duration::age(text)))?;
             Ok(())
         },
     },
@@ -189,22 +188,6 @@ impl Value {
             Value::List(_) => "a list",
             Value::Other(called) => called,
         }
-    }
-}
-
-/// How long something is kept; `None`: for ever.
-fn age(text: &str) -> Result<Option<Duration>, String> {
-    if text == "never" {
-        return Ok(None);
-    }
-    match duration::parse(text) {
-        Ok(age) if age.is_zero() => {
-            Err("must be longer than nothing; write \"never\" to keep everything".into())
-        }
-        Ok(age) => Ok(Some(age)),
-        Err(_) => Err(format!(
-            "must be a duration of at most ten years, such as \"30d\" or \"12h\", or \"never\"; it is {text:?}"
-        )),
     }
 }
 

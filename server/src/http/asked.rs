@@ -127,6 +127,9 @@ pub(super) struct QueueRequest {
     timeout: Option<String>,
     /// For tasks that leave it open.
     completion: Option<String>,
+    /// How long its tasks are kept after their end, or `"never"`, which keeps them for ever. Default: the server's
+    /// `[retention] tasks`.
+    retention: Option<String>,
 }
 
 /// Limits that the tasks of one `concurrency_key` share.

@@ -21,6 +21,25 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// Reads how long something is kept; `None`: for ever.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn age(text: &str) -> Result<Option<Duration>, String> {
+    if text == "never" {
+        return Ok(None);
+    }
+    match parse(text) {
+        Ok(age) if age.is_zero() => {
+            Err("must be longer than nothing; write \"never\" to keep everything".into())
+        }
+        Ok(age) => Ok(Some(age)),
+        Err(_) => Err(format!(
+            "must be a duration of at most ten years, such as \"30d\" or \"12h\", or \"never\"; it is {text:?}"
+        )),
+    }
+}
+
 /// Writes a duration as briefly as it can be read back: `1h 30m`.
 #[must_use]
 pub fn show(duration: Duration) -> String {

@@ -1,6 +1,7 @@
 //! `/v1/queues`: limits, defaults, pausing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Extension, Query as RawQuery, State};
@@ -22,7 +23,7 @@ use crate::http::problem::{FieldError, Problem};
 use crate::http::target::{Named, NoQuery};
 use crate::http::tasks::{options, unexpected};
 use crate::http::wire::{ListBody, QueueBody};
-use crate::http::{App, body, draft, respond};
+use crate::http::{App, body, draft, duration, respond};
 
 type Pairs = RawQuery<Vec<(String, String)>>;
 
@@ -168,6 +169,7 @@ fn definition(members: Members<'_>) -> Result<QueueCommand, Vec<FieldError>> {
         retry: draft::retry(&mut fields, ""),
         timeout: draft::positive(&mut fields, "timeout"),
         completion: draft::completion(&mut fields),
+        retention: retention(&mut fields),
         ..Settings::default()
     };
     let paused = fields.take::<bool>("paused", "true or false").unwrap_or(false);
@@ -182,12 +184,24 @@ fn definition(members: Members<'_>) -> Result<QueueCommand, Vec<FieldError>> {
             }
         }
     }
-    let known = ["concurrency", "per_key", "rate", "paused", "retry", "timeout", "completion"];
-    let errors = fields.finish(&known, &["secret", "retention"]);
+    let known = ["concurrency", "per_key", "rate", "paused", "retry", "timeout", "completion", "retention"];
+    let errors = fields.finish(&known, &["secret"]);
     if errors.is_empty() {
         Ok(QueueCommand::Define { settings: settings.into(), paused })
     } else {
         Err(errors)
+    }
+}
+
+/// How long ended tasks are kept; `Some(None)`: for ever.
+fn retention(fields: &mut Fields<'_>) -> Option<Option<Duration>> {
+    let text: String = fields.take("retention", "a duration such as \"30d\", or \"never\"")?;
+    match duration::age(&text) {
+        Ok(age) => Some(age),
+        Err(wrong) => {
+            fields.wrong("retention", "not_a_duration", wrong);
+            None
+        }
     }
 }
 

@@ -243,6 +243,8 @@ pub struct QueueBody {
     /// For tasks that leave it open.
     #[schema(value_type = Option<String>)]
     pub completion: Option<&'static str>,
+    /// How long its tasks are kept after their end; null: as the server says.
+    pub retention: Option<String>,
     /// Attempts that are open, the wait for their webhooks included.
     pub open: u32,
     /// How many of its tasks are in each state that occurs.
@@ -314,6 +316,7 @@ impl QueueBody {
             }),
             timeout: settings.timeout.map(show),
             completion: settings.completion.map(completion_name),
+            retention: settings.retention.map(|age| age.map_or_else(|| "never".into(), show)),
             open: view.queue.open,
             states: view
                 .counts

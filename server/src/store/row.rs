@@ -393,6 +393,9 @@ pub struct SettingsRow {
     /// `completion`, by number
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completion: Option<i64>,
+    /// `retention`; negative: for ever
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention: Option<i64>,
 }
 
 impl SettingsRow {
@@ -411,6 +414,7 @@ impl SettingsRow {
             retry_max: settings.retry.max.map(micros),
             timeout: settings.timeout.map(micros),
             completion: settings.completion.map(completion_number),
+            retention: settings.retention.map(|age| age.map_or(-1, micros)),
         }
     }
 
@@ -431,6 +435,7 @@ impl SettingsRow {
             },
             timeout: self.timeout.map(span),
             completion: self.completion.and_then(completion_of),
+            retention: self.retention.map(|age| (age >= 0).then(|| span(age))),
         }
     }
 }

@@ -49,7 +49,8 @@ impl Data {
         ended.sort_unstable();
         for (queue, ended_at, task) in ended {
             let is_followed = self.kept.values().any(|kept| looks_at(&kept.follow_up) == Some(task));
-            if ages.let_task_go(self.now, queue, &EndedTask { ended_at, is_followed }) != Verdict::Goes {
+            let says = self.queues.get(&queue).map(|queue| queue.settings.clone()).unwrap_or_default();
+            if ages.let_task_go(self.now, &says, &EndedTask { ended_at, is_followed }) != Verdict::Goes {
                 continue;
             }
             pruned.tasks += 1;

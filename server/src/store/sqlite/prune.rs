@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension, params};
 use taskhook_core::retention::{self, Ages, EndedTask, KeptEvent, Place, Verdict};
 use taskhook_core::{ClaimKey, EventKey, QueueKey, TaskKey, Timestamp, limits};
 
-use crate::store::sqlite::SqliteTransaction;
+use crate::store::sqlite::{SqliteTransaction, queue_of};
 use crate::store::{Pruned, row};
 
 /// The rows of a claim table that go, and where the next look begins.
@@ -99,6 +99,10 @@ impl SqliteTransaction<'_> {
             "SELECT queue FROM task INDEXED BY task_ended
              WHERE ended_at IS NOT NULL AND queue > ?1 ORDER BY queue LIMIT 1",
         )?;
+        let says = |queue| -> rusqlite::Result<_> {
+            Ok(queue_of(connection, queue)?.map(|queue| queue.settings).unwrap_or_default())
+        };
+        let mut settings = says(queue)?;
         while room.look() {
             let found = next
                 .query_row(params![queue.0, ended_at.0, task.0], |row| {
@@ -106,7 +110,7 @@ impl SqliteTransaction<'_> {
                     Ok((ended, TaskKey(row.get(1)?), row.get::<_, u32>(2)?, row.get::<_, i64>(3)?))
                 })
                 .optional()?;
-            let verdict = found.map(|found| (found, ages.let_task_go(self.now, queue, &found.0)));
+            let verdict = found.map(|found| (found, ages.let_task_go(self.now, &settings, &found.0)));
             match verdict {
                 Some(((ended, key, bytes, last_change), verdict))
                     if verdict != Verdict::StaysWithAllBehind =>
@@ -121,6 +125,7 @@ impl SqliteTransaction<'_> {
                     let behind = next_queue.query_row(params![queue.0], |row| row.get(0)).optional()?;
                     let Some(behind) = behind else { return Ok(None) };
                     (queue, ended_at, task) = (QueueKey(behind), Timestamp(i64::MIN), TaskKey(i64::MIN));
+                    settings = says(queue)?;
                 }
             }
         }

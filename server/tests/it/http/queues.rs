@@ -32,12 +32,12 @@ async fn a_queue_is_made_read_replaced_and_listed() {
     assert_eq!(
         default,
         json!({"name": "default", "concurrency": null, "per_key": null, "rate": null, "paused": false,
-            "retry": null, "timeout": null, "completion": null, "open": 0, "states": {}, "waiting_for": {},
+            "retry": null, "timeout": null, "completion": null, "retention": null, "open": 0, "states": {}, "waiting_for": {},
             "oldest_due_seconds": null})
     );
     let full = json!({"concurrency": 10, "per_key": {"concurrency": 1, "rate": {"limit": 2, "per": "1m"}},
         "rate": {"limit": 100, "per": "1s", "burst": 5}, "paused": true, "retry": {"max_attempts": 3, "max": "1m"},
-        "timeout": "10m", "completion": "callback"});
+        "timeout": "10m", "completion": "callback", "retention": "12h"});
     let made = put(&server, "mail", full.clone()).await.expect(201);
     for (field, value) in full.as_object().expect("fields") {
         let mut wanted = value.clone();
@@ -91,6 +91,8 @@ async fn what_a_queue_cannot_say_is_refused_with_the_reason() {
         (json!({"retry": {"max_attempts": 0}}), "/retry/max_attempts", "out_of_range"),
         (json!({"timeout": "0s"}), "/timeout", "out_of_range"),
         (json!({"completion": "later"}), "/completion", "unknown_value"),
+        (json!({"retention": "0s"}), "/retention", "not_a_duration"),
+        (json!({"retention": 7}), "/retention", "wrong_type"),
         (json!({"secret": "s"}), "/secret", "not_supported"),
         (json!({"concurency": 1}), "/concurency", "unknown_field"),
     ] {
@@ -165,7 +167,7 @@ async fn a_place_is_held_until_the_webhook() {
     }
     assert_eq!(
         waits_for(&server, "second").await["text"],
-        "a place in queue mail, where 1 attempts may be open"
+        "a place in queue mail, where one attempt may be open"
     );
     let queue = server.get("/v1/queues/mail").await.expect(200);
     assert_eq!(

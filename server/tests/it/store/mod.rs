@@ -12,6 +12,7 @@ mod laws;
 mod names;
 mod once;
 mod pages;
+mod queues;
 mod ready;
 mod retention;
 mod script;
@@ -62,6 +63,13 @@ suite! {
         a_page_begins_behind_its_cursor,
         everybody_behind_a_wide_task_hears_of_it,
         more_parked_webhooks_than_a_page_apply_in_order;
+    queues:
+        what_a_queue_says_survives,
+        places_are_counted_over_restarts,
+        a_rate_is_kept_over_restarts,
+        a_key_that_has_room_again_is_found_among_many,
+        a_queue_keeps_its_tasks_as_long_as_it_says,
+        limits_hold_whatever_happens;
     ready:
         first_things_come_first,
         hosts_at_their_limit_are_left_out,
