@@ -12,6 +12,7 @@ mod doctor;
 mod events;
 mod input;
 mod out;
+mod queues;
 mod schedules;
 mod secrets;
 mod send;
@@ -54,6 +55,7 @@ enum Command {
     Send(send::Arguments),
     Tasks(tasks::Arguments),
     Events(events::Arguments),
+    Queues(queues::Arguments),
     Schedules(schedules::Arguments),
     Secrets(secrets::Arguments),
     Config(config::Arguments),
@@ -155,6 +157,7 @@ impl Command {
             Command::Send(arguments) => wait_for(send::run(arguments)),
             Command::Tasks(arguments) => wait_for(tasks::run(arguments)),
             Command::Events(arguments) => wait_for(events::run(arguments)),
+            Command::Queues(arguments) => wait_for(queues::run(arguments)),
             Command::Schedules(arguments) => schedules::run(&arguments),
             Command::Secrets(arguments) => secrets::run(&arguments),
             Command::Config(arguments) => config::run(&arguments),

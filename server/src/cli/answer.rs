@@ -1,6 +1,7 @@
 //! The API's answers, as far as tables and sentences need them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -106,6 +107,49 @@ pub(super) struct Event {
     pub(super) body: String,
 }
 
+/// A queue.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Queue {
+    pub(super) name: String,
+    pub(super) concurrency: Option<u32>,
+    pub(super) per_key: Option<PerKey>,
+    pub(super) rate: Option<Rate>,
+    pub(super) paused: bool,
+    pub(super) retry: Option<RetryDefault>,
+    pub(super) timeout: Option<String>,
+    pub(super) completion: Option<String>,
+    pub(super) open: u32,
+    pub(super) waiting_for: BTreeMap<String, u64>,
+    pub(super) oldest_due_seconds: Option<f64>,
+}
+
+/// What the tasks of one key share.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PerKey {
+    pub(super) concurrency: Option<u32>,
+    pub(super) rate: Option<Rate>,
+}
+
+/// How many attempts may begin in a span of time.
+#[derive(Debug, Deserialize)]
+pub(super) struct Rate {
+    pub(super) limit: u32,
+    pub(super) per: String,
+    pub(super) burst: u32,
+}
+
+/// A retry policy of which parts may be left open.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RetryDefault {
+    pub(super) max_attempts: Option<u32>,
+    pub(super) initial: Option<String>,
+    pub(super) factor: Option<f64>,
+    pub(super) max: Option<String>,
+}
+
 /// The answer to a webhook.
 #[derive(Debug, Deserialize)]
 pub(super) struct Receipt {
@@ -113,6 +157,14 @@ pub(super) struct Receipt {
     pub(super) outcome: String,
     pub(super) reason: Option<String>,
     pub(super) task_state: Option<String>,
+}
+
+impl fmt::Display for Rate {
+    /// As `taskhook queues set --rate` takes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.limit, self.per)?;
+        if self.burst > 1 { write!(f, "+{}", self.burst) } else { Ok(()) }
+    }
 }
 
 impl Task {

@@ -99,6 +99,14 @@ impl Client {
         self.send(Method::POST, ask).await
     }
 
+    /// Makes something, or replaces it.
+    ///
+    /// # Errors
+    /// If no server answers, or not with a success.
+    pub(super) async fn put(&self, ask: Ask<'_>) -> anyhow::Result<Answer> {
+        self.send(Method::PUT, ask).await
+    }
+
     /// Prints an answer: its body as it is, or what `table` makes of it.
     ///
     /// # Errors

@@ -4,10 +4,24 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use jiff::{Span, SpanRelativeTo};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::cli::{Code, Failed};
+
+/// Which answers complete an attempt.
+#[derive(Debug, Clone, Copy, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Completion {
+    /// 202 waits for a webhook, any other 2xx is success
+    Auto,
+    /// Every 2xx is success
+    Response,
+    /// Every 2xx waits for a webhook
+    Callback,
+}
 
 /// The JSON of a flag: the text itself, `@file`, or `-` for standard input. Its bytes are kept as they are.
 ///
@@ -80,6 +94,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 /// If it is.
 pub(super) fn filled(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("must not be empty".into()) } else { Ok(text.into()) }
+}
+
+/// A number that JSON can hold.
+///
+/// # Errors
+/// If it is none.
+pub(super) fn number(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|number: &f64| number.is_finite()).ok_or_else(|| "must be a number".into())
 }
 
 #[cfg(test)]

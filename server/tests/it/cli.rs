@@ -2,6 +2,7 @@
 
 mod doctor;
 mod program;
+mod queues;
 mod schedules;
 mod serving;
 mod tasks;
@@ -30,6 +31,23 @@ fn wrong_usage_is_exit_code_2() {
         &["tasks", "create", "http://h.example/", "--header", "x-team=a", "--header", "x-team=b"],
         &["tasks", "create", "--retry-factor", "inf"],
         &["tasks", "wait", "1", "--timeout", "soon"],
+        &["queues"],
+        &["queues", "get"],
+        &["queues", "get", ""],
+        &["queues", "pause", "a", "b"],
+        &["queues", "list", "--limit", "many"],
+        &["queues", "set", "--concurrency", "1"],
+        &["queues", "set", ""],
+        &["queues", "set", "a", "--concurrency", "-1"],
+        &["queues", "set", "a", "--concurrency", "none"],
+        &["queues", "set", "a", "--rate", "100"],
+        &["queues", "set", "a", "--rate", "100/second"],
+        &["queues", "set", "a", "--key-rate", "100/1s+"],
+        &["queues", "set", "a", "--retry-factor", "NaN"],
+        &["queues", "set", "a", "--completion", "never"],
+        &["queues", "set", "a", "--clear", "everything"],
+        &["queues", "set", "a", "--clear", "name"],
+        &["queues", "set", "a", "--clear", "timeout,rate", "--rate", "1/1s"],
         &["send", "task_completed", "1", "--result", "done"],
         &["tasks", "list", "--url", "localhost:8420"],
         &["doctor", "--store", "taskhook.db"],
@@ -63,6 +81,9 @@ fn a_server_that_does_not_answer_is_exit_code_5() {
         &["tasks", "wait", "123"],
         &["send", "task_completed", "123"],
         &["events", "list"],
+        &["queues", "list"],
+        &["queues", "set", "images", "--concurrency", "1"],
+        &["queues", "pause", "images"],
         &["doctor"],
     ] {
         let ran = taskhook(arguments).env("TASKHOOK_URL", &url).run();
@@ -76,10 +97,12 @@ fn a_refusal_is_exit_code_4_and_told_with_its_detail() {
     let body = r#"{"type": "about:blank", "title": "Forbidden", "status": 403, "code": "open_server",
         "detail": "the request was forwarded"}"#;
     for status in ["403 Forbidden", "401 Unauthorized"] {
-        let server = Answering::once(status, body);
-        let ran = run(&["tasks", "list", "--url", &server.url]);
-        assert_eq!((ran.code, ran.out.as_str()), (4, ""), "{status}");
-        assert_eq!(ran.err, "error: Forbidden: the request was forwarded\n");
+        for arguments in [&["tasks", "list"][..], &["queues", "set", "images"]] {
+            let server = Answering::once(status, body);
+            let ran = run(&[arguments, &["--url", &server.url]].concat());
+            assert_eq!((ran.code, ran.out.as_str()), (4, ""), "{status}");
+            assert_eq!(ran.err, "error: Forbidden: the request was forwarded\n");
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -54,7 +54,7 @@ pub(super) struct Arguments {
     after: Vec<Dependency>,
     /// Which answers complete it
     #[arg(long, value_enum)]
-    completion: Option<Completion>,
+    completion: Option<input::Completion>,
     /// An attempt must be complete this long after its dispatch began
     #[arg(long, value_name = "DURATION")]
     timeout: Option<String>,
@@ -68,7 +68,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DURATION")]
     retry_initial: Option<String>,
     /// How many times longer the pause may be after each further one
-    #[arg(long, value_name = "NUMBER", value_parser = number)]
+    #[arg(long, value_name = "NUMBER", value_parser = input::number)]
     retry_factor: Option<f64>,
     /// The longest pause after any failed attempt
     #[arg(long, value_name = "DURATION")]
@@ -82,17 +82,6 @@ pub(super) struct Arguments {
     /// Wait until it has ended; fails unless it succeeded
     #[arg(long)]
     wait: bool,
-}
-
-#[derive(Debug, Clone, Copy, Serialize, ValueEnum)]
-#[serde(rename_all = "snake_case")]
-enum Completion {
-    /// 202 waits for a webhook, any other 2xx is success
-    Auto,
-    /// Every 2xx is success
-    Response,
-    /// Every 2xx waits for a webhook
-    Callback,
 }
 
 /// The request's body. What is not given is left to the server.
@@ -123,7 +112,7 @@ struct Body {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     after: Vec<Dependency>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    completion: Option<Completion>,
+    completion: Option<input::Completion>,
     #[serde(skip_serializing_if = "Option::is_none")]
     timeout: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -198,11 +187,6 @@ fn body(arguments: Arguments) -> anyhow::Result<Body> {
         retry: Some(retry).filter(|retry| *retry != Retry::default()),
         labels: input::each_once("--label", arguments.labels)?,
     })
-}
-
-/// A number that JSON can hold.
-fn number(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|number: &f64| number.is_finite()).ok_or_else(|| "must be a number".into())
 }
 
 /// `ID` or `ID:ON`. An id may have colons of its own, so only a known word behind the last one is a condition.

@@ -1,21 +1,8 @@
 //! Tasks and webhooks by the command line, against the real server.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
-
 use serde_json::{Value, json};
 
 use crate::cli::program::{Answering, Serving};
-
-/// The body that the API answers to a GET.
-fn api(server: &Serving, path: &str) -> String {
-    let address = server.url.trim_start_matches("http://");
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer.split_once("\r\n\r\n").unwrap().1.to_string()
-}
 
 /// Every line in the order of its columns, without times and made ids.
 fn shape(table: &str) -> String {
@@ -115,12 +102,12 @@ fn json_is_the_body_of_the_api_unchanged() {
         "json",
     ]);
     assert!(created.contains("{\"n\": 1.00, \"list\":[ ]}"), "{created}");
-    assert_eq!(created.trim_end(), api(&server, "/v1/tasks/job:7@a"));
+    assert_eq!(created.trim_end(), server.api("/v1/tasks/job:7@a"));
     assert_eq!(
         server.done(&["tasks", "get", "job:7@a", "-o", "json"]).trim_end(),
-        api(&server, "/v1/tasks/job:7@a")
+        server.api("/v1/tasks/job:7@a")
     );
-    assert_eq!(server.done(&["tasks", "list", "-o", "json"]).trim_end(), api(&server, "/v1/tasks"));
+    assert_eq!(server.done(&["tasks", "list", "-o", "json"]).trim_end(), server.api("/v1/tasks"));
     assert_eq!(
         server.done(&["events", "list", "-o", "json"]).trim_end(),
         r#"{"data":[],"next_cursor":null}"#
