@@ -3,6 +3,7 @@
 
 mod counter;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -68,6 +69,7 @@ async fn limits_hold_through_kill_9() {
             counter.end_one(&server).await;
         }
         // At once after an end: the next attempt may have begun, or the end may not even be recorded.
+        eprintln!("DBG crash");
         server.crash_and_restart().await;
     }
     counter.finish(&server).await;
@@ -114,8 +116,15 @@ async fn a_rate_is_kept_in_every_window() {
     let tasks: Vec<Value> = ids("task", COUNT).map(|id| with(task.clone(), json!({"id": id}))).collect();
     let began = Instant::now();
     server.post("/v1/tasks/batch", json!({"tasks": tasks})).await.expect(201);
-    for came in 1..=COUNT {
+    let mut seen = BTreeSet::new();
+    while seen.len() < COUNT {
         let call = worker.call().await;
+        if !seen.insert(call.header("webhook-id")) {
+            // Its answer was lost in the crash.
+            call.status(200);
+            continue;
+        }
+        let came = seen.len();
         // However late a request comes here, it cannot come early.
         let beyond_burst = u32::try_from(came.saturating_sub(BURST)).unwrap();
         let due = Duration::from_secs(1) * beyond_burst / u32::try_from(LIMIT).unwrap();
@@ -236,5 +245,5 @@ async fn a_host_that_refuses_connections_is_left_alone() {
     nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let count = create_for_broken(&server, &format!("http://{}/work", nobody.local_addr().unwrap())).await;
     is_broken(&server, count).await;
-    assert_eq!(server.task("task-0").await["error"]["code"], "connection_failed");
+    assert_eq!(server.task("task-0").await["error"]["code"], "connect");
 }
