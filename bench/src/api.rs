@@ -65,6 +65,12 @@ impl Taskhook {
         Ok(())
     }
 
+    /// Sends a PUT that must be answered with `wanted`.
+    pub(crate) async fn put(&mut self, path: &str, body: &str, wanted: u16) -> Result<()> {
+        expect(&mut self.client, &wire::put(path, body), wanted).await?;
+        Ok(())
+    }
+
     /// Waits until every one of these tasks has succeeded.
     pub(crate) async fn wait_for_success(&self, ids: Vec<String>) -> Result<()> {
         let address = self.address();

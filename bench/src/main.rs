@@ -3,6 +3,7 @@
 //! Everything happens on loopback and is bounded in count and time. `docs/benchmarks.md` tells what the
 //! figures mean; `cargo xtask bench` builds what is measured.
 
+mod admission;
 mod api;
 mod fanout;
 mod ingest;
@@ -45,6 +46,8 @@ enum What {
     Lateness(Options),
     /// One webhook that releases 100,000 dependents
     Fanout(Options),
+    /// What one start costs while a thousand, and a million, others wait in its queue
+    Admission(Options),
     /// The server that the others are compared with: the same HTTP, nothing stored
     Reference,
 }
@@ -106,9 +109,11 @@ fn run(what: What) -> Result<bool> {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             return runtime.block_on(reference::serve()).map(|()| true);
         }
-        What::Ingest(options) | What::Tasks(options) | What::Lateness(options) | What::Fanout(options) => {
-            options
-        }
+        What::Ingest(options)
+        | What::Tasks(options)
+        | What::Lateness(options)
+        | What::Fanout(options)
+        | What::Admission(options) => options,
     };
     let settings = Settings::new(options)?;
     note(&settings.cores.words());
@@ -136,6 +141,7 @@ async fn measure(what: &What, settings: &Settings) -> Result<Report> {
         What::Tasks(_) => tasks::measure(settings).await,
         What::Lateness(_) => lateness::measure(settings).await,
         What::Fanout(_) => fanout::measure(settings).await,
+        What::Admission(_) => admission::measure(settings).await,
         What::Reference => bail!("the reference measures nothing"),
     }
 }

@@ -1,6 +1,7 @@
 //! The other side of dispatches: a server in this process that answers at once.
 //!
-//! `/done` answers 200. `/accept` answers 202 and then reports the completion to the callback URL.
+//! `/done` answers 200. `/accept` answers 202 and then reports the completion to the callback URL; `/hold` does so
+//! when it is let.
 
 use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
@@ -28,7 +29,29 @@ pub(crate) struct Target {
     /// Where it listens.
     pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Seen>>,
+    held: Arc<Mutex<Held>>,
     accepting: JoinHandle<()>,
+}
+
+/// Completions that are not reported yet.
+#[derive(Debug, Default)]
+struct Held {
+    /// The callback URL of each, and who is to report it.
+    waiting: VecDeque<(String, mpsc::UnboundedSender<String>)>,
+    /// How many more may be reported.
+    let_go: usize,
+}
+
+impl Held {
+    fn report(&mut self) {
+        while self.let_go > 0
+            && let Some((url, callbacks)) = self.waiting.pop_front()
+        {
+            self.let_go -= 1;
+            // It ends with the target.
+            let _ = callbacks.send(url);
+        }
+    }
 }
 
 /// What has come.
@@ -60,8 +83,9 @@ impl Target {
             lateness: Histogram::new_with_max(120_000_000_000, 3)?,
             last_at: Instant::now(),
         }));
-        let accepting = tokio::spawn(accept(listener, seen.clone(), server));
-        Ok(Target { address, seen, accepting })
+        let held = Arc::default();
+        let accepting = tokio::spawn(accept(listener, seen.clone(), Arc::clone(&held), server));
+        Ok(Target { address, seen, held, accepting })
     }
 
     /// The URL of one of its paths.
@@ -72,6 +96,13 @@ impl Target {
     /// Reads what has come so far.
     pub(crate) fn seen<T>(&self, read: impl FnOnce(&Seen) -> T) -> T {
         read(&self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Lets `count` of the tasks that came to `/hold`, or are to come, be reported as completed, in their order.
+    pub(crate) fn release(&self, count: usize) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.let_go += count;
+        held.report();
     }
 
     /// Forgets what has come.
@@ -111,6 +142,11 @@ impl Drop for Target {
 }
 
 impl Seen {
+    /// How many tasks came.
+    pub(crate) fn count(&self) -> usize {
+        self.tasks.len()
+    }
+
     fn note(&mut self, request: &Message<'_>) {
         let Some(id) = request.header("taskhook-task-id") else { return };
         self.last_at = Instant::now();
@@ -143,7 +179,7 @@ fn due_of(id: &str) -> Option<SystemTime> {
     Some(UNIX_EPOCH + Duration::from_millis(millis.parse().ok()?))
 }
 
-async fn accept(listener: TcpListener, seen: Arc<Mutex<Seen>>, server: SocketAddr) {
+async fn accept(listener: TcpListener, seen: Arc<Mutex<Seen>>, held: Arc<Mutex<Held>>, server: SocketAddr) {
     // Dropped with this task, and all that is open with it.
     let mut open = JoinSet::new();
     let mut callbacks = Vec::new();
@@ -156,12 +192,18 @@ async fn accept(listener: TcpListener, seen: Arc<Mutex<Seen>>, server: SocketAdd
     while let Ok((stream, _)) = listener.accept().await {
         number += 1;
         // Each connection has one open exchange, so its callbacks come one after the other as well.
-        open.spawn(serve(stream, seen.clone(), callbacks[number % CALLBACK_CONNECTIONS].clone()));
+        let callbacks = callbacks[number % CALLBACK_CONNECTIONS].clone();
+        open.spawn(serve(stream, seen.clone(), held.clone(), callbacks));
         while open.try_join_next().is_some() {}
     }
 }
 
-async fn serve(stream: TcpStream, seen: Arc<Mutex<Seen>>, callbacks: mpsc::UnboundedSender<String>) {
+async fn serve(
+    stream: TcpStream,
+    seen: Arc<Mutex<Seen>>,
+    held: Arc<Mutex<Held>>,
+    callbacks: mpsc::UnboundedSender<String>,
+) {
     let mut wire = Wire::new(stream);
     let done = wire::answer("200 OK", "{}");
     let accepted = wire::answer("202 Accepted", "{}");
@@ -169,16 +211,23 @@ async fn serve(stream: TcpStream, seen: Arc<Mutex<Seen>>, callbacks: mpsc::Unbou
     // A connection that breaks is the server's to notice.
     while let Ok(Some(request)) = wire.receive().await {
         seen.lock().unwrap_or_else(PoisonError::into_inner).note(&request);
+        let holds = request.path() == "/hold";
         let (answer, callback) = match request.path() {
             "/done" => (&done, None),
-            "/accept" => (&accepted, request.header("taskhook-callback-url").map(String::from)),
+            "/accept" | "/hold" => (&accepted, request.header("taskhook-callback-url").map(String::from)),
             _ => (&unknown, None),
         };
         if wire.send(answer).await.is_err() {
             return;
         }
-        if let Some(callback) = callback {
-            let _ = callbacks.send(callback);
+        match callback {
+            Some(callback) if holds => {
+                let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+                held.waiting.push_back((callback, callbacks.clone()));
+                held.report();
+            }
+            Some(callback) => drop(callbacks.send(callback)),
+            None => {}
         }
     }
 }

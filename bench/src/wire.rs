@@ -176,6 +176,12 @@ pub(crate) fn post(to: &mut Vec<u8>, path: &str, header: Option<(&str, &str)>, b
     to.extend_from_slice(body);
 }
 
+/// A PUT of a JSON `body`.
+pub(crate) fn put(path: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("PUT {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes()
+}
+
 /// A GET of `path`.
 pub(crate) fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").into_bytes()

@@ -4,6 +4,7 @@ mod crash;
 mod disk;
 mod process;
 pub(crate) mod python;
+mod queues;
 mod races;
 mod recovery;
 mod retention;
