@@ -53,9 +53,13 @@ struct Waiting {
 /// Measures and reports.
 pub(crate) async fn measure(settings: &Settings) -> Result<Report> {
     let counts: &[usize] = if settings.quick { &[1_000, 10_000] } else { &[1_000, 1_000_000] };
-    let slices = 30;
+    let slices = 10;
     let mut costs = Vec::new();
     for &count in counts {
+        let mut waiting = Waiting::create(settings, Kind::Key, count).await?;
+        costs.push((Kind::Key, count, waiting.promote(slices).await?));
+        costs.push((Kind::PassedBy, count, waiting.pass_by(slices).await?));
+        drop(waiting);
         let mut waiting = Waiting::create(settings, Kind::Place, count).await?;
         costs.push((Kind::Place, count, waiting.promote(slices).await?));
         note(&format!("{count} waiting tasks done"));
@@ -150,7 +154,6 @@ impl Waiting {
             self.target.release(SLICE);
             let last = self.target.wait_for(wanted).await?;
             if slice >= WARM_UP_SLICES {
-                note(&format!("{:?} {:?}", last - began, self.taskhook.process.cpu_time()? - processor));
                 meter.add(SLICE, last - began, self.taskhook.process.cpu_time()? - processor);
             }
             let started = self.started();

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use taskhook_core::limits::BREAKER_FAILURES;
+use taskhook_core::limits::{BREAKER_FAILURES, RESENDS_MAX};
 use tokio::net::TcpSocket;
 
 use crate::binary::process::RealServer;
@@ -63,13 +63,13 @@ async fn limits_hold_through_kill_9() {
     let mut counter = Counter::start(3, 1).await;
     define(&server, counter.limits()).await;
     counter.create(&server, &KEYS, COUNT).await;
-    for _ in 0..4 {
+    // An attempt that is open through more crashes than these is given up, and another one begins.
+    for _ in 0..RESENDS_MAX {
         for _ in 0..10 {
             counter.fill().await;
             counter.end_one(&server).await;
         }
         // At once after an end: the next attempt may have begun, or the end may not even be recorded.
-        eprintln!("DBG crash");
         server.crash_and_restart().await;
     }
     counter.finish(&server).await;

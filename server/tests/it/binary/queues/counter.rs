@@ -92,7 +92,6 @@ impl Counter {
 
     fn arrive(&mut self, call: Call) {
         let id = call.header("webhook-id");
-        eprintln!("DBG arrive {id} {} attempt {} ended {} open {}", call.header("taskhook-task-id"), call.header("taskhook-attempt"), self.ended.contains(&id), self.open.contains_key(&id));
         if self.ended.contains(&id) {
             // The answer was lost in a crash: the attempt is still open for the server.
             assert!(self.open.len() < self.concurrency, "{id} takes a place too many");
@@ -142,7 +141,6 @@ impl Counter {
         let nth = self.ended.len() * 7 % self.open.len();
         let id = self.open.keys().nth(nth).cloned().expect("an open attempt");
         let open = self.open.remove(&id).expect("an open attempt");
-        eprintln!("DBG end {id} {} {}", open.key, open.call.is_some());
         self.ended.insert(id);
         match open.call {
             Some(call) => call.status(200),
