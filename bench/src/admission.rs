@@ -82,7 +82,9 @@ pub(crate) async fn measure(settings: &Settings) -> Result<Report> {
                 ..Row::default()
             });
         }
-        let (Some((_, _, few)), Some((_, _, many))) = (of_kind().next(), of_kind().last()) else { continue };
+        let (Some((_, _, few)), Some((_, _, many))) = (of_kind().next(), of_kind().next_back()) else {
+            continue;
+        };
         let time = few.per_second.median() / many.per_second.median();
         let processor = many.processor_micros / few.processor_micros;
         for (what, growth) in [("time", time), ("processor time", processor)] {
