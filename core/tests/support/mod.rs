@@ -119,9 +119,14 @@ impl World {
             self.permits = cx.permits;
             self.tasks.extend(subjects.tasks().map(|task| (task.key, task.clone())));
             let mut next = Vec::new();
+            // Before the tasks: one that begins to wait opens a line that a visit of this round has found empty.
+            for Decided { decision, .. } in &decisions {
+                self.queues.save(self.now, &decision.queues, &subjects);
+                self.queues.wants.extend(&decision.wants);
+            }
             for (input, decided) in round.into_iter().zip(decisions) {
                 assert_eq!(decided.defect, None, "deciding {input:?}");
-                self.save(&decided, &subjects);
+                self.save(&decided);
                 for follow_up in &decided.decision.follow_ups {
                     let locked = self.locks.pop_front().unwrap_or(false);
                     let list = if locked { &mut self.kept } else { &mut next };
@@ -229,10 +234,8 @@ impl World {
         }
     }
 
-    fn save(&mut self, decided: &Decided, subjects: &Subjects) {
+    fn save(&mut self, decided: &Decided) {
         let decision = &decided.decision;
-        self.queues.save(self.now, &decision.queues, subjects);
-        self.queues.wants.extend(&decision.wants);
         for (task, change) in &decision.changes {
             self.save_edges(*task, change);
             if matches!(change, Change::Queued) {
