@@ -52,8 +52,8 @@ struct Waiting {
 
 /// Measures and reports.
 pub(crate) async fn measure(settings: &Settings) -> Result<Report> {
-    let counts: &[usize] = if settings.quick { &[1_000, 10_000] } else { &[1_000, 1_000_000] };
-    let slices = 10;
+    let counts: &[usize] = if settings.quick { &[1_000, 10_000] } else { &[1_000, 100_000, 1_000_000] };
+    let slices = if settings.quick { 4 } else { 20 };
     let mut costs = Vec::new();
     for &count in counts {
         let mut waiting = Waiting::create(settings, Kind::Key, count).await?;
