@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::decision::{Cause, Change, Decision, Effect, Outcome, RecordedEvent};
+use crate::decision::{Cause, Change, Decision, Effect, Outcome, RecordedEvent, ScheduleChange};
 use crate::id::TaskKey;
 use crate::input::{FollowUp, Input, Once};
 use crate::queue::admission;
 use crate::subjects::Subjects;
 use crate::task::{Task, commanded, dependency, replied, reported, woken};
-use crate::{Context, create, queue};
+use crate::{Context, create, queue, schedule};
 
 /// One input's decision, with the cause that its changes carry.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +29,8 @@ pub fn decide(cx: &Context, subjects: &Subjects, input: &Input) -> Decision {
         Input::Event(event) => reported::decide(cx, subjects, event),
         Input::Command(task, command) => commanded::decide(cx, subjects, *task, *command),
         Input::Queue(key, command) => queue::command(subjects, *key, command),
+        Input::Schedule(key, command) => schedule::commanded::decide(cx, subjects, *key, command),
+        Input::WakeSchedule(key) => schedule::woken::decide(cx, subjects, *key),
         Input::Reply(reply) => replied::decide(cx, subjects, reply),
         Input::Wake(task) => woken::decide(cx, subjects, *task),
         Input::FollowUp(follow_up) => follow(cx, subjects, *follow_up),
@@ -68,6 +70,8 @@ fn follow(cx: &Context, subjects: &Subjects, follow_up: FollowUp) -> Decision {
         FollowUp::ParentReopened { task, parent, generation } => {
             dependency::parent_reopened(cx, subjects, (task, parent), generation)
         }
+        FollowUp::EndPrevious { by, after } => schedule::end_previous(subjects, by, after),
+        FollowUp::Supersede { task, by: _ } => schedule::superseded(subjects, task),
     }
 }
 
@@ -147,6 +151,11 @@ fn quarantined(subjects: &Subjects, input: &Input) -> Decision {
         Input::Reply(reply) if subjects.has_loaded(reply.task) && subjects.task(reply.task).is_some() => {
             decision.changes.push((reply.task, Change::Quarantined));
         }
+        Input::WakeSchedule(key)
+            if subjects.has_loaded_schedule(*key) && subjects.schedule(*key).is_some() =>
+        {
+            decision.schedules.push((*key, ScheduleChange::Quarantined));
+        }
         Input::Once(_, inner) => return quarantined(subjects, inner),
         _ => {}
     }
@@ -166,7 +175,8 @@ impl Input {
         match self {
             Input::Create(_) => Cause::Creation,
             Input::Event(event) => Cause::Event(event.key),
-            Input::Command(..) | Input::Queue(..) => Cause::Command,
+            Input::Command(..) | Input::Queue(..) | Input::Schedule(..) => Cause::Command,
+            Input::WakeSchedule(key) => Cause::Schedule(*key),
             Input::Reply(reply) => Cause::Reply(reply.attempt),
             Input::Wake(_) => Cause::Time,
             Input::Once(_, input) => input.cause(),
@@ -179,6 +189,10 @@ impl Input {
                 | FollowUp::ParentEnded { parent, .. }
                 | FollowUp::ParentReopened { parent, .. },
             ) => Cause::Parent(*parent),
+            // The task that takes their place says which schedule made it.
+            Input::FollowUp(FollowUp::EndPrevious { by, .. } | FollowUp::Supersede { by, .. }) => {
+                Cause::Parent(*by)
+            }
         }
     }
 }

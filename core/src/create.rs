@@ -50,32 +50,56 @@ pub fn decide(cx: &Context, subjects: &Subjects, create: &Create) -> Decision {
 
 /// Creates the tasks parents first, so that each sees what has become of those it waits for.
 fn create_all(cx: &Context, subjects: &Subjects, create: &Create, order: &[usize]) -> Decision {
-    let mut decision = Decision::nothing();
-    let mut born: BTreeMap<TaskKey, Task> = BTreeMap::new();
+    let mut creating = Creating::new(cx, subjects);
     for position in order {
-        let new = &create.tasks[*position];
-        if subjects.task(new.key).is_some() {
-            continue;
+        creating.add(&create.tasks[*position]);
+    }
+    let keys = create.tasks.iter().map(|new| (new.key, creating.has_made(new.key)));
+    let outcome = Outcome::Created(keys.collect());
+    Decision { outcome, ..creating.decision }
+}
+
+/// Tasks that come into being in one decision, one after the other.
+pub(crate) struct Creating<'a> {
+    cx: &'a Context,
+    subjects: &'a Subjects,
+    /// As they are after it.
+    made: BTreeMap<TaskKey, Task>,
+    pub(crate) decision: Decision,
+}
+
+impl<'a> Creating<'a> {
+    pub(crate) fn new(cx: &'a Context, subjects: &'a Subjects) -> Creating<'a> {
+        Creating { cx, subjects, made: BTreeMap::new(), decision: Decision::nothing() }
+    }
+
+    /// Makes a task, unless it exists. What it waits for, and its queue, exist.
+    pub(crate) fn add(&mut self, new: &Arc<NewTask>) {
+        if self.subjects.task(new.key).is_some() {
+            return;
         }
-        let edges = edges_of(new, |parent| born.get(&parent).or_else(|| subjects.task(parent)));
+        let Some(queue) = self.subjects.queue(new.asked.queue) else { return };
+        let edges = edges_of(new, |parent| self.made.get(&parent).or_else(|| self.subjects.task(parent)));
         let mut changes = Vec::new();
-        let Some(queue) = subjects.queue(new.asked.queue) else { continue };
         let plan = Plan::of(&new.asked, &queue.settings);
-        let follow_up = first_steps(cx, new, plan, edges, &mut changes);
+        let follow_up = first_steps(self.cx, new, plan, edges, &mut changes);
+        let now = self.cx.now;
         let mut task: Option<Task> = None;
         for change in &changes {
-            task = Some(task.map_or_else(|| Task::born(cx.now, change), |task| task.evolve(cx.now, change)));
+            task = Some(task.map_or_else(|| Task::born(now, change), |task| task.evolve(now, change)));
         }
-        born.extend(task.map(|task| (new.key, task)));
-        decision.changes.extend(changes.into_iter().map(|change| (new.key, change)));
-        decision.follow_ups.extend(follow_up);
-        if subjects.parked_count(new.key) > 0 {
-            decision.follow_ups.push(FollowUp::Unpark { task: new.key, after: EventKey::default() });
+        self.made.extend(task.map(|task| (new.key, task)));
+        self.decision.changes.extend(changes.into_iter().map(|change| (new.key, change)));
+        self.decision.follow_ups.extend(follow_up);
+        if self.subjects.parked_count(new.key) > 0 {
+            self.decision.follow_ups.push(FollowUp::Unpark { task: new.key, after: EventKey::default() });
         }
     }
-    let keys = create.tasks.iter().map(|new| (new.key, born.contains_key(&new.key)));
-    decision.outcome = Outcome::Created(keys.collect());
-    decision
+
+    /// Whether this decision has made the task.
+    pub(crate) fn has_made(&self, key: TaskKey) -> bool {
+        self.made.contains_key(&key)
+    }
 }
 
 fn edges_of<'a>(new: &NewTask, parent: impl Fn(TaskKey) -> Option<&'a Task>) -> Vec<(TaskKey, Edge)> {

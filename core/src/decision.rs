@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::id::{ClaimKey, EventId, EventKey, HostKey, QueueKey, TaskKey};
+use crate::id::{ClaimKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, TaskKey};
 use crate::input::{Answered, Event, Failure, FollowUp, NewTask, Once, Plan, Response};
 use crate::queue::{Closed, Line, Settings};
+use crate::schedule::{self, Backfill, Fate};
 use crate::subjects::Edge;
 use crate::task::State;
 use crate::time::Timestamp;
@@ -19,6 +20,8 @@ pub struct Decision {
     pub changes: Vec<(TaskKey, Change)>,
     /// What has become true of queues, in order.
     pub queues: Vec<(QueueKey, QueueChange)>,
+    /// What has become true of schedules, in order.
+    pub schedules: Vec<(ScheduleKey, ScheduleChange)>,
     /// What leaves after the commit.
     pub effects: Vec<Effect>,
     /// Who is to be asked again when this node has places for exchanges again.
@@ -136,6 +139,14 @@ pub enum Refused {
     ParkingFull,
     /// No queue has this name: the position of the task that names it, or 0.
     NoSuchQueue { position: usize },
+    /// No schedule has this name.
+    NoSuchSchedule,
+    /// There are as many schedules as may be.
+    TooManySchedules,
+    /// This task of the schedule has not ended.
+    Overlaps { task: TaskKey },
+    /// The schedule is still making the tasks of an earlier backfill.
+    BackfillGoesOn,
 }
 
 /// What caused a change.
@@ -155,6 +166,8 @@ pub enum Cause {
     Parent(TaskKey),
     /// Its queue had a free place.
     Queue,
+    /// An instant of its schedule has come.
+    Schedule(ScheduleKey),
 }
 
 /// What leaves after the commit. It comes back as an input.
@@ -253,6 +266,49 @@ pub enum QueueChange {
     },
 }
 
+/// A fact about one schedule, in the past tense.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ScheduleChange {
+    /// It says this from now on.
+    Defined {
+        /// Its name.
+        name: Arc<str>,
+        /// What it says.
+        settings: Arc<schedule::Settings>,
+        /// Whether it makes no tasks by itself.
+        paused: bool,
+        /// What the clock showed: a new schedule knows no instant before.
+        shown: Timestamp,
+    },
+    /// It makes no tasks by itself any more.
+    Paused,
+    /// It makes tasks again.
+    Resumed,
+    /// Its instants are decided.
+    Decided {
+        /// Up to this one.
+        until: Timestamp,
+        /// What became of them.
+        fates: Vec<Fate>,
+    },
+    /// Instants of the past were asked for.
+    BackfillBegan {
+        /// Which.
+        backfill: Backfill,
+    },
+    /// Some of them are made.
+    BackfillWentOn {
+        /// Up to this one.
+        after: Timestamp,
+        /// How many tasks that were.
+        made: u32,
+    },
+    /// Deciding about it failed by a defect: left alone until it is defined again.
+    Quarantined,
+    /// It is no more.
+    Deleted,
+}
+
 /// Who waits for a free place for an exchange with a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Want {
@@ -283,6 +339,7 @@ impl Decision {
             outcome,
             changes: Vec::new(),
             queues: Vec::new(),
+            schedules: Vec::new(),
             effects: Vec::new(),
             wants: Vec::new(),
             follow_ups: Vec::new(),

@@ -27,6 +27,10 @@ impl ConcurrencyKey {
     pub const NONE: ConcurrencyKey = ConcurrencyKey(0);
 }
 
+/// Internal key of a schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ScheduleKey(pub i64);
+
 /// Internal key of a target host (`host:port` of a task's URL).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostKey(pub i64);

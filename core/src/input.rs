@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::id::{ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, TaskKey};
+use crate::id::{ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, TaskKey};
 use crate::limits;
 use crate::queue::Settings;
+use crate::schedule::{self, Overlap};
 use crate::task::{Completion, State};
 use crate::time::Timestamp;
 
@@ -24,11 +25,15 @@ pub enum Input {
     Command(TaskKey, Command),
     /// A user's command to one queue.
     Queue(QueueKey, QueueCommand),
+    /// A user's command to one schedule.
+    Schedule(ScheduleKey, ScheduleCommand),
     /// The HTTP exchange of a dispatch has ended.
     Reply(Box<Reply>),
     /// The time of a task's `wake_at` has come. It means nothing by itself: the decision looks at the task
     /// and at the time.
     Wake(TaskKey),
+    /// The time of a schedule's `wake_at` has come.
+    WakeSchedule(ScheduleKey),
     /// What an earlier decision means for another subject.
     FollowUp(FollowUp),
     /// An input that happens at most once under its key, however often it is sent.
@@ -101,6 +106,20 @@ pub enum FollowUp {
         /// How the parent ended.
         end: State,
     },
+    /// A schedule has made the task `by`, which takes the place of its earlier ones: cancel them, a page at a time.
+    EndPrevious {
+        /// The task that takes their place.
+        by: TaskKey,
+        /// The last of them already cancelled.
+        after: TaskKey,
+    },
+    /// To one task: its schedule has made `by`, which takes its place.
+    Supersede {
+        /// The task.
+        task: TaskKey,
+        /// What takes its place.
+        by: TaskKey,
+    },
     /// To one dependent: a task it names was reopened.
     ParentReopened {
         /// The dependent.
@@ -157,6 +176,17 @@ pub struct Asked {
     pub retry: RetryAsked,
     /// Bytes of the request's body.
     pub payload_bytes: u32,
+    /// The instant of a schedule that it is the task of.
+    pub scheduled: Option<Scheduled>,
+}
+
+/// An instant of a schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scheduled {
+    /// The schedule.
+    pub schedule: ScheduleKey,
+    /// The instant.
+    pub at: Timestamp,
 }
 
 impl From<&Plan> for Asked {
@@ -179,6 +209,7 @@ impl From<&Plan> for Asked {
                 max: Some(retry.max),
             },
             payload_bytes: plan.payload_bytes,
+            scheduled: plan.scheduled,
         }
     }
 }
@@ -232,6 +263,8 @@ pub struct Plan {
     pub retry: RetryPolicy,
     /// Bytes of the request's body.
     pub payload_bytes: u32,
+    /// The instant of a schedule that it is the task of.
+    pub scheduled: Option<Scheduled>,
 }
 
 impl Plan {
@@ -257,6 +290,7 @@ impl Plan {
             request_timeout: timeout.map_or(request_timeout, |timeout| request_timeout.min(timeout)),
             retry: asked.retry.or(queue.retry.or(RetryPolicy::default())),
             payload_bytes: asked.payload_bytes,
+            scheduled: asked.scheduled,
         }
     }
 }
@@ -453,6 +487,44 @@ pub enum QueueCommand {
     Pause,
     /// Start again, at once.
     Resume,
+}
+
+/// A user's command to one schedule.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ScheduleCommand {
+    /// Make it, or replace what it says.
+    Define {
+        /// Its name.
+        name: Arc<str>,
+        /// What it says from now on.
+        settings: Arc<schedule::Settings>,
+        /// Whether it makes no tasks by itself.
+        paused: bool,
+    },
+    /// Make no tasks by itself.
+    Pause,
+    /// Make tasks again, from now on.
+    Resume,
+    /// Make nothing any more; its tasks stay.
+    Delete,
+    /// Make a task now.
+    Trigger {
+        /// The instant of the task: in no second that is the schedule's own.
+        at: Timestamp,
+        /// What happens while an earlier task has not ended; `None`: what the schedule says.
+        overlap: Option<Overlap>,
+    },
+    /// Make the tasks of instants of the past.
+    Backfill {
+        /// Those behind this one,
+        after: Timestamp,
+        /// and not after this one.
+        until: Timestamp,
+        /// Whether they may run at the same time; `None`: if the schedule says so.
+        overlapping: Option<bool>,
+    },
+    /// The machine's clock was set back: a time that was decided long before it has come is open again.
+    ClockSetBack,
 }
 
 /// The end of a dispatch's HTTP exchange.

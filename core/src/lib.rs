@@ -20,6 +20,7 @@ pub mod queue;
 pub mod rate;
 pub mod retention;
 pub mod retry;
+pub mod schedule;
 pub mod subjects;
 pub mod task;
 pub mod time;
@@ -27,17 +28,20 @@ pub mod waiting;
 
 pub use batch::{Decided, decide, decide_all};
 pub use cron::{BadRecurrence, Occurrence, Recurrence};
-pub use decision::{Cause, Change, Decision, Effect, Ignored, Outcome, QueueChange, Refused, Want};
-pub use id::{ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, TaskKey};
+pub use decision::{
+    Cause, Change, Decision, Effect, Ignored, Outcome, QueueChange, Refused, ScheduleChange, Want,
+};
+pub use id::{ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, TaskKey};
 pub use input::{
     Answered, Asked, Callback, Command, Create, Dependency, Event, EventKind, Failure, FollowUp, Input,
     NewTask, On, Once, Plan, QueueCommand, Received, Reply, ReplyKind, Request, Response, RetryAsked,
-    RetryPolicy, Spec,
+    RetryPolicy, ScheduleCommand, Scheduled, Spec,
 };
 pub use permits::Permits;
 pub use queue::{KeyUse, Line, Queue};
 pub use rate::Rate;
-pub use subjects::{Edge, EdgeStatus, Parked, Subjects};
+pub use schedule::Schedule;
+pub use subjects::{Edge, EdgeStatus, OpenTask, Parked, Subjects};
 pub use task::{Attempt, Completion, State, Task};
 pub use time::Timestamp;
 
@@ -46,6 +50,8 @@ pub use time::Timestamp;
 pub struct Context {
     /// The time of this transaction. Never earlier than that of the one before it.
     pub now: Timestamp,
+    /// What the machine's clock shows: by it schedules are due. Unlike `now` it may go back.
+    pub shown: Timestamp,
     /// Since when this node has been up. An exchange that began earlier died with the process before.
     pub up_since: Timestamp,
     /// The free places for open exchanges. Counted down as a batch is decided.

@@ -47,6 +47,27 @@ pub const CODE_BYTES_MAX: usize = 64;
 pub const CRON_BYTES_MAX: usize = 256;
 /// Shortest interval of a schedule, and what every interval is a multiple of.
 pub const INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// An instant that is decided within this time is decided in time.
+pub const ON_TIME_WITHIN: Duration = Duration::from_secs(60);
+/// How far back instants count that were not decided in time, where a schedule does not say otherwise.
+pub const CATCH_UP_DEFAULT: Duration = Duration::from_secs(3_600);
+/// Instants that a schedule makes up for at a time.
+pub const CAUGHT_UP_MAX: usize = 100;
+/// Instants without a task are counted up to this many at a time.
+pub const INSTANTS_COUNTED_MAX: u64 = 10_000;
+/// Newest instants of a schedule of which is kept what became of them.
+pub const FATES_KEPT: usize = 10;
+/// Instants that one backfill may ask for.
+pub const BACKFILL_INSTANTS_MAX: u64 = 10_000;
+/// Tasks that one look at a schedule makes for a backfill.
+pub const BACKFILL_PAGE: usize = 32;
+/// Schedules looked at in one transaction.
+pub const SCHEDULES_PER_BATCH: usize = 32;
+/// Tasks of a schedule that have not ended which one look at it knows: the newest.
+pub const OPEN_TASKS_KNOWN: usize = 8;
+/// A clock that is set back by more than this was wrong before: instants decided for a time that has not come are
+/// decided again.
+pub const SET_BACK_MIN: Duration = Duration::from_secs(24 * 3_600);
 /// Attempts that a retry policy may ask for.
 pub const ATTEMPTS_MAX: u32 = 100;
 /// Longest pause between two attempts, also for `Retry-After`.
@@ -64,6 +85,8 @@ pub const REQUEST_TIMEOUT_WITH_CALLBACK: Duration = Duration::from_secs(30);
 pub const QUEUE_LIMIT_MAX: u32 = 1_000_000;
 /// Queues that may exist.
 pub const QUEUES_MAX: usize = 10_000;
+/// Schedules that may exist.
+pub const SCHEDULES_MAX: usize = 10_000;
 /// Bytes of a concurrency key.
 pub const CONCURRENCY_KEY_BYTES_MAX: usize = 128;
 

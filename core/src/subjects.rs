@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::decision::{Change, Decision, QueueChange};
-use crate::id::{ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, TaskKey};
+use std::sync::Arc;
+
+use crate::decision::{Change, Decision, QueueChange, ScheduleChange};
+use crate::id::{ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, TaskKey};
 use crate::input::{Event, On};
 use crate::queue::admission::Visit;
 use crate::queue::{KeyUse, Line, Queue};
+use crate::schedule::Schedule;
 use crate::task::Task;
 use crate::time::Timestamp;
 
@@ -26,6 +29,20 @@ pub struct Subjects {
     visits: BTreeMap<QueueKey, Visit>,
     key_uses: BTreeMap<(QueueKey, ConcurrencyKey), KeyUse>,
     host_pages: BTreeMap<HostKey, Page<Line>>,
+    schedules: BTreeMap<ScheduleKey, Option<Schedule>>,
+    schedules_count: usize,
+    instants: BTreeMap<(ScheduleKey, Timestamp), TaskKey>,
+    open_tasks: BTreeMap<ScheduleKey, Page<OpenTask>>,
+    previous: BTreeMap<(TaskKey, TaskKey), Page<TaskKey>>,
+}
+
+/// A task of a schedule that has not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenTask {
+    /// Its key.
+    pub key: TaskKey,
+    /// Its id.
+    pub id: Arc<str>,
 }
 
 /// What one task knows of one that it waits for.
@@ -166,6 +183,60 @@ impl Subjects {
         self.host_pages.get(&host).expect("the lines were loaded")
     }
 
+    /// The schedule under `key`, or `None` where there is none.
+    #[must_use]
+    #[expect(
+        clippy::expect_used,
+        reason = "a missing load is a defect, and must not look like a missing schedule"
+    )]
+    pub fn schedule(&self, key: ScheduleKey) -> Option<&Schedule> {
+        self.schedules.get(&key).expect("the schedule was loaded").as_ref()
+    }
+
+    /// Whether the schedule under `key` was asked for in the store.
+    #[must_use]
+    pub fn has_loaded_schedule(&self, key: ScheduleKey) -> bool {
+        self.schedules.contains_key(&key)
+    }
+
+    /// How many schedules there are, as far as one more may be made.
+    #[must_use]
+    pub fn schedules_count(&self) -> usize {
+        self.schedules_count
+    }
+
+    /// Whether the task of an instant was asked for in the store.
+    #[must_use]
+    pub fn knows_instant(&self, schedule: ScheduleKey, at: Timestamp) -> bool {
+        self.instants.contains_key(&(schedule, at))
+    }
+
+    /// The key of the task of an instant, which may not exist.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a missing load is a defect")]
+    pub fn task_of_instant(&self, schedule: ScheduleKey, at: Timestamp) -> TaskKey {
+        *self.instants.get(&(schedule, at)).expect("the instant was loaded")
+    }
+
+    /// The newest tasks of a schedule that have not ended, oldest first, and whether there are older ones.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a missing load is a defect")]
+    pub fn open_tasks(&self, schedule: ScheduleKey) -> &Page<OpenTask> {
+        self.open_tasks.get(&schedule).expect("the open tasks were loaded")
+    }
+
+    /// The tasks of the schedule of `by` that have not ended and are older than `by`, behind `after`.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a missing load is a defect")]
+    pub fn previous(&self, by: TaskKey, after: TaskKey) -> &Page<TaskKey> {
+        self.previous.get(&(by, after)).expect("the earlier tasks were loaded")
+    }
+
+    /// The schedules that were loaded and exist, in key order.
+    pub fn schedules(&self) -> impl Iterator<Item = &Schedule> {
+        self.schedules.values().flatten()
+    }
+
     /// The queues that were loaded and exist, in key order.
     pub fn queues(&self) -> impl Iterator<Item = &Queue> {
         self.queues.values().flatten()
@@ -224,6 +295,31 @@ impl Subjects {
         self.host_pages.insert(host, page);
     }
 
+    /// Keeps a schedule as it is in the store now.
+    pub fn put_schedule(&mut self, key: ScheduleKey, schedule: Option<Schedule>) {
+        self.schedules.insert(key, schedule);
+    }
+
+    /// Keeps how many schedules there are.
+    pub fn put_schedules_count(&mut self, count: usize) {
+        self.schedules_count = count;
+    }
+
+    /// Keeps the key of the task of an instant.
+    pub fn put_instant(&mut self, schedule: ScheduleKey, at: Timestamp, task: TaskKey) {
+        self.instants.insert((schedule, at), task);
+    }
+
+    /// Keeps the newest tasks of a schedule that have not ended.
+    pub fn put_open_tasks(&mut self, schedule: ScheduleKey, page: Page<OpenTask>) {
+        self.open_tasks.insert(schedule, page);
+    }
+
+    /// Keeps a page of earlier tasks of a schedule.
+    pub fn put_previous(&mut self, by: TaskKey, after: TaskKey, page: Page<TaskKey>) {
+        self.previous.insert((by, after), page);
+    }
+
     /// The tasks of a decision as they are after it. What contradicts a task's state panics here, before anything
     /// has changed.
     #[must_use]
@@ -249,6 +345,10 @@ impl Subjects {
         for (key, change) in &decision.queues {
             self.evolve_queue(at, *key, change);
         }
+        for (key, change) in &decision.schedules {
+            self.evolve_schedule(*key, change);
+        }
+        self.add_open_tasks(decision);
         if let Some(once) = decision.once {
             self.claims.insert(once.claim, Some(EventId([0; 16])));
         }
@@ -273,6 +373,32 @@ impl Subjects {
             *used = queue.settings.key_taken(*used, at);
         }
         *known = Some(queue.evolve(at, change));
+    }
+
+    fn evolve_schedule(&mut self, key: ScheduleKey, change: &ScheduleChange) {
+        let known = self.schedules.entry(key).or_default();
+        let schedule = match (known.take(), change) {
+            (_, ScheduleChange::Deleted) => None,
+            (None, ScheduleChange::Defined { name, settings, shown, .. }) => {
+                self.schedules_count += 1;
+                Some(Schedule::new(key, name.clone(), settings.clone(), *shown))
+            }
+            (schedule, _) => schedule,
+        };
+        *known = schedule.map(|schedule| schedule.evolve(change));
+    }
+
+    /// A later input of the round sees the tasks that an earlier one has made.
+    fn add_open_tasks(&mut self, decision: &Decision) {
+        for (key, change) in &decision.changes {
+            let Change::Created { plan, .. } = change else { continue };
+            let Some(scheduled) = plan.scheduled else { continue };
+            let Some(Some(schedule)) = self.schedules.get(&scheduled.schedule) else { continue };
+            let id = schedule.task_id(scheduled.at).into();
+            if let Some(open) = self.open_tasks.get_mut(&scheduled.schedule) {
+                open.rows.push(OpenTask { key: *key, id });
+            }
+        }
     }
 
     fn evolve_edges(&mut self, child: TaskKey, change: &Change) {

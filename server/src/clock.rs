@@ -14,9 +14,14 @@ static LATEST: Mutex<Option<(Timestamp, Instant)>> = Mutex::new(None);
 /// The time.
 #[must_use]
 pub fn wall_clock() -> Timestamp {
-    let machine = Timestamp(0) + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut latest = LATEST.lock().unwrap_or_else(PoisonError::into_inner);
-    step(&mut latest, machine, Instant::now())
+    step(&mut latest, shown(), Instant::now())
+}
+
+/// What the machine's clock shows. It may go back.
+#[must_use]
+pub fn shown() -> Timestamp {
+    Timestamp(0) + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// From now on the time is later than `past`, which an earlier process has written.

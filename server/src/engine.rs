@@ -5,6 +5,7 @@
 
 pub mod commit;
 pub mod lane;
+mod shown;
 pub mod submission;
 mod wants;
 pub mod watch;

@@ -17,6 +17,7 @@ pub mod problem;
 mod queues;
 mod rejections;
 mod respond;
+mod schedules;
 mod story;
 mod target;
 mod tasks;
@@ -43,6 +44,7 @@ use crate::telemetry::Metrics;
 pub use listen::{Listener, Settings};
 pub use once::InProgress;
 pub use rejections::Rejections;
+pub use schedules::AskedInstants;
 
 /// What every handler may use.
 #[derive(Debug)]
@@ -65,6 +67,8 @@ pub struct App {
     pub bodies: Arc<tokio::sync::Semaphore>,
     /// The bytes of large answers that may still be held.
     pub answers: Arc<tokio::sync::Semaphore>,
+    /// Instants of tasks that are asked for.
+    pub asked_instants: Arc<AskedInstants>,
     /// Requests with an idempotency key that are in progress.
     pub in_progress: Arc<InProgress>,
 }
@@ -105,6 +109,13 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(queues::put, queues::get))
         .routes(routes!(queues::pause))
         .routes(routes!(queues::resume))
+        .routes(routes!(schedules::list))
+        .routes(routes!(schedules::put, schedules::get, schedules::delete))
+        .routes(routes!(schedules::pause))
+        .routes(routes!(schedules::resume))
+        .routes(routes!(schedules::trigger))
+        .routes(routes!(schedules::backfill))
+        .routes(routes!(schedules::preview))
         .routes(routes!(events::list))
         .routes(routes!(events::get))
         .routes(routes!(events::replay))

@@ -94,6 +94,7 @@ impl Server {
             rejections: Arc::default(),
             bodies: Arc::new(tokio::sync::Semaphore::new(taskhook_core::limits::BODIES_BYTES_MAX)),
             answers: Arc::new(tokio::sync::Semaphore::new(taskhook_core::limits::ANSWERS_BYTES_MAX)),
+            asked_instants: Arc::default(),
             in_progress: Arc::default(),
             metrics,
         };

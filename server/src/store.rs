@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use taskhook_core::retention::{Ages, Place};
 use taskhook_core::{
-    Context, Decided, EventKey, FollowUp, Input, QueueKey, Request, Subjects, TaskKey, Timestamp,
+    Context, Decided, EventKey, FollowUp, Input, QueueKey, Request, ScheduleKey, Subjects, TaskKey, Timestamp,
 };
 
 /// A store of everything Taskhook knows. One lane writes to it at a time.
@@ -38,6 +38,17 @@ pub trait Store {
     /// The tasks and the queues whose `wake_at` is not after `by`, earliest first, at most `max` of each; and the
     /// earliest of the others.
     async fn due(&mut self, by: Timestamp, max: usize) -> Result<Due, StoreError>;
+
+    /// The schedules whose `wake_at` is not after `shown`, what the machine's clock shows, earliest first, at most `max`;
+    /// and the earliest of the others.
+    async fn due_schedules(
+        &mut self,
+        shown: Timestamp,
+        max: usize,
+    ) -> Result<(Vec<ScheduleKey>, Option<Timestamp>), StoreError>;
+
+    /// The schedules whose instants are decided beyond `until`: what a clock looks at that was set back.
+    async fn schedules_ahead(&mut self, until: Timestamp) -> Result<Vec<ScheduleKey>, StoreError>;
 
     /// The tasks whose request was in flight when they were last saved, and whose `wake_at` is not after `by`:
     /// what a starting node looks at first.
@@ -157,6 +168,8 @@ pub enum NameKind {
     Queue,
     /// A target host, `host:port`.
     Host,
+    /// A schedule.
+    Schedule,
 }
 
 impl Name {
@@ -176,6 +189,12 @@ impl Name {
     #[must_use]
     pub fn host(text: &str) -> Name {
         Name { kind: NameKind::Host, text: text.into() }
+    }
+
+    /// A schedule's name.
+    #[must_use]
+    pub fn schedule(text: &str) -> Name {
+        Name { kind: NameKind::Schedule, text: text.into() }
     }
 }
 

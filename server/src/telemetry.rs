@@ -61,6 +61,7 @@ pub struct Metrics {
     /// Attempts that ended since they were last counted: a queue's name is looked up by whoever asks.
     ended: std::sync::Mutex<BTreeMap<QueueKey, [u64; 3]>>,
     events: Family<EventLabels, Counter>,
+    schedule_missed: Counter,
     commits: Histogram,
     lateness: Histogram,
     store_bytes: Gauge,
@@ -91,6 +92,7 @@ impl Metrics {
             attempts: Family::default(),
             ended: std::sync::Mutex::default(),
             events: Family::default(),
+            schedule_missed: Counter::default(),
             commits: Histogram::new(buckets()),
             lateness: Histogram::new(buckets()),
             store_bytes: Gauge::default(),
@@ -103,6 +105,8 @@ impl Metrics {
         registry.register_with_unit("oldest_due", text, Unit::Seconds, metrics.oldest_due.clone());
         registry.register("attempts", "Attempts by how they ended", metrics.attempts.clone());
         registry.register("events", "Webhooks by what became of them", metrics.events.clone());
+        let text = "Instants of schedules that were not decided in time and made no task";
+        registry.register("schedule_missed", text, metrics.schedule_missed.clone());
         registry.register_with_unit(
             "commit",
             "Time of a transaction",
@@ -125,6 +129,7 @@ impl Metrics {
                 sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
             }
         }
+        self.schedule_missed.inc_by(tally.missed);
         for (outcome, count) in &tally.events {
             let labels = EventLabels { source: "default", outcome: row::outcome_name(*outcome) };
             self.events.get_or_create(&labels).inc_by(*count);

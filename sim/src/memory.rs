@@ -13,6 +13,7 @@ mod load;
 mod prune;
 mod queues;
 mod save;
+mod schedules;
 mod transaction;
 
 use std::collections::BTreeSet;
@@ -20,8 +21,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use taskhook::store::{BatchId, Due, Kept, KeptKey, Store, StoreError};
 use taskhook_core::{
-    Cause, Change, ClaimKey, Edge, Event, EventId, Outcome, Parked, Queue, QueueKey, Spec, State, Task,
-    TaskKey, Timestamp,
+    Cause, Change, ClaimKey, Edge, Event, EventId, Outcome, Parked, Queue, QueueKey, Schedule, ScheduleKey,
+    Spec, State, Task, TaskKey, Timestamp,
 };
 
 use crate::clock::Clock;
@@ -161,6 +162,12 @@ impl MemoryStore {
         self.data().queues.values().cloned().collect()
     }
 
+    /// Every schedule, in key order.
+    #[must_use]
+    pub fn schedules(&self) -> Vec<Schedule> {
+        self.data().schedules.values().cloned().collect()
+    }
+
     /// How many follow-ups are kept, those left aside for a defect among them.
     #[must_use]
     pub fn kept_count(&self) -> usize {
@@ -209,6 +216,26 @@ impl Store for MemoryStore {
         let due = queues.iter().take_while(|(at, _)| *at <= by).take(max).count();
         let next = next.into_iter().chain(queues.get(due).map(|(at, _)| *at)).min();
         Ok(Due { tasks, queues: queues[..due].iter().map(|(_, queue)| *queue).collect(), next })
+    }
+
+    async fn due_schedules(
+        &mut self,
+        shown: Timestamp,
+        max: usize,
+    ) -> Result<(Vec<ScheduleKey>, Option<Timestamp>), StoreError> {
+        let data = self.data();
+        let wake = data.schedules.values().filter_map(|schedule| Some((schedule.wake_at?, schedule.key)));
+        let mut wake: Vec<(Timestamp, ScheduleKey)> = wake.collect();
+        wake.sort_unstable();
+        let due = wake.iter().take_while(|(at, _)| *at <= shown).take(max).count();
+        let next = wake.get(due).map(|(at, _)| *at);
+        Ok((wake[..due].iter().map(|(_, schedule)| *schedule).collect(), next))
+    }
+
+    async fn schedules_ahead(&mut self, until: Timestamp) -> Result<Vec<ScheduleKey>, StoreError> {
+        let data = self.data();
+        let ahead = data.schedules.values().filter(|schedule| schedule.decided_until > until);
+        Ok(ahead.map(|schedule| schedule.key).collect())
     }
 
     async fn waiting_queues(&mut self) -> Result<Vec<QueueKey>, StoreError> {

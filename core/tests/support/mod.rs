@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part of the world")]
 
 pub(crate) mod queues;
+pub(crate) mod schedules;
 pub(crate) mod script;
 pub(crate) mod story;
 pub(crate) mod words;
@@ -15,10 +16,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use queues::Queues;
+use taskhook_core::schedule::Fate;
 use taskhook_core::subjects::Page;
 use taskhook_core::{
     Cause, Change, ClaimKey, Context, Decided, Edge, EdgeStatus, Effect, EventId, EventKey, FollowUp,
-    HostKey, Input, Outcome, Parked, Permits, Subjects, Task, TaskKey, Timestamp, Want, decide_all, limits,
+    HostKey, Input, Outcome, Parked, Permits, Schedule, Subjects, Task, TaskKey, Timestamp, Want, decide_all,
+    limits,
 };
 
 /// When every world begins: 2026-11-23T14:00:00Z.
@@ -36,6 +39,11 @@ pub(crate) struct World {
     pub(crate) permits: Permits,
     pub(crate) tasks: BTreeMap<TaskKey, Task>,
     pub(crate) queues: Queues,
+    /// The one schedule there may be, and all that became of its instants.
+    pub(crate) schedule: Option<Schedule>,
+    pub(crate) fates: Vec<Fate>,
+    /// By how much the machine's clock shows another time, in microseconds.
+    pub(crate) clock_is_off_by: i64,
     pub(crate) edges: BTreeMap<(TaskKey, TaskKey), Edge>,
     pub(crate) parked: BTreeMap<(TaskKey, EventKey), Parked>,
     pub(crate) claims: BTreeMap<ClaimKey, EventId>,
@@ -90,6 +98,9 @@ impl World {
             permits: Permits::new(exchanges_max, per_host_max),
             tasks: BTreeMap::new(),
             queues: Queues::new(),
+            schedule: None,
+            fates: Vec::new(),
+            clock_is_off_by: 0,
             edges: BTreeMap::new(),
             parked: BTreeMap::new(),
             claims: BTreeMap::new(),
@@ -112,7 +123,8 @@ impl World {
         round.extend(self.wanted(true));
         while !round.is_empty() {
             let permits = self.permits.clone();
-            let mut cx = Context { now: self.now, up_since: self.up_since, permits };
+            let (now, shown) = (self.now, self.shown());
+            let mut cx = Context { now, shown, up_since: self.up_since, permits };
             let mut subjects = self.load(&cx, &round);
             let decisions = decide_all(&mut cx, &mut subjects, &round);
             assert_eq!(decisions.len(), round.len(), "every input is decided");
@@ -123,6 +135,7 @@ impl World {
             for Decided { decision, .. } in &decisions {
                 self.queues.save(self.now, &decision.queues, &subjects);
                 self.queues.wants.extend(&decision.wants);
+                self.save_schedule(&decision.schedules, &subjects);
             }
             for (input, decided) in round.into_iter().zip(decisions) {
                 assert_eq!(decided.defect, None, "deciding {input:?}");
@@ -217,7 +230,8 @@ impl World {
         let queue = queues.min().map(|(at, queue)| (at, Some(Input::FollowUp(FollowUp::Look(queue)))));
         let probes = self.permits.broken().filter(|(host, _)| self.queues.wants.contains(&Want::Host(*host)));
         let probe = probes.map(|(_, at)| (at, None)).min_by_key(|(at, _)| *at);
-        [task, queue, probe].into_iter().flatten().min_by_key(|(at, _)| *at)
+        let schedule = self.schedule_wakes().map(|at| (at, Some(Input::WakeSchedule(schedules::SCHEDULE))));
+        [task, queue, probe, schedule].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     /// The first task that wants to be woken, and when.
@@ -315,6 +329,8 @@ impl World {
                 self.load_for(cx, input, subjects);
             }
             Input::Queue(queue, _) => self.load_queue(subjects, *queue),
+            Input::Schedule(_, command) => self.load_schedule(cx, Some(command), subjects),
+            Input::WakeSchedule(_) => self.load_schedule(cx, None, subjects),
             Input::Answered(_) => {}
         }
     }
@@ -341,6 +357,8 @@ impl World {
                 self.load_task(subjects, task);
                 subjects.put_edge(parent, task, self.edges.get(&(parent, task)).copied());
             }
+            FollowUp::EndPrevious { by, after } => self.load_previous(by, after, subjects),
+            FollowUp::Supersede { task, by: _ } => self.load_task(subjects, task),
         }
     }
 
@@ -348,7 +366,7 @@ impl World {
         subjects.put_claim(claim, self.claims.get(&claim).copied());
     }
 
-    fn load_task(&self, subjects: &mut Subjects, key: TaskKey) {
+    pub(crate) fn load_task(&self, subjects: &mut Subjects, key: TaskKey) {
         subjects.put_task(key, self.tasks.get(&key).cloned());
         let parked = self.parked.range((key, EventKey(i64::MIN))..=(key, EventKey(i64::MAX)));
         subjects.put_parked_count(key, parked.count());

@@ -44,6 +44,7 @@ impl World {
             }
             "wait" => self.now = self.now + span(options),
             "pass" => return self.pass(span(options)),
+            "clock" => self.set_clock(options),
             "crash" => self.crash(),
             "restart" => {
                 self.crash();
@@ -81,6 +82,7 @@ impl World {
             "batch" => self.creation(options),
             "look" => Input::FollowUp(FollowUp::Look(QueueKey::DEFAULT)),
             "queue" => queue_command(options),
+            "schedule" => self.schedule_command(options),
             "wake" => Input::Wake(task),
             "cancel" => Input::Command(task, Command::Cancel),
             "trigger" => Input::Command(task, Command::Trigger),
@@ -169,6 +171,7 @@ impl World {
             request_timeout: None,
             retry: RetryAsked { max_attempts: value("attempts").map(number), ..RetryAsked::default() },
             payload_bytes: value("bytes").map_or(0, number),
+            scheduled: None,
         };
         let after = value("after").into_iter().flat_map(|list| list.split(','));
         NewTask {
@@ -276,7 +279,7 @@ pub(crate) fn name_of(key: TaskKey) -> String {
     letter.map_or_else(|| format!("task {}", key.0), |letter| char::from(b'a' + letter).to_string())
 }
 
-fn value_of<'a>(options: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn value_of<'a>(options: &'a str, name: &str) -> Option<&'a str> {
     options.split(' ').find_map(|option| option.strip_prefix(name)?.strip_prefix('='))
 }
 
@@ -285,7 +288,7 @@ fn number<T: std::str::FromStr>(text: &str) -> T {
 }
 
 /// `250ms`, `30s`, `5m`, `1h`.
-fn span(text: &str) -> Duration {
+pub(crate) fn span(text: &str) -> Duration {
     let digits = text.trim_end_matches(char::is_alphabetic);
     let count: u64 = number(digits);
     match &text[digits.len()..] {

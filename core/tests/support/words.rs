@@ -7,20 +7,22 @@ use taskhook_core::{
 };
 
 use super::World;
+use super::schedules::fates;
 use super::script::{key_of, name_of};
 
 /// Checks a table. Each row is what has happened `+` what happens now, and what follows: `=` the decision, or
-/// `=>` the states of all tasks after all that follows. Rows that differ are printed as they would be right.
+/// `=>` the states of all tasks after all that follows, or `->` what became of the instants of the schedule. Rows that differ are printed as they would be right.
 pub(crate) fn check(table: &str) {
     let mut wrong = String::new();
     for row in table.lines().map(str::trim).filter(|row| !row.is_empty()) {
-        let sign = if row.contains(" => ") { " => " } else { " = " };
+        let sign = [" => ", " -> "].into_iter().find(|sign| row.contains(sign)).unwrap_or(" = ");
         let (script, expected) = row.split_once(sign).expect("what follows");
         let (given, input) = script.split_once(" + ").expect("what happens now");
         let mut world = World::after(given);
         let steps = world.play(input);
         let actual = match sign {
             " => " => states(&world),
+            " -> " => fates(&world),
             _ => decision(&steps[0].decided.decision, key_of("a"), world.now),
         };
         if expected.trim() != actual {
@@ -102,6 +104,10 @@ fn refused(why: &Refused) -> String {
         Refused::NamesAnotherTask => "it names another task".into(),
         Refused::ParkingFull => "parking full".into(),
         Refused::NoSuchQueue { position } => format!("task {position} names no queue"),
+        Refused::NoSuchSchedule => "no such schedule".into(),
+        Refused::TooManySchedules => "too many schedules".into(),
+        Refused::Overlaps { task } => format!("{} has not ended", name_of(*task)),
+        Refused::BackfillGoesOn => "a backfill goes on".into(),
     }
 }
 
@@ -116,6 +122,8 @@ fn follow(follow_up: FollowUp, subject: TaskKey) -> String {
         FollowUp::ReopenDependents { parent, .. } => format!("tell dependents{} to wait", of(parent)),
         FollowUp::ParentEnded { task, end, .. } => format!("tell {} it {}", name_of(task), end.name()),
         FollowUp::ParentReopened { task, .. } => format!("tell {} it is open", name_of(task)),
+        FollowUp::EndPrevious { by, .. } => format!("cancel those before {}", name_of(by)),
+        FollowUp::Supersede { task, .. } => format!("cancel {}", name_of(task)),
     }
 }
 

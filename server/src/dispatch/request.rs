@@ -136,13 +136,16 @@ fn sign(
     let (task, attempt) = (dispatch.task.key, dispatch.attempt);
     let id = secrets.attempt_id(task, attempt);
     let timestamp = now.0.div_euclid(1_000_000);
+    let plan = &dispatch.task.plan;
+    // Of a schedule's task its instant, whatever jitter makes of it.
+    let scheduled_for = plan.scheduled.map_or(plan.run_at, |scheduled| scheduled.at);
     let ours = [
         ("webhook-timestamp", timestamp.to_string()),
         ("webhook-signature", secrets.sign(&id, timestamp, body)),
         ("webhook-id", id),
         ("taskhook-task-id", dispatch.id.clone()),
         ("taskhook-attempt", attempt.to_string()),
-        ("taskhook-scheduled-for", dispatch.task.plan.run_at.to_string()),
+        ("taskhook-scheduled-for", scheduled_for.to_string()),
         (
             "taskhook-callback-url",
             format!("{callback_base}/callback/{}", secrets.callback_token(task, attempt)),

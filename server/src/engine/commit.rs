@@ -6,7 +6,8 @@ use std::sync::Arc;
 use taskhook_core::retention::{Ages, Place};
 use taskhook_core::{
     Change, Context, Decided, Decision, Effect, FollowUp, HostKey, Input, Outcome, Permits, QueueKey,
-    Request, Subjects, Task, TaskKey, Timestamp, Want, decide_all, limits,
+    Request, ScheduleChange, ScheduleCommand, ScheduleKey, Subjects, Task, TaskKey, Timestamp, Want,
+    decide_all, limits, schedule,
 };
 
 use crate::engine::Receipt;
@@ -21,6 +22,10 @@ pub struct Batch<'a> {
     pub submissions: Vec<&'a Submission>,
     /// Tasks that want to be looked at.
     pub due: Vec<TaskKey>,
+    /// Schedules that want to be looked at.
+    pub schedules: Vec<ScheduleKey>,
+    /// Schedules whose instants are decided for a time that has not come: the clock was set back.
+    pub ahead: Vec<ScheduleKey>,
     /// Queues to look at: because of the time, or of permits that are free.
     pub queues: Vec<QueueKey>,
     /// Hosts that have free places for lines that wait for one.
@@ -40,6 +45,8 @@ pub struct Committed {
     pub kept: Vec<Kept>,
     /// The earliest time at which a task or a queue of this batch wants to be looked at.
     pub next_wake: Option<Timestamp>,
+    /// The earliest time of the machine's clock at which a schedule of this batch does.
+    pub next_schedule: Option<Timestamp>,
     /// The node's permits, without those that the dispatches take, and what was learnt of hosts.
     pub permits: Option<Permits>,
     /// Who is to be asked again when there are places.
@@ -59,6 +66,8 @@ pub struct Tally {
     pub attempts: BTreeMap<QueueKey, [u64; 3]>,
     /// Webhooks, by the number of their outcome.
     pub events: BTreeMap<i64, u64>,
+    /// Instants of schedules that were not decided in time and made no task.
+    pub missed: u64,
 }
 
 /// An attempt to be sent, with all that the sender needs.
@@ -81,6 +90,8 @@ pub struct Dispatch {
 pub struct Node {
     /// Since when it has been up.
     pub up_since: Timestamp,
+    /// What the machine's clock shows.
+    pub shown: Timestamp,
     /// Its free exchanges.
     pub permits: Permits,
 }
@@ -143,12 +154,16 @@ async fn commit_once<S: Store>(
     id: BatchId,
 ) -> Result<(Committed, Result<(), StoreError>), StoreError> {
     let mut tx = store.begin(id).await?;
-    let mut cx = Context { now: tx.now(), up_since: node.up_since, permits: node.permits.clone() };
+    let permits = node.permits.clone();
+    let mut cx = Context { now: tx.now(), shown: node.shown, up_since: node.up_since, permits };
     let mut subjects = Subjects::default();
     let mut done = Progress::default();
 
     let mut round = submission::resolve(&mut tx, &batch.submissions).await?;
     round.extend(batch.due.iter().map(|task| Input::Wake(*task)));
+    let set_back = |schedule: &ScheduleKey| Input::Schedule(*schedule, ScheduleCommand::ClockSetBack);
+    round.extend(batch.ahead.iter().map(set_back));
+    round.extend(batch.schedules.iter().map(|schedule| Input::WakeSchedule(*schedule)));
     round.extend(batch.queues.iter().map(|queue| Input::FollowUp(FollowUp::Look(*queue))));
     round.extend(batch.hosts.iter().map(|host| Input::FollowUp(FollowUp::HostFree(*host))));
     round.extend(batch.kept.iter().map(|kept| Input::FollowUp(kept.follow_up)));
@@ -216,6 +231,7 @@ async fn gather(
         dispatches,
         kept: keys.into_iter().zip(left).map(|(key, follow_up)| Kept { key, follow_up }).collect(),
         next_wake,
+        next_schedule: subjects.schedules().filter_map(|schedule| schedule.wake_at).min(),
         permits: None,
         wants: done.wants,
         ended: done.ended,
@@ -273,6 +289,10 @@ impl Tally {
             if let Some(task) = subjects.task(*task) {
                 self.attempts.entry(task.plan.queue).or_default()[result] += 1;
             }
+        }
+        for (_, change) in &decision.schedules {
+            let ScheduleChange::Decided { fates, .. } = change else { continue };
+            self.missed += fates.iter().map(schedule::Fate::missed).sum::<u64>();
         }
         let outcomes = decision.unparked.iter().map(|(_, outcome)| outcome);
         let outcomes = outcomes.chain(decision.event.as_ref().map(|_| &decision.outcome));

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use taskhook_core::retention::{Ages, Place};
-use taskhook_core::{Permits, QueueKey, TaskKey, Timestamp, Want, limits};
+use taskhook_core::{Permits, QueueKey, ScheduleKey, TaskKey, Timestamp, Want, limits};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock;
 use crate::engine::commit::{Batch, Committed, Dispatch, Node, commit, prune};
+use crate::engine::shown::{SET_BACK_BELIEVED_AFTER, ShownClock};
 use crate::engine::wants::Wants;
 use crate::engine::watch::Watch;
 use crate::engine::{Ask, Engine, SubmitError};
@@ -40,6 +41,7 @@ pub struct Lane {
     draining: watch::Receiver<bool>,
     node: Node,
     clock: fn() -> Timestamp,
+    shown: ShownClock,
     metrics: Arc<Metrics>,
     status: Arc<NodeStatus>,
     /// Kept follow-ups, oldest first.
@@ -57,6 +59,8 @@ pub struct Lane {
     is_full: bool,
     /// The earliest time at which a task may want to be looked at. May be early, never late.
     next_wake: Timestamp,
+    /// The same for schedules, by what the machine's clock shows.
+    next_schedule: Timestamp,
     sweep: Sweep,
 }
 
@@ -83,6 +87,10 @@ pub struct Settings {
     pub exchanges_per_host_max: u32,
     /// The time.
     pub clock: fn() -> Timestamp,
+    /// What the machine's clock shows.
+    pub shown: fn() -> Timestamp,
+    /// How long it must have shown a time of at least a day before until it is believed.
+    pub set_back_believed_after: Duration,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What others are to know of this node.
@@ -97,6 +105,8 @@ impl Default for Settings {
             exchanges_max: limits::EXCHANGES_MAX,
             exchanges_per_host_max: limits::EXCHANGES_PER_HOST_MAX,
             clock: clock::wall_clock,
+            shown: clock::shown,
+            set_back_believed_after: SET_BACK_BELIEVED_AFTER,
             metrics: Arc::default(),
             status: Arc::default(),
             retention: Ages::default(),
@@ -118,7 +128,7 @@ pub fn lane(
     let room = Arc::new(tokio::sync::Semaphore::new(limits::CHANNEL_BYTES_MAX));
     let engine = Engine { completions: completions_in, work: work_in, room, watch: watch.clone() };
     let permits = Permits::new(settings.exchanges_max, settings.exchanges_per_host_max);
-    let node = Node { up_since: (settings.clock)(), permits };
+    let node = Node { up_since: (settings.clock)(), shown: (settings.shown)(), permits };
     let lane = Lane {
         completions,
         work,
@@ -128,6 +138,7 @@ pub fn lane(
         draining,
         node,
         clock: settings.clock,
+        shown: ShownClock::new(settings.shown, settings.set_back_believed_after),
         metrics: settings.metrics.clone(),
         status: settings.status.clone(),
         backlog: VecDeque::new(),
@@ -137,6 +148,7 @@ pub fn lane(
         unsettled: Vec::new(),
         is_full: false,
         next_wake: Timestamp(0),
+        next_schedule: Timestamp(0),
         sweep: Sweep {
             ages: settings.retention.clone(),
             at: None,
@@ -158,10 +170,18 @@ impl Lane {
         // Exchanges that died with the process before would be looked at within LOST_AFTER by themselves.
         self.lost = store.exchanges((self.clock)() + limits::LOST_AFTER).await?.into();
         self.queues = store.waiting_queues().await?.into();
+        if !store.schedules_ahead(self.shown.now() + limits::SET_BACK_MIN).await?.is_empty() {
+            self.shown.know(Timestamp::MAX);
+        }
         loop {
             let kept: Vec<Kept> =
                 self.backlog.drain(..self.backlog.len().min(limits::BATCH_INPUTS_MAX / 2)).collect();
-            let due_now = !self.lost.is_empty() || !self.queues.is_empty() || (self.clock)() >= self.next();
+            let ahead = self.take_ahead(store).await?;
+            let due_now = !self.lost.is_empty()
+                || !self.queues.is_empty()
+                || !ahead.is_empty()
+                || (self.clock)() >= self.next()
+                || self.shown.now() >= self.next_schedule;
             let mut asks: Vec<Ask> = self.unsettled.drain(..).collect();
             if kept.is_empty() && !due_now && asks.is_empty() {
                 match self.wait().await {
@@ -172,14 +192,17 @@ impl Lane {
             }
             self.take_all(&mut asks);
             let mut due = self.take_due(store).await?;
+            let schedules = self.take_due_schedules(store).await?;
             let lost = self.lost.len().min(limits::BATCH_INPUTS_MAX);
             due.extend(self.lost.drain(..lost));
             let nothing = asks.is_empty() && due.is_empty() && kept.is_empty() && self.queues.is_empty();
+            let nothing = nothing && schedules.is_empty() && ahead.is_empty();
             if nothing && self.wants.next().is_none_or(|at| at > (self.clock)()) {
                 self.sweep_on(store).await?;
                 continue;
             }
-            self.settle(store, asks, due, kept).await?;
+            let batch = Batch { due, schedules, ahead, kept, ..Batch::default() };
+            self.settle(store, asks, batch).await?;
             // Without a rest it goes on all the same: whoever comes meanwhile waits for one step.
             self.sweep.batches += 1;
             if self.sweep.batches >= limits::BATCHES_PER_SWEEP_STEP {
@@ -207,7 +230,10 @@ impl Lane {
     async fn wait(&mut self) -> Waited {
         let sleep = match self.sweep.at {
             Some(_) => Duration::ZERO,
-            None => self.next().since((self.clock)()).min(LOOK_AGAIN),
+            None => {
+                let schedule = self.next_schedule.since(self.shown.now());
+                self.next().since((self.clock)()).min(schedule).min(LOOK_AGAIN)
+            }
         };
         tokio::select! {
             biased;
@@ -251,13 +277,43 @@ impl Lane {
         Ok(due.tasks)
     }
 
+    async fn take_due_schedules<S: Store>(&mut self, store: &mut S) -> Result<Vec<ScheduleKey>, StoreError> {
+        let shown = self.shown.now();
+        if shown < self.next_schedule {
+            return Ok(Vec::new());
+        }
+        match store.due_schedules(shown, limits::SCHEDULES_PER_BATCH).await {
+            Ok((due, next)) => {
+                self.next_schedule = next.unwrap_or(Timestamp::MAX);
+                Ok(due)
+            }
+            // `next_schedule` stays in the past, so the next round asks again.
+            Err(StoreError::Conflict) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The schedules that are ahead of a clock that was set back, when it is believed.
+    async fn take_ahead<S: Store>(&mut self, store: &mut S) -> Result<Vec<ScheduleKey>, StoreError> {
+        if !self.shown.is_set_back() {
+            return Ok(Vec::new());
+        }
+        let ahead = store.schedules_ahead(self.shown.now() + limits::SET_BACK_MIN).await?;
+        if !ahead.is_empty() {
+            tracing::warn!(
+                schedules = ahead.len(),
+                "the clock was set back: schedules go on from what it shows"
+            );
+        }
+        Ok(ahead)
+    }
+
     /// Decides a batch, answers its callers, and hands over what leaves.
     async fn settle<S: Store>(
         &mut self,
         store: &mut S,
         asks: Vec<Ask>,
-        due: Vec<TaskKey>,
-        kept: Vec<Kept>,
+        batch: Batch<'_>,
     ) -> Result<(), StoreError> {
         for permit in asks.iter().filter_map(|ask| ask.permit) {
             self.node.permits.give_back(permit.host, permit.bytes);
@@ -272,7 +328,8 @@ impl Lane {
             queues.extend(self.wants.take_queues());
             hosts = self.wants.take_hosts(&self.node.permits, (self.clock)());
         }
-        let batch = Batch { submissions, due, queues, hosts, kept };
+        self.node.shown = self.shown.now();
+        let batch = Batch { submissions, queues, hosts, ..batch };
         let next_id = || BatchId(uuid::Uuid::now_v7().as_u128());
         let begun = Instant::now();
         match commit(store, &self.node, &batch, next_id).await {
@@ -288,7 +345,11 @@ impl Lane {
                 if !std::mem::replace(&mut self.is_full, true) {
                     tracing::error!("the disk is full: refusing until there is room");
                 }
-                let Batch { kept, queues, hosts, .. } = batch;
+                let Batch { kept, queues, hosts, ahead, .. } = batch;
+                if !ahead.is_empty() {
+                    self.shown.know(Timestamp::MAX);
+                }
+                self.next_schedule = Timestamp(0);
                 self.backlog.extend(kept);
                 self.queues.extend(queues);
                 let wants = hosts.into_iter().map(Want::Host).collect();
@@ -358,6 +419,9 @@ impl Lane {
         self.wants.add(committed.wants, &self.node.permits, now);
         if let Some(wake) = committed.next_wake {
             self.next_wake = self.next_wake.min(wake);
+        }
+        if let Some(wake) = committed.next_schedule {
+            self.next_schedule = self.next_schedule.min(wake);
         }
         self.backlog.extend(committed.kept);
         let (dispatches, watch) = (self.dispatches.clone(), self.watch.clone());

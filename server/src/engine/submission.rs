@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use taskhook_core::{
     Answered, Asked, Callback, ClaimKey, Command, Create, Dependency, Event, EventKey, EventKind, HostKey,
-    Input, NewTask, On, Once, QueueCommand, QueueKey, Received, Reply, ReplyKind, Spec, TaskKey,
+    Input, NewTask, On, Once, QueueCommand, QueueKey, Received, Reply, ReplyKind, ScheduleCommand,
+    ScheduleKey, Spec, TaskKey, schedule,
 };
 
 use crate::store::{Name, StoreError, Transaction};
@@ -21,6 +22,8 @@ pub enum Submission {
     Command(String, Command),
     /// A user's command to a queue.
     Queue(String, QueueCommand),
+    /// What is asked of a schedule.
+    Schedule(String, ScheduleAsk),
     /// The end of an exchange.
     Reply(Box<Reply>),
     /// One of these, which happens at most once under its key.
@@ -44,6 +47,28 @@ pub struct Draft {
     pub spec: Spec,
     /// A hash of the request's JSON value.
     pub content: [u8; 16],
+}
+
+/// What is asked of a schedule.
+#[derive(Debug, Clone)]
+pub enum ScheduleAsk {
+    /// That it be there, and say this.
+    Define(Arc<ScheduleDraft>),
+    /// Anything else.
+    Command(ScheduleCommand),
+}
+
+/// What a schedule is to say, with names instead of keys.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScheduleDraft {
+    /// What it says; the `host` and `queue` of its tasks are filled in from the names.
+    pub settings: schedule::Settings,
+    /// `host:port` of the URL of its tasks; `None` for external ones.
+    pub host: Option<String>,
+    /// The name of their queue.
+    pub queue: String,
+    /// Whether it makes no tasks by itself.
+    pub paused: bool,
 }
 
 /// A webhook as it was mapped at the edge.
@@ -86,6 +111,10 @@ impl Submission {
             }
             Submission::Event(heard) => heard.received.body.len() + 512,
             Submission::Command(..) | Submission::Queue(..) => 256,
+            Submission::Schedule(_, ScheduleAsk::Command(_)) => 256,
+            Submission::Schedule(_, ScheduleAsk::Define(draft)) => {
+                512 + draft.settings.asked.payload_bytes as usize
+            }
             Submission::Reply(reply) => 512 + reply_bytes(reply),
             Submission::Once(_, inner) => inner.bytes(),
             Submission::Answered(answered) => answered.body.as_ref().map_or(0, Vec::len) + 128,
@@ -116,6 +145,13 @@ impl Submission {
             Submission::Event(heard) => heard.task.iter().for_each(|id| name(Name::task(id))),
             Submission::Command(id, _) => name(Name::task(id)),
             Submission::Queue(queue, _) => name(Name::queue(queue)),
+            Submission::Schedule(schedule, ask) => {
+                name(Name::schedule(schedule));
+                if let ScheduleAsk::Define(draft) = ask {
+                    name(Name::queue(&draft.queue));
+                    draft.host.iter().for_each(|host| name(Name::host(host)));
+                }
+            }
             Submission::Once(_, inner) => inner.names(names),
             Submission::Reply(_) | Submission::Answered(_) => {}
         }
@@ -154,9 +190,9 @@ fn keyed(
 ) -> Input {
     let task = |id: &str| TaskKey(names.get(&Name::task(id)).copied().unwrap_or_default());
     let queue = |name: &str| QueueKey(names.get(&Name::queue(name)).copied().unwrap_or_default());
+    let host = |host: &String| HostKey(names.get(&Name::host(host)).copied().unwrap_or_default());
     match submission {
         Submission::Create(drafts) => {
-            let host = |host: &String| HostKey(names.get(&Name::host(host)).copied().unwrap_or_default());
             let tasks = drafts.iter().map(|draft| Arc::new(new_task(draft, task, queue, host))).collect();
             Input::Create(Create { tasks })
         }
@@ -177,6 +213,20 @@ fn keyed(
         }
         Submission::Command(id, command) => Input::Command(task(id), *command),
         Submission::Queue(name, command) => Input::Queue(queue(name), command.clone()),
+        Submission::Schedule(name, ask) => {
+            let key = ScheduleKey(names.get(&Name::schedule(name)).copied().unwrap_or_default());
+            let command = match ask {
+                ScheduleAsk::Command(command) => command.clone(),
+                ScheduleAsk::Define(draft) => {
+                    let mut settings = draft.settings.clone();
+                    settings.asked.queue = queue(&draft.queue);
+                    settings.asked.host = draft.host.as_ref().map(host);
+                    let name = name.as_str().into();
+                    ScheduleCommand::Define { name, settings: Arc::new(settings), paused: draft.paused }
+                }
+            };
+            Input::Schedule(key, command)
+        }
         Submission::Reply(reply) => Input::Reply(reply.clone()),
         Submission::Once(once, inner) => Input::Once(*once, Box::new(keyed(inner, names, event_keys))),
         Submission::Answered(answered) => Input::Answered(answered.clone()),

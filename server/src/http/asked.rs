@@ -156,3 +156,64 @@ pub(super) struct RateRequest {
     #[schema(minimum = 1, maximum = 1_000_000)]
     burst: Option<u32>,
 }
+
+/// What a schedule says. `PUT` replaces all of it.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ScheduleRequest {
+    /// When it is due: 5 fields, or 6 with seconds first, with names, `L`, `W`, `#`; or `@daily` and the like.
+    #[schema(max_length = 256)]
+    cron: Option<String>,
+    /// In place of `cron`: how often it is due, in whole seconds, counted from `start_at`, else from when it was made;
+    /// for the first time one interval later.
+    every: Option<String>,
+    /// The IANA time zone of its clocks. Default: `UTC`.
+    timezone: Option<String>,
+    /// The task of each instant; without `id`, `run_at`, `delay` and `after`, which the schedule says.
+    task: TaskRequest,
+    /// What happens while an earlier task of it has not ended, the wait for its webhook included. `skip`: no task.
+    /// `allow`: a task all the same. `buffer_one`: a task that waits for the end of the earlier one, and none where one
+    /// waits already. `cancel_previous`: a task, and the earlier ones are cancelled. Default: `skip`.
+    overlap: Option<String>,
+    /// How far back instants count that were not decided in time, since Taskhook was down or the clock was set forward.
+    /// Within a minute they always count. Default: `"1h"`.
+    catch_up: Option<String>,
+    /// Which of those make a task. `latest`: the last of them. `all`: the newest 100, one after the other unless they
+    /// may overlap. `skip`: none. Default: `latest`.
+    missed: Option<String>,
+    /// Each task starts up to this much later than its instant, always the same for the same instant. Default: `"0s"`.
+    jitter: Option<String>,
+    /// No instant before this one, RFC 3339.
+    #[schema(format = DateTime)]
+    start_at: Option<String>,
+    /// No instant after this one, RFC 3339.
+    #[schema(format = DateTime)]
+    end_at: Option<String>,
+    /// Make no tasks by itself. Default: false.
+    paused: Option<bool>,
+}
+
+/// How a task of a schedule is made now.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TriggerRequest {
+    /// What happens while an earlier task has not ended. Default: what the schedule says.
+    overlap: Option<String>,
+}
+
+/// Which tasks of the past are made.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BackfillRequest {
+    /// Instants from this one on, RFC 3339.
+    #[schema(format = DateTime)]
+    from: String,
+    /// Instants before this one, which is not in the future. At most 10,000 instants.
+    #[schema(format = DateTime)]
+    to: String,
+    /// `allow`: all at once. `skip`: each after the end of the one before. Default: at once if the schedule's own
+    /// `overlap` is `allow`.
+    overlap: Option<String>,
+    /// Only say how many there are. Default: false.
+    dry_run: Option<bool>,
+}

@@ -102,10 +102,35 @@ pub(super) fn read(
             request_timeout,
             retry,
             payload_bytes: u32::try_from(payload_bytes).unwrap_or(u32::MAX),
+            scheduled: None,
         },
         spec: Spec { name, concurrency_key: key, request: request.map(Arc::new), labels, after },
         content: fingerprint(&[&json::canonical(text)]),
     })
+}
+
+/// Reads the task of a schedule, whose id and time the schedule says.
+pub(super) fn template(
+    text: &str,
+    mut members: Members<'_>,
+    pointer: &str,
+    now: Timestamp,
+) -> Result<Draft, Vec<FieldError>> {
+    let own = ["id", "run_at", "delay", "after"].into_iter().filter(|name| members.remove(*name).is_some());
+    let errors = own.map(|name| FieldError {
+        pointer: format!("{pointer}/{name}"),
+        code: "not_for_schedules",
+        detail: "makes no sense here: the schedule says which task it is, and when".into(),
+    });
+    let mut errors: Vec<FieldError> = errors.collect();
+    match read(text, members, pointer, now, String::new) {
+        Ok(draft) if errors.is_empty() => Ok(draft),
+        Ok(_) => Err(errors),
+        Err(others) => {
+            errors.extend(others);
+            Err(errors)
+        }
+    }
 }
 
 fn id(fields: &mut Fields<'_>) -> Option<String> {

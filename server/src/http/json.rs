@@ -37,6 +37,14 @@ pub fn object(bytes: &[u8]) -> Result<Members<'_>, String> {
     serde_json::from_slice(bytes).map_err(|_| "the body must be a JSON object".to_string())
 }
 
+/// The same for a body that may be empty: then it has no members.
+///
+/// # Errors
+/// As [`object`].
+pub fn object_or_nothing(bytes: &[u8]) -> Result<Members<'_>, String> {
+    if bytes.is_empty() { Ok(Members::new()) } else { object(bytes) }
+}
+
 /// `text`, which was checked, with the keys of all objects sorted, every string spelt one way, and without
 /// spaces: equal for equal JSON values. Numbers stay as they were written, since no machine number holds all.
 #[must_use]

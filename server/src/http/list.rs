@@ -46,9 +46,21 @@ impl Query {
 
     /// How many rows a page has.
     pub(super) fn limit(&self) -> Result<usize, Problem> {
-        let Some(text) = self.one("limit")? else { return Ok(LIMIT) };
-        let limit = text.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
-        limit.ok_or_else(|| Problem::bad_query("limit must be from 1 to 1000"))
+        self.number("limit", LIMIT)
+    }
+
+    /// A number from 1 to 1,000.
+    pub(super) fn number(&self, name: &str, default: usize) -> Result<usize, Problem> {
+        let Some(text) = self.one(name)? else { return Ok(default) };
+        let number = text.parse().ok().filter(|number| (1..=LIMIT_MAX).contains(number));
+        number.ok_or_else(|| Problem::bad_query(format!("{name} must be from 1 to 1000")))
+    }
+
+    /// The name behind which a page of things with names begins.
+    pub(super) fn name_cursor(&self) -> Result<Option<String>, Problem> {
+        let Some(cursor) = self.one("cursor")? else { return Ok(None) };
+        let name = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|name| String::from_utf8(name).ok());
+        name.map(Some).ok_or_else(not_a_cursor)
     }
 
     /// How many rows, and behind which.
@@ -66,7 +78,14 @@ pub(super) fn cursor(position: i64) -> String {
 
 fn read_cursor(text: &str) -> Result<i64, Problem> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
-    bytes
-        .map(i64::from_be_bytes)
-        .ok_or_else(|| Problem::bad_query("this is no cursor of a list; leave it out"))
+    bytes.map(i64::from_be_bytes).ok_or_else(not_a_cursor)
+}
+
+fn not_a_cursor() -> Problem {
+    Problem::bad_query("this is no cursor of a list; leave it out")
+}
+
+/// A cursor for the thing with this name.
+pub(super) fn name_cursor(name: &str) -> String {
+    URL_SAFE_NO_PAD.encode(name)
 }

@@ -113,6 +113,9 @@ async fn answer_again(
         (None, true) => return Ok(None),
         (None, false) if path == "/v1/tasks" => tasks::show_one(app, created, view.tasks).await?,
         (None, false) if path == "/v1/tasks/batch" => tasks::show_all(app, created, view.tasks).await?,
+        (None, false) if path.starts_with("/v1/schedules/") => {
+            tasks::show_one(app, created, view.tasks).await?
+        }
         (None, false) => tasks::show_one(app, StatusCode::OK, view.tasks).await?,
     };
     let mut answer = remember(app, once, answer).await?;

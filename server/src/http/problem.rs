@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use taskhook_core::Refused;
+use taskhook_core::{Refused, limits};
 use utoipa::{IntoResponses, ToSchema};
 
 use crate::engine::SubmitError;
@@ -231,6 +231,19 @@ pub fn refused(why: &Refused, pointer: impl Fn(usize) -> String, name: impl Fn(u
             code: "other_task",
             detail: "this callback URL belongs to another task; leave task_id out".into(),
         }]),
+        Refused::NoSuchSchedule => Problem::not_found("there is no schedule with this name"),
+        Refused::TooManySchedules => conflict(
+            "too_many",
+            format!("there are {} schedules, which is as many as may be; delete one first", limits::SCHEDULES_MAX),
+        ),
+        Refused::Overlaps { .. } => conflict(
+            "overlaps",
+            "an earlier task of the schedule has not ended; wait for it, or send {\"overlap\": \"allow\"}".into(),
+        ),
+        Refused::BackfillGoesOn => conflict(
+            "backfill_goes_on",
+            "the schedule is still making the tasks of an earlier backfill; try again when it has none".into(),
+        ),
         Refused::ParkingFull => Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             "parking_full",

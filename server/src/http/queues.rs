@@ -7,8 +7,6 @@ use axum::body::Body;
 use axum::extract::{Extension, Query as RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use taskhook_core::id::is_callers_id;
 use taskhook_core::queue::Settings;
 use taskhook_core::{Once, Outcome, QueueCommand, Rate, Refused, limits};
@@ -17,7 +15,7 @@ use crate::engine::submission::Submission;
 use crate::http::asked::QueueRequest;
 use crate::http::fields::Fields;
 use crate::http::json::{self, Members};
-use crate::http::list::Query;
+use crate::http::list::{Query, name_cursor};
 use crate::http::once::keyed;
 use crate::http::problem::{FieldError, Problem};
 use crate::http::target::{Named, NoQuery};
@@ -81,17 +79,10 @@ pub(super) async fn get(
 pub(super) async fn list(State(app): State<Arc<App>>, RawQuery(pairs): Pairs) -> Result<Response, Problem> {
     let query = Query::new(pairs, &["limit", "cursor"])?;
     let limit = query.limit()?;
-    let after = match query.one("cursor")? {
-        None => None,
-        Some(cursor) => {
-            let name = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|name| String::from_utf8(name).ok());
-            Some(name.ok_or_else(|| Problem::bad_query("this is no cursor of a list; leave it out"))?)
-        }
-    };
-    let mut views = app.reader.queues(after, limit + 1).await?;
+    let mut views = app.reader.queues(query.name_cursor()?, limit + 1).await?;
     let more = views.len() > limit;
     views.truncate(limit);
-    let next_cursor = views.last().filter(|_| more).map(|last| URL_SAFE_NO_PAD.encode(&last.name));
+    let next_cursor = views.last().filter(|_| more).map(|last| name_cursor(&last.name));
     let now = (app.clock)();
     let data = views.into_iter().map(|view| QueueBody::of(view, now)).collect();
     Ok(respond::json(StatusCode::OK, &ListBody { data, next_cursor }))

@@ -90,6 +90,7 @@ fn why(entry: &HistoryEntry) -> Option<String> {
         // Those whose sentence names the other task or the response already.
         ("task", Some(_)) if entry.other.is_some() => None,
         ("task", Some(task)) => Some(format!("because of task {task}")),
+        ("schedule", Some(schedule)) => Some(format!("since an instant of schedule {schedule} has come")),
         ("response", _) if matches!(entry.change, "responded" | "attempt_failed") => None,
         ("response", Some(attempt)) => Some(format!("by the response to attempt {attempt}")),
         _ => None,
@@ -105,6 +106,7 @@ pub(super) fn cause_kind(number: i64) -> &'static str {
         4 => "response",
         5 => "time",
         6 => "task",
+        8 => "schedule",
         _ => "queue",
     }
 }

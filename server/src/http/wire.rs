@@ -1,5 +1,7 @@
 //! The public shapes. Renaming something inside never changes an answer.
 
+pub mod schedules;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -55,6 +57,10 @@ pub struct TaskBody {
     pub late_success: &'static str,
     /// Words to find it by.
     pub labels: BTreeMap<String, String>,
+    /// The schedule that made it.
+    pub schedule: Option<String>,
+    /// The instant of the schedule that it is the task of.
+    pub scheduled_for: Option<String>,
     /// What it came to.
     #[schema(value_type = serde_json::Value)]
     pub result: Option<Box<RawValue>>,
@@ -146,7 +152,7 @@ impl TaskBody {
     /// A task as it is shown.
     #[must_use]
     pub fn of(view: TaskView) -> TaskBody {
-        let TaskView { id, task, spec, result, error, waits_for, held_up } = view;
+        let TaskView { id, task, spec, result, error, waits_for, held_up, schedule } = view;
         let waiting = taskhook_core::waiting::waiting_for(&task, waits_for.as_deref(), &held_up);
         let mut warnings = Vec::new();
         if task.answered_too_early {
@@ -197,6 +203,8 @@ impl TaskBody {
             },
             late_success: "accept",
             labels: spec.labels,
+            schedule,
+            scheduled_for: task.plan.scheduled.map(|scheduled| scheduled.at.to_string()),
             result: raw(result),
             error: error.map(|error| ErrorBody { code: error.code, message: error.message }),
             progress: task.progress,
@@ -294,6 +302,17 @@ pub struct RetryDefaultBody {
     pub max: Option<String>,
 }
 
+impl RetryDefaultBody {
+    fn of(retry: RetryAsked) -> RetryDefaultBody {
+        RetryDefaultBody {
+            max_attempts: retry.max_attempts,
+            initial: retry.initial.map(show),
+            factor: retry.factor,
+            max: retry.max.map(show),
+        }
+    }
+}
+
 impl QueueBody {
     /// A queue as it is shown at `now`.
     #[must_use]
@@ -308,12 +327,7 @@ impl QueueBody {
             per_key: has_per_key.then_some(per_key),
             rate: settings.rate.map(rate),
             paused: view.queue.paused,
-            retry: (retry != RetryAsked::default()).then(|| RetryDefaultBody {
-                max_attempts: retry.max_attempts,
-                initial: retry.initial.map(show),
-                factor: retry.factor,
-                max: retry.max.map(show),
-            }),
+            retry: (retry != RetryAsked::default()).then(|| RetryDefaultBody::of(retry)),
             timeout: settings.timeout.map(show),
             completion: settings.completion.map(completion_name),
             retention: settings.retention.map(|age| age.map_or_else(|| "never".into(), show)),
@@ -370,10 +384,10 @@ pub struct HistoryBody {
 /// What caused a decision.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CauseBody {
-    /// `creation`, `command`, `event`, `response`, `time`, `task`, `queue`.
+    /// `creation`, `command`, `event`, `response`, `time`, `task`, `queue`, `schedule`.
     #[schema(value_type = String)]
     pub kind: &'static str,
-    /// The id of the event or task, or the attempt of the response.
+    /// The id of the event or task, the name of the schedule, or the attempt of the response.
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
 }

@@ -26,6 +26,8 @@ macro_rules! numbered {
     };
 }
 
+pub mod schedules;
+
 numbered!(state_number, state_of, State, {
     1 => State::Blocked, 2 => State::Scheduled, 3 => State::Queued, 4 => State::Dispatching, 5 => State::Running,
     6 => State::Succeeded, 7 => State::Failed, 8 => State::Cancelled, 9 => State::Skipped,
@@ -135,6 +137,7 @@ pub fn cause_columns(cause: Cause) -> (i64, Option<i64>) {
         Cause::Time => (5, None),
         Cause::Parent(task) => (6, Some(task.0)),
         Cause::Queue => (7, None),
+        Cause::Schedule(schedule) => (8, Some(schedule.0)),
     }
 }
 
@@ -335,6 +338,8 @@ pub fn follow_up_columns(follow_up: &FollowUp) -> (i64, i64, i64, i64, i64) {
             (5, task.0, parent.0, generation.into(), state_number(end))
         }
         FollowUp::ParentReopened { task, parent, generation } => (6, task.0, parent.0, generation.into(), 0),
+        FollowUp::EndPrevious { by, after } => (8, by.0, after.0, 0, 0),
+        FollowUp::Supersede { task, by } => (9, task.0, by.0, 0, 0),
     }
 }
 
@@ -355,6 +360,8 @@ pub fn follow_up_of(kind: i64, subject: i64, other: i64, generation: i64, end: i
             end: state_of(end)?,
         },
         6 => FollowUp::ParentReopened { task: TaskKey(subject), parent: TaskKey(other), generation },
+        8 => FollowUp::EndPrevious { by: TaskKey(subject), after: TaskKey(other) },
+        9 => FollowUp::Supersede { task: TaskKey(subject), by: TaskKey(other) },
         _ => return None,
     })
 }
@@ -519,6 +526,8 @@ mod tests {
             FollowUp::ReopenDependents { parent: task, generation: 2, after: parent },
             FollowUp::ParentEnded { task, parent, generation: u32::MAX, end: State::Skipped },
             FollowUp::ParentReopened { task, parent, generation: 0 },
+            FollowUp::EndPrevious { by: task, after: parent },
+            FollowUp::Supersede { task, by: parent },
         ] {
             let (kind, subject, other, generation, end) = follow_up_columns(&follow_up);
             assert_eq!(follow_up_of(kind, subject, other, generation, end), Some(follow_up));

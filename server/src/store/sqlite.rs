@@ -11,6 +11,7 @@ mod open;
 mod prune;
 mod queues;
 mod save;
+mod schedules;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, params};
 use taskhook_core::retention::{Ages, Place};
 use taskhook_core::{
-    Context, Decided, EventKey, FollowUp, Input, QueueKey, Request, Subjects, TaskKey, Timestamp,
+    Context, Decided, EventKey, FollowUp, Input, QueueKey, Request, ScheduleKey, Subjects, TaskKey, Timestamp,
 };
 
 pub use audit::{Audit, Violation};
@@ -27,6 +28,7 @@ pub(crate) use load::{known, task_columns, task_of};
 pub(crate) use open::keep_plans;
 pub use open::{OpenError, Settings, SqlitePath};
 pub(crate) use queues::{key_use_of, queue_of};
+pub(crate) use schedules::{schedule_columns, schedule_of};
 
 use crate::store::{
     BatchId, Due, Kept, KeptKey, Name, NameKind, Pruned, Store, StoreError, Transaction, row,
@@ -133,6 +135,18 @@ impl Store for SqliteStore {
         Ok(due)
     }
 
+    async fn due_schedules(
+        &mut self,
+        shown: Timestamp,
+        max: usize,
+    ) -> Result<(Vec<ScheduleKey>, Option<Timestamp>), StoreError> {
+        schedules::due(&self.connection, shown, max).map_err(failed)
+    }
+
+    async fn schedules_ahead(&mut self, until: Timestamp) -> Result<Vec<ScheduleKey>, StoreError> {
+        schedules::ahead(&self.connection, until).map_err(failed)
+    }
+
     async fn waiting_queues(&mut self) -> Result<Vec<QueueKey>, StoreError> {
         let mut statement =
             self.connection.prepare_cached("SELECT DISTINCT queue FROM line").map_err(failed)?;
@@ -176,7 +190,7 @@ impl Transaction for SqliteTransaction<'_> {
     }
 
     async fn resolve(&mut self, names: &[Name]) -> Result<Vec<i64>, StoreError> {
-        names.iter().map(|name| self.key_of(name)).collect()
+        names.iter().map(|name| self.key_of(name).map_err(failed)).collect()
     }
 
     async fn event_keys(&mut self, count: usize) -> Result<Vec<EventKey>, StoreError> {
@@ -239,19 +253,17 @@ impl Transaction for SqliteTransaction<'_> {
 }
 
 impl SqliteTransaction<'_> {
-    fn key_of(&mut self, name: &Name) -> Result<i64, StoreError> {
+    fn key_of(&mut self, name: &Name) -> rusqlite::Result<i64> {
         if let Some(key) = self.new_keys.get(name) {
             return Ok(*key);
         }
         let mut statement = self
             .store
             .connection
-            .prepare_cached("SELECT key FROM name WHERE namespace = 1 AND kind = ?1 AND text = ?2")
-            .map_err(failed)?;
+            .prepare_cached("SELECT key FROM name WHERE namespace = 1 AND kind = ?1 AND text = ?2")?;
         let known = statement
             .query_row(params![kind_number(name.kind), name.text], |row| row.get::<_, i64>(0))
-            .optional()
-            .map_err(failed)?;
+            .optional()?;
         if let Some(key) = known {
             return Ok(key);
         }
@@ -294,6 +306,7 @@ pub(crate) fn kind_number(kind: NameKind) -> i64 {
         NameKind::Task => 1,
         NameKind::Queue => 2,
         NameKind::Host => 3,
+        NameKind::Schedule => 4,
     }
 }
 

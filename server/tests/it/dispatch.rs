@@ -116,6 +116,7 @@ fn dispatch_at(now: Timestamp, request: Request) -> Dispatch {
         request_timeout: Duration::from_secs(300),
         retry: RetryPolicy::default(),
         payload_bytes: u32::try_from(payload_bytes).expect("it is small"),
+        scheduled: None,
     };
     let key = TaskKey(7);
     let new = NewTask {

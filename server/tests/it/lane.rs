@@ -5,7 +5,7 @@ use taskhook::engine::lane;
 use taskhook::engine::submission::Submission;
 use taskhook::store::sqlite::{SqlitePath, SqliteStore, SqliteTransaction};
 use taskhook::store::{BatchId, Due, Kept, KeptKey, Store, StoreError};
-use taskhook_core::{Answered, ClaimKey, Once, QueueKey, TaskKey, Timestamp};
+use taskhook_core::{Answered, ClaimKey, Once, QueueKey, ScheduleKey, TaskKey, Timestamp};
 use tokio::sync::{mpsc, watch};
 
 /// A store in which another transaction is in the way of the first look-ups of what is due.
@@ -33,6 +33,18 @@ impl Store for InTheWay {
             }
             None => self.store.due(by, max).await,
         }
+    }
+
+    async fn due_schedules(
+        &mut self,
+        shown: Timestamp,
+        max: usize,
+    ) -> Result<(Vec<ScheduleKey>, Option<Timestamp>), StoreError> {
+        self.store.due_schedules(shown, max).await
+    }
+
+    async fn schedules_ahead(&mut self, until: Timestamp) -> Result<Vec<ScheduleKey>, StoreError> {
+        self.store.schedules_ahead(until).await
     }
 
     async fn exchanges(&mut self, by: Timestamp) -> Result<Vec<TaskKey>, StoreError> {

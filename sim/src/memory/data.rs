@@ -9,7 +9,7 @@ use taskhook::store::{BatchId, KeptKey, Name, NameKind};
 use taskhook_core::queue::Closed;
 use taskhook_core::{
     ClaimKey, ConcurrencyKey, Edge, EventId, EventKey, FollowUp, HostKey, KeyUse, Line, NewTask, Parked,
-    Queue, QueueKey, State, Task, TaskKey, Timestamp,
+    Queue, QueueKey, Schedule, ScheduleKey, State, Task, TaskKey, Timestamp,
 };
 
 use super::{Entry, KeptAnswer, KeptEvent};
@@ -114,6 +114,7 @@ pub(super) struct Data {
     pub(super) closed: Table<Line, Closed>,
     /// The line that had the last turn.
     pub(super) turns: Table<(QueueKey, i16), ConcurrencyKey>,
+    pub(super) schedules: Table<ScheduleKey, Schedule>,
     pub(super) events: Table<EventKey, KeptEvent>,
     pub(super) event_ids: Table<EventId, EventKey>,
     /// The webhooks that were refused: strangers send them, so they are bounded.
@@ -154,6 +155,7 @@ impl Data {
             open: Table::default(),
             closed: Table::default(),
             turns: Table::default(),
+            schedules: Table::default(),
             events: Table::default(),
             event_ids: Table::default(),
             rejected: Table::default(),
@@ -291,7 +293,7 @@ impl Data {
         }
     }
 
-    fn tables(&mut self) -> [&mut dyn Undo; 24] {
+    fn tables(&mut self) -> [&mut dyn Undo; 25] {
         [
             &mut self.names,
             &mut self.name_of,
@@ -305,6 +307,7 @@ impl Data {
             &mut self.open,
             &mut self.closed,
             &mut self.turns,
+            &mut self.schedules,
             &mut self.events,
             &mut self.event_ids,
             &mut self.rejected,

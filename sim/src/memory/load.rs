@@ -46,7 +46,8 @@ impl Data {
                 self.load(cx, inner, subjects);
             }
             Input::Queue(queue, _) => subjects.put_queue(*queue, self.queues.get(queue).cloned()),
-            Input::Answered(_) => {}
+            // Names of tasks may get a key: the transaction loads them.
+            Input::Schedule(..) | Input::WakeSchedule(_) | Input::Answered(_) => {}
         }
     }
 
@@ -67,11 +68,13 @@ impl Data {
                 self.load_task(task, subjects);
                 subjects.put_edge(parent, task, self.edges.get(&(parent, task)).copied());
             }
+            FollowUp::EndPrevious { by, after } => self.load_previous(by, after, subjects),
+            FollowUp::Supersede { task, by: _ } => self.load_task(task, subjects),
         }
     }
 
     /// A task that may not exist yet, and how many webhooks wait for it that were received after `since`.
-    fn load_named(&self, task: TaskKey, since: Timestamp, subjects: &mut Subjects) {
+    pub(super) fn load_named(&self, task: TaskKey, since: Timestamp, subjects: &mut Subjects) {
         self.load_task(task, subjects);
         if subjects.knows_parked_count(task) {
             return;

@@ -6,8 +6,8 @@ use taskhook::store::{Name, StoreError};
 use taskhook_core::decision::RecordedEvent;
 use taskhook_core::retention;
 use taskhook_core::{
-    Answered, Cause, Change, Decided, Edge, EdgeStatus, EventKey, Outcome, Parked, QueueChange, Subjects,
-    TaskKey, limits,
+    Answered, Cause, Change, Decided, Edge, EdgeStatus, EventKey, Outcome, Parked, QueueChange,
+    ScheduleChange, Subjects, TaskKey, limits,
 };
 
 use super::data::Data;
@@ -26,6 +26,12 @@ pub(super) fn named(decided: &[Decided]) -> Vec<i64> {
         for (queue, change) in &one.decision.queues {
             if matches!(change, QueueChange::Defined { .. }) {
                 keys.push(queue.0);
+            }
+        }
+        for (schedule, change) in &one.decision.schedules {
+            if let ScheduleChange::Defined { settings, .. } = change {
+                keys.push(schedule.0);
+                keys.extend(settings.asked.host.map(|host| host.0));
             }
         }
         let parked = one.decision.event.iter().filter(|recorded| recorded.parked);
@@ -63,6 +69,7 @@ impl Data {
         let mut notes: BTreeMap<TaskKey, u32> = BTreeMap::new();
         // Before the tasks: one that begins to wait opens a line that was found empty.
         self.save_queues(decided, subjects);
+        self.save_schedules(decided, subjects);
         for one in decided {
             for (task, change) in &one.decision.changes {
                 self.save_change(*task, change)?;

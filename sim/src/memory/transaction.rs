@@ -15,7 +15,7 @@ use super::save::named;
 /// A transaction. Dropped without a commit, it changes nothing.
 #[derive(Debug)]
 pub struct MemoryTransaction<'a> {
-    data: MutexGuard<'a, Data>,
+    pub(super) data: MutexGuard<'a, Data>,
     contention: Option<&'a mut Contention>,
     batch: BatchId,
     /// Names that have a key for this transaction, and so far in it alone.
@@ -30,6 +30,25 @@ impl<'a> MemoryTransaction<'a> {
         batch: BatchId,
     ) -> MemoryTransaction<'a> {
         MemoryTransaction { data, contention, batch, fresh: BTreeMap::new(), rounds: 0 }
+    }
+
+    /// The key of a name, which may have none yet.
+    pub(super) fn key_of(&mut self, name: &Name) -> i64 {
+        self.data.names.get(name).copied().unwrap_or_else(|| self.fresh_key(name))
+    }
+
+    /// What deciding an input needs.
+    fn load_for(&mut self, cx: &Context, input: &Input, subjects: &mut Subjects) {
+        self.data.load(cx, input, subjects);
+        let inner = match input {
+            Input::Once(_, inner) => inner,
+            other => other,
+        };
+        match inner {
+            Input::Schedule(key, command) => self.load_schedule(cx, *key, Some(command), subjects),
+            Input::WakeSchedule(key) => self.load_schedule(cx, *key, None, subjects),
+            _ => {}
+        }
     }
 
     /// The key of a name that is not kept yet.
@@ -57,8 +76,7 @@ impl Transaction for MemoryTransaction<'_> {
     }
 
     async fn resolve(&mut self, names: &[Name]) -> Result<Vec<i64>, StoreError> {
-        let known = |data: &Data, name| data.names.get(name).copied();
-        Ok(names.iter().map(|name| known(&self.data, name).unwrap_or_else(|| self.fresh_key(name))).collect())
+        Ok(names.iter().map(|name| self.key_of(name)).collect())
     }
 
     async fn event_keys(&mut self, count: usize) -> Result<Vec<EventKey>, StoreError> {
@@ -87,7 +105,7 @@ impl Transaction for MemoryTransaction<'_> {
         }
         for (position, input) in round.iter().enumerate() {
             if !locked.contains(&position) {
-                self.data.load(cx, input, subjects);
+                self.load_for(cx, input, subjects);
             }
         }
         Ok(locked)

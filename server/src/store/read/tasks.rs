@@ -28,6 +28,8 @@ pub struct TaskView {
     pub waits_for: Option<String>,
     /// What holds it up, where it is queued; the name of its queue always.
     pub held_up: HeldUp,
+    /// The name of the schedule that made it.
+    pub schedule: Option<String>,
 }
 
 /// The part of a task that never changes and that no decision looks at.
@@ -218,6 +220,10 @@ fn view(connection: &Connection, node: &NodeStatus, key: TaskKey) -> rusqlite::R
         id: name_of(connection, key.0)?.unwrap_or_default(),
         spec: spec(connection, key)?,
         held_up: held_up(connection, node, &task)?,
+        schedule: match task.plan.scheduled {
+            Some(scheduled) => name_of(connection, scheduled.schedule.0)?,
+            None => None,
+        },
         result,
         error,
         waits_for,
@@ -467,7 +473,7 @@ fn entry(connection: &Connection, position: i64) -> rusqlite::Result<HistoryEntr
             .optional()?
             .map(|id| taskhook_core::EventId(id).to_string()),
         (4, Some(attempt)) => Some(attempt.to_string()),
-        (6, Some(task)) => name_of(connection, task)?,
+        (6 | 8, Some(named)) => name_of(connection, named)?,
         _ => None,
     };
     Ok(entry.0)

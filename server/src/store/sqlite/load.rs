@@ -7,7 +7,8 @@ use taskhook_core::retention;
 use taskhook_core::subjects::Page;
 use taskhook_core::{
     Attempt, ClaimKey, ConcurrencyKey, Context, Edge, Event, EventId, EventKey, FollowUp, HostKey, Input,
-    Parked, Plan, QueueKey, Received, Request, RetryPolicy, Subjects, Task, TaskKey, Timestamp, limits,
+    Parked, Plan, QueueKey, Received, Request, RetryPolicy, ScheduleKey, Scheduled, Subjects, Task, TaskKey,
+    Timestamp, limits,
 };
 
 use crate::store::row::{self, Mapped, flag};
@@ -22,7 +23,7 @@ macro_rules! task_columns {
             "retry_max_attempts, retry_initial, retry_factor, retry_max, payload_bytes, content, created_at, ",
             "state, due_at, wake_at, generation, dependencies_pending, dependencies_broken, flags, ",
             "attempt, attempt_began_at, attempt_sent_at, attempt_sends, attempts_before, attempts_used, ",
-            "progress, message, ended_at, notes, last_change, concurrency_key ",
+            "progress, message, ended_at, notes, last_change, concurrency_key, schedule, scheduled_for ",
             $rest
         )
     };
@@ -71,6 +72,10 @@ impl SqliteTransaction<'_> {
                 self.load_for(cx, inner, subjects)?;
             }
             Input::Queue(queue, _) => self.load_queue(*queue, subjects)?,
+            Input::Schedule(schedule, command) => {
+                self.load_for_schedule_command(cx, *schedule, command, subjects)?;
+            }
+            Input::WakeSchedule(schedule) => self.load_schedule(cx, *schedule, subjects)?,
             Input::Answered(_) => {}
         }
         Ok(())
@@ -104,6 +109,8 @@ impl SqliteTransaction<'_> {
                 subjects.put_edge(parent, task, edge);
                 Ok(())
             }
+            FollowUp::EndPrevious { by, after } => self.load_previous(by, after, subjects),
+            FollowUp::Supersede { task, by: _ } => self.load_task(task, subjects),
         }
     }
 
@@ -134,7 +141,7 @@ impl SqliteTransaction<'_> {
     }
 
     /// How many webhooks wait for a task, of those that were received after `since`.
-    fn load_parked_count(
+    pub(super) fn load_parked_count(
         &self,
         key: TaskKey,
         since: Timestamp,
@@ -275,6 +282,10 @@ pub(crate) fn known<T>(value: Option<T>, column: usize) -> rusqlite::Result<T> {
     })
 }
 
+fn scheduled_of(schedule: Option<i64>, at: Option<i64>) -> Option<Scheduled> {
+    Some(Scheduled { schedule: ScheduleKey(schedule?), at: row::time(at?) })
+}
+
 /// A task from the columns of [`task_columns`].
 pub(crate) fn task_of(row: &Row<'_>) -> rusqlite::Result<Task> {
     let flags: i64 = row.get(21)?;
@@ -308,6 +319,7 @@ pub(crate) fn task_of(row: &Row<'_>) -> rusqlite::Result<Task> {
             },
             payload_bytes: row.get(12)?,
             concurrency_key: ConcurrencyKey(row.get(33)?),
+            scheduled: scheduled_of(row.get(34)?, row.get(35)?),
         }),
         content: row.get(13)?,
         created_at: row::time(row.get(14)?),

@@ -6,8 +6,8 @@ use rusqlite::params;
 use taskhook_core::decision::RecordedEvent;
 use taskhook_core::retention;
 use taskhook_core::{
-    Answered, Cause, Change, Decided, Decision, EventKey, NewTask, Once, Outcome, Subjects, Task, TaskKey,
-    limits,
+    Answered, Cause, Change, Decided, Decision, EventKey, Once, Outcome, ScheduleChange, Spec, Subjects,
+    Task, TaskKey, limits,
 };
 
 use crate::store::row::{self, Mapped, flag};
@@ -43,6 +43,7 @@ impl SqliteTransaction<'_> {
             self.save_task(task)?;
         }
         self.save_queues(decided, subjects)?;
+        self.save_schedules(decided, subjects)?;
         self.count_places(&touched, subjects)
     }
 
@@ -53,6 +54,12 @@ impl SqliteTransaction<'_> {
                 if let Change::Created { new, .. } = change {
                     self.save_name(key.0)?;
                     new.asked.host.map_or(Ok(()), |host| self.save_name(host.0))?;
+                }
+            }
+            for (key, change) in &decision.schedules {
+                if let ScheduleChange::Defined { settings, .. } = change {
+                    self.save_name(key.0)?;
+                    settings.asked.host.map_or(Ok(()), |host| self.save_name(host.0))?;
                 }
             }
             let parked = decision.event.as_ref().filter(|recorded| recorded.parked);
@@ -66,7 +73,7 @@ impl SqliteTransaction<'_> {
     fn save_change(&mut self, key: TaskKey, change: &Change, subjects: &Subjects) -> rusqlite::Result<()> {
         match change {
             Change::Created { new, edges, .. } => {
-                self.insert_spec(new)?;
+                self.insert_spec(key.0, &new.spec)?;
                 let mut statement = self.store.connection.prepare_cached(
                     "INSERT INTO edge (parent, child, \"on\", status, generation) VALUES (?1, ?2, ?3, ?4, ?5)",
                 )?;
@@ -132,8 +139,7 @@ impl SqliteTransaction<'_> {
         Ok(())
     }
 
-    fn insert_spec(&self, new: &NewTask) -> rusqlite::Result<()> {
-        let spec = &new.spec;
+    pub(super) fn insert_spec(&self, key: i64, spec: &Spec) -> rusqlite::Result<()> {
         let request = spec.request.as_deref();
         let after: Vec<(&str, i64)> =
             spec.after.iter().map(|(id, on)| (id.as_str(), row::on_number(*on))).collect();
@@ -146,7 +152,7 @@ impl SqliteTransaction<'_> {
         let labels = (!spec.labels.is_empty()).then(|| text_of(&spec.labels));
         let after = (!after.is_empty()).then(|| text_of(&after));
         statement.execute(params![
-            new.key.0,
+            key,
             spec.name,
             request.map(|request| request.method.as_str()),
             request.map(|request| request.url.as_str()),
@@ -167,9 +173,10 @@ impl SqliteTransaction<'_> {
                  retry_max_attempts, retry_initial, retry_factor, retry_max, payload_bytes, content, created_at,
                  state, due_at, wake_at, generation, dependencies_pending, dependencies_broken, flags,
                  attempt, attempt_began_at, attempt_sent_at, attempt_sends, attempts_before, attempts_used,
-                 progress, message, ended_at, notes, last_change, concurrency_key)
+                 progress, message, ended_at, notes, last_change, concurrency_key,
+                 schedule, scheduled_for)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
-                 ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34)
+                 ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36)
              ON CONFLICT (key) DO UPDATE SET
                  state = ?16, due_at = ?17, wake_at = ?18, generation = ?19, dependencies_pending = ?20,
                  dependencies_broken = ?21, flags = ?22, attempt = ?23, attempt_began_at = ?24,
@@ -211,6 +218,8 @@ impl SqliteTransaction<'_> {
             task.notes,
             self.last_changes.get(&task.key).copied().unwrap_or(0),
             plan.concurrency_key.0,
+            plan.scheduled.map(|scheduled| scheduled.schedule.0),
+            plan.scheduled.map(|scheduled| scheduled.at.0),
         ])?;
         Ok(())
     }

@@ -122,6 +122,7 @@ async fn a_crash_between_doing_and_answering_does_not_make_it_happen_twice() {
             request_timeout: Some(std::time::Duration::from_secs(1)),
             retry: RetryAsked::default(),
             payload_bytes: 0,
+            scheduled: None,
         },
         spec: Spec::default(),
         content: [0; 16],

@@ -2,7 +2,10 @@
 
 use taskhook::store::sqlite::{SqlitePath, SqliteStore};
 use taskhook::store::{BatchId, NameKind, Store, Transaction, row};
-use taskhook_core::{Cause, Command, Context, EventKey, Input, Permits, Subjects, Task, TaskKey, Timestamp};
+use taskhook_core::{
+    Cause, Command, Context, EventKey, Input, Permits, Schedule, ScheduleKey, Subjects, Task, TaskKey,
+    Timestamp,
+};
 use taskhook_sim::memory::{Entry, KeptAnswer, KeptEvent};
 use taskhook_sim::{Clock, MemoryStore, ready};
 
@@ -90,11 +93,21 @@ impl Inspect for Sqlite {
     fn tasks(&mut self) -> Vec<Task> {
         let keys = self.lines("SELECT key FROM task ORDER BY key", |row| row.get(0).map(TaskKey));
         let look: Vec<Input> = keys.iter().map(|key| Input::Command(*key, Command::Cancel)).collect();
-        let cx = Context { now: now(), up_since: now(), permits: Permits::new(0, 0) };
+        let cx = Context { now: now(), shown: now(), up_since: now(), permits: Permits::new(0, 0) };
         let mut subjects = Subjects::default();
         let mut tx = ready(self.store().begin(BatchId(u128::MAX))).unwrap();
         ready(tx.load(&cx, &look, &mut subjects)).unwrap();
         keys.iter().map(|key| subjects.task(*key).unwrap().clone()).collect()
+    }
+
+    fn schedules(&mut self) -> Vec<Schedule> {
+        let keys = self.lines("SELECT key FROM schedule ORDER BY key", |row| row.get(0).map(ScheduleKey));
+        let look: Vec<Input> = keys.iter().map(|key| Input::WakeSchedule(*key)).collect();
+        let cx = Context { now: now(), shown: now(), up_since: now(), permits: Permits::new(0, 0) };
+        let mut subjects = Subjects::default();
+        let mut tx = ready(self.store().begin(BatchId(u128::MAX))).unwrap();
+        ready(tx.load(&cx, &look, &mut subjects)).unwrap();
+        keys.iter().map(|key| subjects.schedule(*key).unwrap().clone()).collect()
     }
 
     fn history(&mut self, task: TaskKey) -> Vec<String> {
@@ -126,7 +139,8 @@ impl Inspect for Sqlite {
 
     fn specs(&mut self) -> Vec<String> {
         self.lines(
-            "SELECT task, name, method, url, headers, labels, after, payload FROM spec ORDER BY task",
+            "SELECT task, name, method, url, headers, labels, after, payload FROM spec
+                 WHERE task IN (SELECT key FROM task) ORDER BY task",
             |row| {
                 let text = |column| row.get::<_, Option<String>>(column).map(Option::unwrap_or_default);
                 let payload = row.get::<_, Option<Vec<u8>>>(7)?.map(|bytes| bytes.escape_ascii().to_string());
@@ -324,8 +338,13 @@ impl<const UNLUCKY: bool> Inspect for InMemory<UNLUCKY> {
             NameKind::Task => 1,
             NameKind::Queue => 2,
             NameKind::Host => 3,
+            NameKind::Schedule => 4,
         };
         self.0.names().into_iter().map(|(key, name)| (key, kind(name.kind), name.text)).collect()
+    }
+
+    fn schedules(&mut self) -> Vec<Schedule> {
+        self.0.schedules()
     }
 
     fn kept_count(&mut self) -> usize {
@@ -404,6 +423,7 @@ fn cause_of(number: i64, key: Option<i64>) -> Option<Cause> {
         (5, _) => Cause::Time,
         (6, Some(task)) => Cause::Parent(TaskKey(task)),
         (7, _) => Cause::Queue,
+        (8, Some(schedule)) => Cause::Schedule(ScheduleKey(schedule)),
         _ => return None,
     })
 }

@@ -38,6 +38,7 @@ fn full(id: &str) -> Draft {
                 max: Some(limits::RETRY_PAUSE_MAX),
             },
             payload_bytes: 5,
+            scheduled: None,
         },
         spec: Spec {
             name: Some("resize".into()),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use taskhook::store::row::{self, ChangeRow};
-use taskhook_core::{Cause, Task, TaskKey, Timestamp};
+use taskhook_core::{Cause, Schedule, Task, TaskKey, Timestamp};
 
 /// Looks into a store from outside, between transactions. Lines are ordered by key.
 pub(super) trait Inspect {
@@ -25,6 +25,8 @@ pub(super) trait Inspect {
     fn edges(&mut self) -> Vec<String>;
     /// Every name: its key, its stored kind and its text.
     fn names(&mut self) -> Vec<(i64, i64, String)>;
+    /// Every schedule.
+    fn schedules(&mut self) -> Vec<Schedule>;
     /// How many follow-ups are kept, those left aside among them.
     fn kept_count(&mut self) -> usize;
 
@@ -47,6 +49,7 @@ pub(super) trait Inspect {
         section("claims", self.claims());
         section("answers", self.answers());
         section("edges", self.edges());
+        section("schedules", self.schedules().iter().map(|schedule| format!("{schedule:?}")).collect());
         section("kept", vec![self.kept_count().to_string()]);
         text
     }
@@ -67,6 +70,7 @@ pub(super) fn history_line(at: Timestamp, cause: Cause, change: &ChangeRow) -> S
         Cause::Time => "time".into(),
         Cause::Parent(task) => format!("parent {}", task.0),
         Cause::Queue => "queue".to_string(),
+        Cause::Schedule(schedule) => format!("schedule {}", schedule.0),
     };
     let mut line = format!("{} {cause}: {}", moment(at), row::change_name(change.kind));
     if let Some(attempt) = change.attempt {

@@ -5,17 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskhook::engine::submission::{Draft, Submission};
+use taskhook_core::schedule::{Missed, Overlap};
 use taskhook_core::{
     Answered, ClaimKey, Command, Completion, EventKind, On, Once, ReplyKind, Request, Response, RetryAsked,
-    TaskKey, Timestamp,
+    ScheduleCommand, TaskKey, Timestamp,
 };
 use taskhook_sim::Random;
 
-use super::world::{command, create, delivered, event, external, failure, heard, hosted, reply};
+use super::world::{
+    START, command, create, define, delivered, event, every, external, failure, heard, hosted, reply,
+    schedule_command,
+};
 
 /// How many task ids there are: few enough that inputs meet.
 const IDS: usize = 12;
 const HOSTS: usize = 4;
+const OVERLAPS: [Overlap; 4] = [Overlap::Skip, Overlap::Allow, Overlap::BufferOne, Overlap::CancelPrevious];
 
 /// A source of submissions.
 pub(super) struct Script {
@@ -27,6 +32,8 @@ pub(super) struct Script {
 pub(super) struct Scene {
     /// The time.
     pub(super) now: Timestamp,
+    /// What the machine's clock shows.
+    pub(super) shown: Timestamp,
     /// The exchanges that are open.
     pub(super) open: Vec<(TaskKey, u32)>,
     /// Whether tasks may be created together.
@@ -59,12 +66,13 @@ impl Script {
         match self.random.below(100) {
             0..25 => self.creation(scene),
             25..50 => self.event(),
-            50..62 => self.command(),
+            50..60 => self.command(),
+            60..64 => self.schedule(scene),
             _ if !open.is_empty() => {
                 let (task, attempt) = open.swap_remove(self.random.index(open.len()));
                 reply(task, attempt, self.answer())
             }
-            62..65 => {
+            64..66 => {
                 // An answer that nobody waits for, perhaps of a task that never was.
                 let task = TaskKey(1 + self.random.below(20).cast_signed());
                 reply(task, 1 + self.number(3), self.answer())
@@ -184,6 +192,41 @@ impl Script {
         ];
         let what = *self.random.pick(&all);
         command(&self.id(), what)
+    }
+
+    fn schedule(&mut self, scene: &Scene) -> Submission {
+        let random = &mut self.random;
+        let name = format!("s{}", random.index(2));
+        let command = match random.below(12) {
+            0 => ScheduleCommand::Pause,
+            1 => ScheduleCommand::Resume,
+            2 => ScheduleCommand::Delete,
+            3 | 4 => ScheduleCommand::Trigger {
+                at: Timestamp(scene.shown.0 + 1_000),
+                overlap: random.per_mille(500).then(|| *random.pick(&OVERLAPS)),
+            },
+            5 => ScheduleCommand::Backfill {
+                after: Timestamp(scene.shown.0 - 100_000_000),
+                until: scene.shown,
+                overlapping: *random.pick(&[None, Some(true), Some(false)]),
+            },
+            6 => ScheduleCommand::ClockSetBack,
+            _ => {
+                let host = format!("h{}", random.index(HOSTS));
+                let template = if random.per_mille(200) { external("") } else { hosted("", &host) };
+                let mut draft = every(1 + random.below(30), template);
+                draft.paused = random.per_mille(100);
+                draft.settings.asked.scheduled = None;
+                draft.settings.overlap = *random.pick(&OVERLAPS);
+                draft.settings.missed = *random.pick(&[Missed::Latest, Missed::All, Missed::Skip]);
+                draft.settings.catch_up = Duration::from_secs(*random.pick(&[0, 20, 3_600]));
+                draft.settings.jitter = Duration::from_secs(*random.pick(&[0, 0, 5]));
+                draft.settings.start_at = random.per_mille(300).then_some(START);
+                draft.settings.end_at = random.per_mille(100).then(|| START + Duration::from_secs(60));
+                return define(&name, draft);
+            }
+        };
+        schedule_command(&name, command)
     }
 
     fn answer(&mut self) -> ReplyKind {

@@ -6,7 +6,7 @@ use taskhook::engine::Receipt;
 use taskhook::engine::commit::{Batch, Committed, Dispatch};
 use taskhook::engine::submission::Submission;
 use taskhook_core::retention::Ages;
-use taskhook_core::{FollowUp, Permits, TaskKey, Timestamp};
+use taskhook_core::{FollowUp, Permits, ScheduleKey, TaskKey, Timestamp};
 use taskhook_sim::Random;
 
 use super::backend::{Backend, Contended, Memory, Sqlite};
@@ -17,6 +17,8 @@ use super::world::{World, start_clock};
 
 const SEQUENCES: u64 = if cfg!(debug_assertions) { 100 } else { 500 };
 const INPUTS: usize = 60;
+/// By how much the machine's clock is set, in microseconds.
+const SETS: [i64; 4] = [3_600_000_000, -3_600_000_000, 7_000_000, 31_536_000_000_000];
 
 #[test]
 fn sqlite_and_memory_tell_the_same_story() {
@@ -71,14 +73,19 @@ fn bad_luck_breaks_no_law() {
                 world.sweep(&short(), 1 + random.index(20));
             }
             let open = world.open.keys().copied().collect();
-            let mut scene = Scene { now: world.clock.now(), open, batches: true };
+            let (now, shown) = (world.clock.now(), world.shown());
+            let mut scene = Scene { now, shown, open, batches: true };
             let submissions: Vec<Submission> =
                 (0..random.index(5)).map(|_| script.next(&mut scene)).collect();
             let due = world.due(world.clock.now(), random.index(5)).tasks;
+            if random.per_mille(50) {
+                world.clock_is_off_by += SETS[random.index(SETS.len())];
+            }
+            let schedules = world.due_schedules(random.index(3));
             // What is late may be overtaken by anything.
             let kept = world.backlog[random.index(world.backlog.len() + 1)..].to_vec();
             let submissions = submissions.iter().collect();
-            world.commit_batch(&Batch { submissions, due, kept, ..Batch::default() });
+            world.commit_batch(&Batch { submissions, due, schedules, kept, ..Batch::default() });
         }
         world.drain();
         laws::hold(&mut world, seed);
@@ -136,12 +143,14 @@ impl<A: Backend, B: Backend> Twins<A, B> {
         let count = self.random.index(6);
         let submissions: Vec<Submission> = (0..count).map(|_| self.script.next(&mut scene)).collect();
         let due = if self.random.per_mille(600) { self.due() } else { Vec::new() };
+        let schedules = if self.random.per_mille(600) { self.due_schedules() } else { Vec::new() };
         // Keys of kept follow-ups are the store's own affair; what is kept, and in which order, is not.
         let kept = self.random.index(self.one.backlog.len() + 1);
         let submitted: Vec<&Submission> = submissions.iter().collect();
         let batch = |kept: &[taskhook::store::Kept]| Batch {
             submissions: submitted.clone(),
             due: due.clone(),
+            schedules: schedules.clone(),
             kept: kept.to_vec(),
             ..Batch::default()
         };
@@ -172,6 +181,14 @@ impl<A: Backend, B: Backend> Twins<A, B> {
         let one = self.one.settle(&submission).receipts;
         let other = self.other.settle(&submission).receipts;
         assert_eq!(one, other, "{}", self.words());
+        if self.random.per_mille(500) {
+            for schedule in self.due_schedules() {
+                self.one.commit_batch(&Batch { schedules: vec![schedule], ..Batch::default() });
+                self.one.drain();
+                self.other.commit_batch(&Batch { schedules: vec![schedule], ..Batch::default() });
+                self.other.drain();
+            }
+        }
         if self.random.per_mille(300) {
             for task in self.due() {
                 self.one.commit_batch(&Batch { due: vec![task], ..Batch::default() });
@@ -185,13 +202,18 @@ impl<A: Backend, B: Backend> Twins<A, B> {
     fn let_time_pass(&mut self) {
         let micros = *self.random.pick(&[1, 500_000, 3_000_000, 16_000_000, 60_000_000]);
         self.one.clock.advance(Duration::from_micros(micros));
+        if self.random.per_mille(100) {
+            let by = *self.random.pick(&SETS);
+            self.one.clock_is_off_by += by;
+            self.other.clock_is_off_by += by;
+        }
     }
 
     /// The time and the exchanges that are open, on both.
     fn scene(&self) -> Scene {
         let open: Vec<(TaskKey, u32)> = self.one.open.keys().copied().collect();
         assert!(open.iter().eq(self.other.open.keys()), "{}", self.words());
-        Scene { now: self.one.clock.now(), open, batches: true }
+        Scene { now: self.one.clock.now(), shown: self.one.shown(), open, batches: true }
     }
 
     /// Some of the tasks that are due, on both.
@@ -201,6 +223,14 @@ impl<A: Backend, B: Backend> Twins<A, B> {
         let due = self.one.due(now, max);
         assert_eq!(due, self.other.due(now, max), "{}", self.words());
         due.tasks
+    }
+
+    /// Some of the schedules that are due, on both.
+    fn due_schedules(&mut self) -> Vec<ScheduleKey> {
+        let max = 1 + self.random.index(2);
+        let due = self.one.due_schedules(max);
+        assert_eq!(due, self.other.due_schedules(max), "{}", self.words());
+        due
     }
 
     fn assert_same(
@@ -232,5 +262,7 @@ fn sent(dispatches: Vec<Dispatch>) -> Vec<String> {
 fn end_of<B: Backend>(world: &mut World<B>) -> String {
     let tasks: Vec<String> = world.backend.tasks().iter().map(|task| format!("{task:?}")).collect();
     let (edges, events, parked) = (world.backend.edges(), world.backend.events(), world.backend.parked());
-    [tasks, edges, events, parked, world.backend.claims()].concat().join("\n")
+    let schedules: Vec<String> =
+        world.backend.schedules().iter().map(|schedule| format!("{schedule:?}")).collect();
+    [tasks, edges, events, parked, world.backend.claims(), schedules].concat().join("\n")
 }

@@ -30,7 +30,7 @@ fn the_settings_that_durability_needs_are_in_force() {
     for _ in 0..2 {
         let settings = world.backend.store().settings().unwrap();
         assert_eq!((settings.journal_mode.as_str(), settings.synchronous), ("wal", 2));
-        assert_eq!(settings.schema, "0003_retention");
+        assert_eq!(settings.schema, "0004_schedules");
         assert_eq!(settings.sqlite_version, rusqlite::version());
         world.restart();
     }
@@ -182,7 +182,9 @@ fn a_store_from_before_retention_keeps_what_it_remembers() {
     let before = world.backend.all();
     tamper(
         &mut world,
-        "DELETE FROM migration WHERE name = '0003_retention';
+        "DELETE FROM migration WHERE name >= '0003';
+         DROP TABLE schedule; DROP INDEX task_of_schedule;
+         ALTER TABLE task DROP COLUMN schedule; ALTER TABLE task DROP COLUMN scheduled_for;
          DROP INDEX task_ended; DROP INDEX edge_child; DROP INDEX kept_subject;
          DROP TABLE left_history; DROP TABLE swept;
          CREATE TABLE claim_now AS SELECT claim, event, day * 86400000000 + 5 AS at FROM claim;

@@ -7,7 +7,7 @@ use taskhook::engine::lane;
 use taskhook::engine::submission::Submission;
 use taskhook::store::{BatchId, Due, Kept, KeptKey, Store, StoreError};
 use taskhook_core::retention::Ages;
-use taskhook_core::{Answered, ClaimKey, Command, Once, QueueKey, TaskKey, Timestamp, limits};
+use taskhook_core::{Answered, ClaimKey, Command, Once, QueueKey, ScheduleKey, TaskKey, Timestamp, limits};
 use taskhook_sim::MemoryStore;
 use taskhook_sim::memory::MemoryTransaction;
 use tokio::sync::{mpsc, watch};
@@ -42,6 +42,18 @@ impl Store for Noting {
 
     async fn due(&mut self, by: Timestamp, max: usize) -> Result<Due, StoreError> {
         self.store.due(by, max).await
+    }
+
+    async fn due_schedules(
+        &mut self,
+        shown: Timestamp,
+        max: usize,
+    ) -> Result<(Vec<ScheduleKey>, Option<Timestamp>), StoreError> {
+        self.store.due_schedules(shown, max).await
+    }
+
+    async fn schedules_ahead(&mut self, until: Timestamp) -> Result<Vec<ScheduleKey>, StoreError> {
+        self.store.schedules_ahead(until).await
     }
 
     async fn exchanges(&mut self, by: Timestamp) -> Result<Vec<TaskKey>, StoreError> {

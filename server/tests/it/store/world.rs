@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskhook::engine::commit::{Batch, Committed, Dispatch, Node, commit};
-use taskhook::engine::submission::{Draft, Heard, Submission};
+use taskhook::engine::submission::{Draft, Heard, ScheduleAsk, ScheduleDraft, Submission};
 use taskhook::store::{BatchId, Due, Kept, KeptKey, Pruned, Store, StoreError, Transaction};
 use taskhook_core::retention::{Ages, Place};
+use taskhook_core::schedule::{Missed, Overlap, Rule, Settings};
 use taskhook_core::{
     Asked, ClaimKey, Command, Completion, ConcurrencyKey, Context, EventId, EventKind, Failure, HostKey,
-    Input, On, Outcome, Permits, QueueKey, Received, Reply, ReplyKind, Request, Response, RetryAsked, Spec,
-    State, Subjects, TaskKey, Timestamp, Want,
+    Input, On, Outcome, Permits, QueueKey, Received, Reply, ReplyKind, Request, Response, RetryAsked,
+    ScheduleCommand, ScheduleKey, Spec, State, Subjects, TaskKey, Timestamp, Want,
 };
 use taskhook_sim::{Clock, ready};
 
@@ -50,6 +51,8 @@ pub(super) struct World<B> {
     /// Who waits for a place for an exchange.
     wants: BTreeSet<Want>,
     batches: u128,
+    /// By how much the machine's clock shows another time, in microseconds.
+    pub(super) clock_is_off_by: i64,
 }
 
 impl<B: Backend> World<B> {
@@ -61,7 +64,7 @@ impl<B: Backend> World<B> {
 
     /// A lane on this store.
     pub(super) fn on(backend: B, clock: Clock) -> World<B> {
-        let node = Node { up_since: clock.now(), permits: Permits::new(1_024, 1_024) };
+        let node = Node { up_since: clock.now(), shown: clock.now(), permits: Permits::new(1_024, 1_024) };
         World {
             backend,
             clock,
@@ -70,12 +73,23 @@ impl<B: Backend> World<B> {
             open: BTreeMap::new(),
             wants: BTreeSet::new(),
             batches: 0,
+            clock_is_off_by: 0,
         }
     }
 
     /// The context of a transaction that begins now.
     pub(super) fn context(&self) -> Context {
-        Context { now: self.clock.now(), up_since: self.node.up_since, permits: self.node.permits.clone() }
+        Context {
+            now: self.clock.now(),
+            shown: self.shown(),
+            up_since: self.node.up_since,
+            permits: self.node.permits.clone(),
+        }
+    }
+
+    /// What the machine's clock shows.
+    pub(super) fn shown(&self) -> Timestamp {
+        Timestamp(self.clock.now().0 + self.clock_is_off_by)
     }
 
     fn next_batch(&mut self) -> BatchId {
@@ -99,10 +113,13 @@ impl<B: Backend> World<B> {
         let batch = &Batch {
             submissions: batch.submissions.clone(),
             due: batch.due.clone(),
+            schedules: batch.schedules.clone(),
+            ahead: batch.ahead.clone(),
             queues,
             hosts,
             kept: batch.kept.clone(),
         };
+        self.node.shown = self.shown();
         let batches = &mut self.batches;
         let next_id = || {
             *batches += 1;
@@ -191,6 +208,26 @@ impl<B: Backend> World<B> {
             assert!(steps.len() < 10_000, "a sweep without an end: {step:?}");
         }
         steps
+    }
+
+    /// The schedules that the store says are due.
+    pub(super) fn due_schedules(&mut self, max: usize) -> Vec<ScheduleKey> {
+        let shown = self.shown();
+        ready(self.backend.store().due_schedules(shown, max)).unwrap().0
+    }
+
+    /// Looks at the schedules that are due until none is, and settles what follows. What left meanwhile.
+    pub(super) fn wake_schedules(&mut self) -> Vec<Dispatch> {
+        let mut dispatches = Vec::new();
+        for _ in 0..10_000 {
+            let schedules = self.due_schedules(usize::MAX);
+            if schedules.is_empty() {
+                return dispatches;
+            }
+            dispatches.extend(self.commit_batch(&Batch { schedules, ..Batch::default() }).dispatches);
+            dispatches.extend(self.drain());
+        }
+        panic!("schedules that are due for ever: {:?}", self.backend.schedules())
     }
 
     /// What the store says is due.
@@ -306,6 +343,7 @@ pub(super) fn external(id: &str) -> Draft {
             request_timeout: Some(Duration::from_secs(30)),
             retry: RETRY_AT_ONCE,
             payload_bytes: 0,
+            scheduled: None,
         },
         spec: Spec::default(),
         content: [0; 16],
@@ -330,6 +368,37 @@ pub(super) fn after(mut draft: Draft, parents: &[(&str, On)]) -> Draft {
 /// A creation of these, all or none.
 pub(super) fn create(drafts: impl IntoIterator<Item = Draft>) -> Submission {
     Submission::Create(drafts.into_iter().map(Arc::new).collect())
+}
+
+/// A schedule that is due every so many seconds, and whose tasks are those of `draft`.
+pub(super) fn every(seconds: u64, draft: Draft) -> ScheduleDraft {
+    ScheduleDraft {
+        settings: Settings {
+            rule: Rule::Every(Duration::from_secs(seconds)),
+            timezone: "UTC".into(),
+            asked: Asked { run_at: Timestamp(0), ..draft.asked },
+            spec: draft.spec,
+            overlap: Overlap::Allow,
+            catch_up: Duration::from_secs(3_600),
+            missed: Missed::Latest,
+            jitter: Duration::ZERO,
+            start_at: None,
+            end_at: None,
+        },
+        host: draft.host,
+        queue: draft.queue,
+        paused: false,
+    }
+}
+
+/// A definition of a schedule.
+pub(super) fn define(name: &str, draft: ScheduleDraft) -> Submission {
+    Submission::Schedule(name.into(), ScheduleAsk::Define(Arc::new(draft)))
+}
+
+/// A command to a schedule.
+pub(super) fn schedule_command(name: &str, command: ScheduleCommand) -> Submission {
+    Submission::Schedule(name.into(), ScheduleAsk::Command(command))
 }
 
 /// A command.
