@@ -49,3 +49,37 @@ impl ShownClock {
         believed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use super::*;
+
+    static SHOWS: AtomicI64 = AtomicI64::new(0);
+
+    fn shows() -> Timestamp {
+        Timestamp::from_secs(SHOWS.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn a_clock_is_believed_to_be_set_back_once_and_not_at_once() {
+        const DAY: i64 = 86_400;
+        let set = |day: i64| SHOWS.store(day * DAY, Ordering::Relaxed);
+        let mut at_once = ShownClock::new(shows, Duration::ZERO);
+        let mut never = ShownClock::new(shows, Duration::MAX);
+        set(400);
+        assert_eq!((at_once.is_set_back(), never.is_set_back()), (false, false));
+        set(399);
+        assert_eq!((at_once.is_set_back(), never.is_set_back()), (false, false), "a day is not much");
+        set(35);
+        assert_eq!((at_once.is_set_back(), never.is_set_back()), (true, false));
+        assert!(!at_once.is_set_back(), "it is said once");
+        // A machine that begins in the past and gets the time soon.
+        set(400);
+        assert!(!never.is_set_back() && never.behind_since.is_none());
+        // What schedules know counts like what was shown.
+        at_once.know(Timestamp::from_secs(500 * DAY));
+        assert!(at_once.is_set_back());
+    }
+}

@@ -90,7 +90,7 @@ fn why(entry: &HistoryEntry) -> Option<String> {
         // Those whose sentence names the other task or the response already.
         ("task", Some(_)) if entry.other.is_some() => None,
         ("task", Some(task)) => Some(format!("because of task {task}")),
-        ("schedule", Some(schedule)) => Some(format!("since an instant of schedule {schedule} has come")),
+        ("schedule", Some(schedule)) => Some(format!("by schedule {schedule}")),
         ("response", _) if matches!(entry.change, "responded" | "attempt_failed") => None,
         ("response", Some(attempt)) => Some(format!("by the response to attempt {attempt}")),
         _ => None,

@@ -8,5 +8,6 @@ mod queues;
 mod races;
 mod recovery;
 mod retention;
+mod schedules;
 mod stop;
 mod tutorial;

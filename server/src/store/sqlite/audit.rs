@@ -48,7 +48,7 @@ struct Rule {
 
 /// The state numbers, edge statuses, kinds of follow-ups and flags are those of `store/row.rs`. `named` is what
 /// a task is called.
-const RULES: [Rule; 18] = [
+const RULES: [Rule; 20] = [
     Rule {
         text: "every task is in exactly one state",
         broken_by: "SELECT 'task ' || named || ' has the state ' || state FROM t WHERE state NOT BETWEEN 1 AND 9",
@@ -66,7 +66,8 @@ const RULES: [Rule; 18] = [
     Rule {
         text: "no task is lost: every definition has its task",
         broken_by: "SELECT 'task ' || coalesce((SELECT text FROM name n WHERE n.key = s.task), s.task) || ' is gone'
-             FROM spec s WHERE NOT EXISTS (SELECT 1 FROM task t WHERE t.key = s.task)",
+             FROM spec s WHERE NOT EXISTS (SELECT 1 FROM task t WHERE t.key = s.task)
+                 AND NOT EXISTS (SELECT 1 FROM schedule c WHERE c.key = s.task)",
     },
     Rule {
         text: "every task counts the tasks it waits for as its edges do",
@@ -176,8 +177,23 @@ const RULES: [Rule; 18] = [
              GROUP BY queue, state HAVING sum(count) <> 0",
     },
     Rule {
+        text: "every schedule has a name, and says what its tasks are",
+        broken_by: "SELECT 'schedule number ' || c.key FROM schedule c
+             WHERE NOT EXISTS (SELECT 1 FROM name n WHERE n.key = c.key AND n.kind = 4)
+                 OR NOT EXISTS (SELECT 1 FROM spec s WHERE s.task = c.key)",
+    },
+    Rule {
+        // A schedule may be deleted, its name stays.
+        text: "no two tasks are of one instant of a schedule, and each has its instant's name",
+        broken_by: "SELECT 'task ' || min(named) FROM t WHERE schedule IS NOT NULL
+             GROUP BY schedule, scheduled_for HAVING count(*) > 1
+             UNION ALL SELECT 'task ' || named FROM t WHERE schedule IS NOT NULL AND named NOT GLOB
+                 coalesce((SELECT text FROM name n WHERE n.key = t.schedule AND n.kind = 4), '') || '~*'",
+    },
+    Rule {
         text: "nothing is left aside because deciding about it failed",
         broken_by: "SELECT 'task ' || named FROM t WHERE flags & 16
+             UNION ALL SELECT 'schedule ' || (SELECT text FROM name n WHERE n.key = c.key) FROM schedule c WHERE quarantined
              UNION ALL SELECT 'follow-up ' || key || ' (kind ' || kind || ') about ' || subject
              FROM kept WHERE quarantined",
     },

@@ -95,6 +95,11 @@ fn every_rule_finds_what_breaks_it() {
             "UPDATE task SET state = 3, host = 1, flags = 0, wake_at = NULL WHERE key = <scheduled>",
             "every task that is queued stands in a line",
         ),
+        ("INSERT INTO schedule VALUES (1000, '{}', 0, 0, 0, 0, NULL, '{}')", "every schedule has a name"),
+        (
+            "INSERT INTO name VALUES (1000, 1, 4, 'nightly'); UPDATE task SET schedule = 1000, scheduled_for = 5 WHERE key = <running>",
+            "no two tasks are of one instant",
+        ),
         ("UPDATE task SET flags = flags | 16 WHERE key = <running>", "nothing is left aside"),
         ("INSERT INTO kept VALUES (1, 1, 1, 0, 0, 0, 1)", "nothing is left aside"),
     ] {

@@ -40,6 +40,7 @@ async fn every_path_of_the_contract_is_in_the_document_and_every_path_in_it_is_s
     }
     listed.sort();
     let wanted = [
+        "DELETE /v1/schedules/{name}",
         "GET /healthz",
         "GET /metrics",
         "GET /openapi.json",
@@ -48,6 +49,9 @@ async fn every_path_of_the_contract_is_in_the_document_and_every_path_in_it_is_s
         "GET /v1/events/{id}",
         "GET /v1/queues",
         "GET /v1/queues/{name}",
+        "GET /v1/schedules",
+        "GET /v1/schedules/{name}",
+        "GET /v1/schedules/{name}/preview",
         "GET /v1/tasks",
         "GET /v1/tasks/{id}",
         "GET /v1/tasks/{id}/history",
@@ -55,6 +59,10 @@ async fn every_path_of_the_contract_is_in_the_document_and_every_path_in_it_is_s
         "POST /v1/events/{id}/replay",
         "POST /v1/queues/{name}/pause",
         "POST /v1/queues/{name}/resume",
+        "POST /v1/schedules/{name}/backfill",
+        "POST /v1/schedules/{name}/pause",
+        "POST /v1/schedules/{name}/resume",
+        "POST /v1/schedules/{name}/trigger",
         "POST /v1/tasks",
         "POST /v1/tasks/batch",
         "POST /v1/tasks/{id}/cancel",
@@ -63,6 +71,7 @@ async fn every_path_of_the_contract_is_in_the_document_and_every_path_in_it_is_s
         "POST /webhook",
         "POST /webhook/{source}",
         "PUT /v1/queues/{name}",
+        "PUT /v1/schedules/{name}",
     ];
     assert_eq!(listed, wanted);
 

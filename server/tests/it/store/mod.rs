@@ -15,6 +15,7 @@ mod pages;
 mod queues;
 mod ready;
 mod retention;
+mod schedules;
 mod script;
 mod sequences;
 mod sqlite;
@@ -90,6 +91,16 @@ suite! {
         deliveries_are_remembered_longer_than_their_webhooks,
         answers_go_after_their_time,
         nothing_goes_that_is_kept_for_ever;
+    schedules:
+        what_a_schedule_says_survives,
+        each_instant_is_decided_once_over_restarts_and_clocks,
+        three_days_without_a_server,
+        a_clock_set_back_by_a_year_is_believed_when_it_is_said_to_be,
+        all_earlier_tasks_make_room_however_many,
+        instants_without_a_task_leave_no_name,
+        a_webhook_may_come_before_its_instant,
+        due_schedules_come_earliest_first,
+        schedules_of_one_transaction_see_each_other;
     transactions:
         a_dropped_transaction_leaves_nothing,
         time_never_goes_back,
