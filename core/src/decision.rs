@@ -136,6 +136,8 @@ pub enum Refused {
     ParkingFull,
     /// No queue has this name: the position of the task that names it, or 0.
     NoSuchQueue { position: usize },
+    /// So many of these exist as may: what they are, and how many may be.
+    TooMany { what: &'static str, max: usize },
 }
 
 /// What caused a change.

@@ -23,6 +23,7 @@ pub struct Subjects {
     parked_counts: BTreeMap<TaskKey, usize>,
     claims: BTreeMap<ClaimKey, Option<EventId>>,
     queues: BTreeMap<QueueKey, Option<Queue>>,
+    queue_count: Option<usize>,
     visits: BTreeMap<QueueKey, Visit>,
     key_uses: BTreeMap<(QueueKey, ConcurrencyKey), KeyUse>,
     host_pages: BTreeMap<HostKey, Page<Line>>,
@@ -147,6 +148,19 @@ impl Subjects {
         self.queues.contains_key(&key)
     }
 
+    /// How many queues there are. Counted only where one may be made that does not exist.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a missing load is a defect, and must not look like no queues")]
+    pub fn queue_count(&self) -> usize {
+        self.queue_count.expect("the queues were counted")
+    }
+
+    /// Whether the queues were counted.
+    #[must_use]
+    pub fn knows_queue_count(&self) -> bool {
+        self.queue_count.is_some()
+    }
+
     /// What is loaded for a visit of `queue`; `None` once it was used, since then it is no longer true.
     #[must_use]
     pub fn visit(&self, queue: QueueKey) -> Option<&Visit> {
@@ -211,6 +225,11 @@ impl Subjects {
         self.queues.insert(key, queue);
     }
 
+    /// Keeps how many queues there are.
+    pub fn put_queue_count(&mut self, count: usize) {
+        self.queue_count = Some(count);
+    }
+
     /// Keeps what was loaded for a visit of `queue`.
     pub fn put_visit(&mut self, queue: QueueKey, visit: Visit) {
         for (key, used) in &visit.keys {
@@ -267,6 +286,9 @@ impl Subjects {
         self.visits.remove(&key);
         // Lines are opened without their queue being looked at.
         let Some(known) = self.queues.get_mut(&key) else { return };
+        if known.is_none() {
+            self.queue_count = self.queue_count.map(|count| count + 1);
+        }
         let queue = known.take().unwrap_or_else(|| Queue::new(key));
         if let QueueChange::Began { line } = change {
             let used = self.key_uses.entry((key, line.key)).or_default();

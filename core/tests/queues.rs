@@ -10,10 +10,12 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::TestCaseError;
 use support::script::name_of;
-use support::words::check;
+use support::words::{check, outcome};
 use support::{Step, World};
 use taskhook_core::waiting::{HeldUp, waiting_for};
-use taskhook_core::{Change, ConcurrencyKey, FollowUp, Input, Rate, State, Task, Timestamp};
+use taskhook_core::{
+    Change, ConcurrencyKey, FollowUp, Input, Queue, QueueKey, Rate, State, Task, Timestamp, limits,
+};
 
 #[test]
 fn no_more_attempts_are_open_than_the_queue_allows() {
@@ -55,6 +57,18 @@ fn a_paused_queue_finishes_what_runs_and_starts_nothing() {
         look                                        + new queue=2 = refused: task 0 names no queue
     ",
     );
+}
+
+#[test]
+fn there_are_no_more_queues_than_may_be() {
+    let mut world = World::after("queue 2 concurrency=1");
+    let others = 3..i64::try_from(limits::QUEUES_MAX).expect("not so many");
+    world.queues.queues.extend(others.map(|key| (QueueKey(key), Queue::new(QueueKey(key)))));
+    let steps = world.play("queue 20000 concurrency=1 ; queue 20001 concurrency=1 ; queue 2 paused");
+    let outcomes: Vec<String> =
+        steps[..3].iter().map(|step| outcome(&step.decided.decision.outcome)).collect();
+    assert_eq!(outcomes, ["made", "refused: there are 10000 queues", "replaced"]);
+    assert_eq!(world.queues.queues.len(), limits::QUEUES_MAX);
 }
 
 #[test]

@@ -314,7 +314,10 @@ impl World {
                 self.load_claim(subjects, once.claim);
                 self.load_for(cx, input, subjects);
             }
-            Input::Queue(queue, _) => self.load_queue(subjects, *queue),
+            Input::Queue(queue, _) => {
+                self.load_queue(subjects, *queue);
+                subjects.put_queue_count(self.queues.queues.len());
+            }
             Input::Answered(_) => {}
         }
     }

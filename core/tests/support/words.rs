@@ -102,6 +102,7 @@ fn refused(why: &Refused) -> String {
         Refused::NamesAnotherTask => "it names another task".into(),
         Refused::ParkingFull => "parking full".into(),
         Refused::NoSuchQueue { position } => format!("task {position} names no queue"),
+        Refused::TooMany { what, max } => format!("there are {max} {what}"),
     }
 }
 

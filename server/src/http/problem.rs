@@ -200,6 +200,9 @@ pub fn refused(why: &Refused, pointer: impl Fn(usize) -> String, name: impl Fn(u
             code: "no_such_queue",
             detail: "no queue has this name; make it first, with PUT /v1/queues/{name}".into(),
         }]),
+        Refused::TooMany { what, max } => {
+            conflict("too_many", format!("there are {max} {what}, and there may be no more"))
+        }
         Refused::Cycle(circle) => {
             let mut path: Vec<String> = circle.iter().map(|position| name(*position)).collect();
             path.extend(circle.first().map(|position| name(*position)));

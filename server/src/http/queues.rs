@@ -19,7 +19,7 @@ use crate::http::fields::Fields;
 use crate::http::json::{self, Members};
 use crate::http::list::Query;
 use crate::http::once::keyed;
-use crate::http::problem::{FieldError, Problem};
+use crate::http::problem::{FieldError, Problem, refused};
 use crate::http::target::{Named, NoQuery};
 use crate::http::tasks::{options, unexpected};
 use crate::http::wire::{ListBody, QueueBody};
@@ -147,6 +147,7 @@ async fn submit(
         }
         Outcome::Repeated => Err(Problem::in_progress()),
         Outcome::Refused(Refused::NoSuchQueue { .. }) => Err(no_such_queue(name)),
+        Outcome::Refused(why) => Err(refused(why, |_| String::new(), |_| name.to_string())),
         other => Err(unexpected(other)),
     }
 }

@@ -45,7 +45,10 @@ impl Data {
                 subjects.put_claim(once.claim, happened.then_some(EventId([0; 16])));
                 self.load(cx, inner, subjects);
             }
-            Input::Queue(queue, _) => subjects.put_queue(*queue, self.queues.get(queue).cloned()),
+            Input::Queue(queue, _) => {
+                subjects.put_queue(*queue, self.queues.get(queue).cloned());
+                subjects.put_queue_count(self.queues.len());
+            }
             Input::Answered(_) => {}
         }
     }

@@ -70,7 +70,12 @@ impl SqliteTransaction<'_> {
                 self.load_once(once.claim, subjects)?;
                 self.load_for(cx, inner, subjects)?;
             }
-            Input::Queue(queue, _) => self.load_queue(*queue, subjects)?,
+            Input::Queue(queue, _) => {
+                self.load_queue(*queue, subjects)?;
+                if subjects.queue(*queue).is_none() {
+                    self.load_queue_count(subjects)?;
+                }
+            }
             Input::Answered(_) => {}
         }
         Ok(())

@@ -89,6 +89,17 @@ impl SqliteTransaction<'_> {
         Ok(())
     }
 
+    /// How many queues there are: looked at only where one more may be made.
+    pub(super) fn load_queue_count(&self, subjects: &mut Subjects) -> rusqlite::Result<()> {
+        if subjects.knows_queue_count() {
+            return Ok(());
+        }
+        let mut statement = self.store.connection.prepare_cached("SELECT count(*) FROM queue")?;
+        let count: i64 = statement.query_row([], |row| row.get(0))?;
+        subjects.put_queue_count(usize::try_from(count).unwrap_or(usize::MAX));
+        Ok(())
+    }
+
     /// What a visit of the queue needs, for as many tasks as could start now at the most.
     pub(super) fn load_visit(
         &mut self,
