@@ -12,9 +12,11 @@ use proptest::test_runner::TestCaseError;
 use support::script::name_of;
 use support::words::{check, outcome};
 use support::{Step, World};
+use taskhook_core::queue::admission;
 use taskhook_core::waiting::{HeldUp, waiting_for};
 use taskhook_core::{
-    Change, ConcurrencyKey, FollowUp, Input, Queue, QueueKey, Rate, State, Task, Timestamp, limits,
+    Change, ConcurrencyKey, Context, FollowUp, Input, KeyUse, Queue, QueueKey, Rate, State, Task, Timestamp,
+    limits,
 };
 
 #[test]
@@ -69,6 +71,28 @@ fn there_are_no_more_queues_than_may_be() {
         steps[..3].iter().map(|step| outcome(&step.decided.decision.outcome)).collect();
     assert_eq!(outcomes, ["made", "refused: there are 10000 queues", "replaced"]);
     assert_eq!(world.queues.queues.len(), limits::QUEUES_MAX);
+}
+
+#[test]
+fn a_visit_looks_at_no_more_than_could_start_and_one_behind() {
+    let wanted = |queue: &str| {
+        let mut world = World::after("limits 8 4");
+        world.play(queue);
+        let queue = &world.queues.queues[&QueueKey::DEFAULT];
+        let cx = Context { now: world.now, up_since: world.up_since, permits: world.permits.clone() };
+        let wanted = admission::wanted(&cx, queue);
+        let of_line = |key, open, lines| {
+            let used = KeyUse { open, ..KeyUse::default() };
+            admission::wanted_of_line(&cx, queue, ConcurrencyKey(key), used, (wanted, lines))
+        };
+        (wanted, [of_line(0, 0, 1), of_line(7, 0, 1), of_line(7, 1, 1), of_line(0, 0, 3), of_line(0, 0, 0)])
+    };
+    assert_eq!(wanted("queue"), (8, [8, 8, 8, 3, 8]));
+    assert_eq!(wanted("queue concurrency=5"), (5, [5, 5, 5, 2, 5]));
+    assert_eq!(wanted("queue key_concurrency=2"), (8, [8, 3, 2, 3, 8]));
+    assert_eq!(wanted("queue paused"), (0, [0, 0, 0, 0, 0]));
+    assert_eq!(wanted("limits 0 0"), (1, [1, 1, 1, 1, 1]));
+    assert_eq!(wanted("queue rate=1/1h, new"), (1, [1, 1, 1, 1, 1]));
 }
 
 #[test]
@@ -414,7 +438,7 @@ fn rates_hold(begun: &mut Begun, world: &World, steps: &[Step]) -> Checked {
 fn nobody_waits_for_nothing(world: &World) -> Checked {
     for task in world.tasks.values().filter(|task| task.state == State::Queued) {
         let queue = &world.queues.queues[&task.plan.queue];
-        let queue = taskhook_core::Queue {
+        let queue = Queue {
             open: u32::try_from(open_of(world, |other| other.plan.queue == queue.key)).expect("not so many"),
             ..queue.clone()
         };
