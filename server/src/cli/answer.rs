@@ -119,6 +119,7 @@ pub(super) struct Queue {
     pub(super) retry: Option<RetryDefault>,
     pub(super) timeout: Option<String>,
     pub(super) completion: Option<String>,
+    pub(super) retention: Option<String>,
     pub(super) open: u32,
     pub(super) waiting_for: BTreeMap<String, u64>,
     pub(super) oldest_due_seconds: Option<f64>,
