@@ -136,6 +136,11 @@ pub enum Refused {
     ParkingFull,
     /// No queue has this name: the position of the task that names it, or 0.
     NoSuchQueue { position: usize },
+    /// A dependency names a task of the same batch that is not made, since another one holds its unique key: the
+    /// position of the task that names it, and of the dependency in its `after`.
+    DependsOnReplaced { position: usize, dependency: usize },
+    /// This task holds the unique key that the reopened task would take again.
+    KeyHeld { holder: TaskKey },
     /// So many of these exist as may: what they are, and how many may be.
     TooMany { what: &'static str, max: usize },
 }
@@ -265,6 +270,12 @@ pub enum Want {
 }
 
 impl Change {
+    /// Whether the task has ended with it.
+    #[must_use]
+    pub fn is_end(&self) -> bool {
+        matches!(self, Change::Succeeded { .. } | Change::Failed | Change::Cancelled | Change::Skipped { .. })
+    }
+
     /// Whether the change is only a note: it moves the task to no other state.
     #[must_use]
     pub fn is_note(&self) -> bool {

@@ -23,12 +23,13 @@ pub mod retry;
 pub mod subjects;
 pub mod task;
 pub mod time;
+pub mod unique;
 pub mod waiting;
 
 pub use batch::{Decided, decide, decide_all};
 pub use cron::{BadRecurrence, Occurrence, Recurrence};
 pub use decision::{Cause, Change, Decision, Effect, Ignored, Outcome, QueueChange, Refused, Want};
-pub use id::{ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, TaskKey};
+pub use id::{ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, TaskKey, UniqueKey};
 pub use input::{
     Answered, Asked, Callback, Command, Create, Dependency, Event, EventKind, Failure, FollowUp, Input,
     NewTask, On, Once, Plan, QueueCommand, Received, Reply, ReplyKind, Request, Response, RetryAsked,
@@ -40,6 +41,7 @@ pub use rate::Rate;
 pub use subjects::{Edge, EdgeStatus, Parked, Subjects};
 pub use task::{Attempt, Completion, State, Task};
 pub use time::Timestamp;
+pub use unique::Unique;
 
 /// What a decision may know beside its subject: the time, and what this node can still send.
 #[derive(Debug, Clone)]

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::decision::{Change, Decision, QueueChange};
-use crate::id::{ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, TaskKey};
+use crate::id::{ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, TaskKey, UniqueKey};
 use crate::input::{Event, On};
 use crate::queue::admission::Visit;
 use crate::queue::{KeyUse, Line, Queue};
 use crate::task::Task;
 use crate::time::Timestamp;
+use crate::unique::{self, Held, Step};
 
 /// What was loaded for a round, kept up to date as its inputs are decided.
 ///
@@ -22,6 +23,7 @@ pub struct Subjects {
     parked: BTreeMap<(TaskKey, EventKey), Page<Parked>>,
     parked_counts: BTreeMap<TaskKey, usize>,
     claims: BTreeMap<ClaimKey, Option<EventId>>,
+    held: BTreeMap<UniqueKey, Option<Held>>,
     queues: BTreeMap<QueueKey, Option<Queue>>,
     queue_count: Option<usize>,
     visits: BTreeMap<QueueKey, Visit>,
@@ -132,6 +134,19 @@ impl Subjects {
         *self.claims.get(&claim).expect("the claim was loaded")
     }
 
+    /// Who is said to hold this key.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a missing load is a defect, and must not look like a free key")]
+    pub fn held(&self, key: UniqueKey) -> Option<Held> {
+        *self.held.get(&key).expect("the unique key was loaded")
+    }
+
+    /// Whether it was asked in the store who holds this key.
+    #[must_use]
+    pub fn knows_held(&self, key: UniqueKey) -> bool {
+        self.held.contains_key(&key)
+    }
+
     /// The queue under `key`, or `None` where there is none.
     #[must_use]
     #[expect(
@@ -220,6 +235,11 @@ impl Subjects {
         self.claims.insert(claim, by);
     }
 
+    /// Keeps who is said to hold a key.
+    pub fn put_held(&mut self, key: UniqueKey, held: Option<Held>) {
+        self.held.insert(key, held);
+    }
+
     /// Keeps a queue as it is in the store now.
     pub fn put_queue(&mut self, key: QueueKey, queue: Option<Queue>) {
         self.queues.insert(key, queue);
@@ -264,6 +284,9 @@ impl Subjects {
         for (key, change) in &decision.changes {
             self.evolve_edges(*key, change);
         }
+        if evolved.values().any(|task| task.plan.unique.is_some()) {
+            self.take_keys(decision, &evolved);
+        }
         self.tasks.extend(evolved.into_iter().map(|(key, task)| (key, Some(task))));
         for (key, change) in &decision.queues {
             self.evolve_queue(at, *key, change);
@@ -277,6 +300,19 @@ impl Subjects {
             }
             if let (true, Some(task)) = (recorded.parked, recorded.event.task) {
                 *self.parked_counts.entry(task).or_insert(0) += 1;
+            }
+        }
+    }
+
+    fn take_keys(&mut self, decision: &Decision, evolved: &BTreeMap<TaskKey, Task>) {
+        for (key, change) in &decision.changes {
+            match evolved.get(key).and_then(|task| unique::step(task, change)) {
+                Some(Step::Taken(unique, held)) => drop(self.held.insert(unique, Some(held))),
+                Some(Step::GivenBack(unique)) => {
+                    let held = self.held.get_mut(&unique);
+                    held.map(|held| held.take_if(|held| held.task == *key));
+                }
+                None => {}
             }
         }
     }

@@ -102,6 +102,10 @@ fn refused(why: &Refused) -> String {
         Refused::NamesAnotherTask => "it names another task".into(),
         Refused::ParkingFull => "parking full".into(),
         Refused::NoSuchQueue { position } => format!("task {position} names no queue"),
+        Refused::DependsOnReplaced { position, dependency } => {
+            format!("task {position} names one that is not made in {dependency}")
+        }
+        Refused::KeyHeld { holder } => format!("{} holds its key", name_of(*holder)),
         Refused::TooMany { what, max } => format!("there are {max} {what}"),
     }
 }

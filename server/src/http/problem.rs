@@ -203,6 +203,12 @@ pub fn refused(why: &Refused, pointer: impl Fn(usize) -> String, name: impl Fn(u
         Refused::TooMany { what, max } => {
             conflict("too_many", format!("there are {max} {what}, and there may be no more"))
         }
+        Refused::DependsOnReplaced { position, dependency } => Problem::invalid(vec![FieldError {
+            pointer: format!("{}/after/{dependency}", pointer(*position)),
+            code: "not_created",
+            detail: "the task with this id is not created, since another one holds its unique key; name that one".into(),
+        }]),
+        Refused::KeyHeld { .. } => key_held(None),
         Refused::Cycle(circle) => {
             let mut path: Vec<String> = circle.iter().map(|position| name(*position)).collect();
             path.extend(circle.first().map(|position| name(*position)));
@@ -241,6 +247,13 @@ pub fn refused(why: &Refused, pointer: impl Fn(usize) -> String, name: impl Fn(u
         )
         .after(60),
     }
+}
+
+/// 409: this task holds the unique key of the one that is to be retried.
+pub(super) fn key_held(holder: Option<&str>) -> Problem {
+    let holder = holder.map_or_else(|| "another task".into(), |id| format!("task {id:?}"));
+    let detail = format!("{holder} holds the unique key of this one; retry it once that is free again");
+    Problem::new(StatusCode::CONFLICT, "unique_key_held", detail)
 }
 
 fn ended(state: &'static str) -> String {

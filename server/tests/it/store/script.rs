@@ -7,7 +7,7 @@ use std::time::Duration;
 use taskhook::engine::submission::{Draft, Submission};
 use taskhook_core::{
     Answered, ClaimKey, Command, Completion, EventKind, On, Once, ReplyKind, Request, Response, RetryAsked,
-    TaskKey, Timestamp,
+    TaskKey, Timestamp, Unique, UniqueKey, unique::Until,
 };
 use taskhook_sim::Random;
 
@@ -123,6 +123,12 @@ impl Script {
         if random.per_mille(200) {
             draft.spec.name = Some("kind".into());
             draft.spec.labels = BTreeMap::from([("a".into(), "b".into())]);
+        }
+        if random.per_mille(150) {
+            let span = Duration::from_secs(1 + random.below(20));
+            let until = if random.per_mille(700) { Until::Finished } else { Until::For(span) };
+            let key = UniqueKey([u8::try_from(random.below(3)).unwrap_or(0); 16]);
+            draft.asked.unique = Some(Unique { key, until });
         }
         // The same id asks for something else now and then.
         draft.content = [u8::from(random.per_mille(100)); 16];
