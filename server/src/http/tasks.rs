@@ -62,10 +62,10 @@ pub(super) async fn create(
 /// Creates up to 1,000 tasks: all of them, or none.
 ///
 /// `after` may name tasks of the same batch, in any order. The same batch again is 200. In place of a task whose unique
-/// key is held, `data` has the task that holds it; where several of a batch ask for one key, the first of them does. To
-/// wait for a task that is therefore not created is 422. An answer of more than
-/// 8 MiB comes in pieces, without `content-length`, and is not kept for repeats under its `idempotency-key`:
-/// they get the same status, with the tasks as they are by then.
+/// key is held, `data` has the one that holds it; of several in a batch that ask for one key, that is the first. To wait
+/// for a task that is therefore not created is 422. An answer of more than 8 MiB comes in pieces, without
+/// `content-length`, and is not kept for repeats under its `idempotency-key`: they get the same status, with the tasks
+/// as they are by then.
 #[utoipa::path(
     post, path = "/v1/tasks/batch", tag = "tasks",
     params(("idempotency-key" = Option<String>, Header, description = "The same key and body again replays the answer, for 24 h")),
@@ -326,6 +326,8 @@ pub(super) async fn trigger(
 }
 
 /// Reopens a task that failed, was cancelled or skipped, and those that were skipped only because of it.
+///
+/// While another task holds its unique key it is refused (409); of the others, one whose key is held stays skipped.
 #[utoipa::path(
     post, path = "/v1/tasks/{id}/retry", tag = "tasks",
     params(("id" = String, Path), ("idempotency-key" = Option<String>, Header, description = "The same key and body again replays the answer, for 24 h")),

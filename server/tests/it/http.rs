@@ -21,5 +21,6 @@ mod races;
 mod reading;
 mod recovery;
 mod strangers;
+mod unique;
 mod waiting;
 mod webhooks;
