@@ -33,7 +33,8 @@ const SETTINGS_BYTES_MAX: usize = 64 << 10;
 /// Makes a queue, or replaces what it says.
 ///
 /// What is left out is no limit, not paused, or left to the product. Tasks that exist keep the defaults that they were
-/// created with; limits apply at once. Attempts beyond a lower limit go on, and none begins until there is room.
+/// created with; limits apply at once. Attempts beyond a lower limit go on, and none begins until there is room. There
+/// may be 10,000 queues.
 #[utoipa::path(
     put, path = "/v1/queues/{name}", tag = "queues",
     params(("name" = String, Path, description = "`[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}`")),
