@@ -308,9 +308,11 @@ impl Subjects {
         for (key, change) in &decision.changes {
             match evolved.get(key).and_then(|task| unique::step(task, change)) {
                 Some(Step::Taken(unique, held)) => drop(self.held.insert(unique, Some(held))),
+                // Where nobody of this round asks for the key, it was not loaded.
                 Some(Step::GivenBack(unique)) => {
-                    let held = self.held.get_mut(&unique);
-                    held.map(|held| held.take_if(|held| held.task == *key));
+                    if let Some(held) = self.held.get_mut(&unique) {
+                        *held = held.filter(|held| held.task != *key);
+                    }
                 }
                 None => {}
             }
