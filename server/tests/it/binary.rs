@@ -10,3 +10,4 @@ mod recovery;
 mod retention;
 mod stop;
 mod tutorial;
+mod unique;
