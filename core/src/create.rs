@@ -10,6 +10,7 @@ use crate::id::{EventKey, TaskKey};
 use crate::input::{Create, FollowUp, NewTask, Plan};
 use crate::subjects::{Edge, EdgeStatus, Subjects};
 use crate::task::{Task, dependency, steps};
+use crate::unique;
 
 /// A creation, of one task or of a batch. Every refusal names the task it is about.
 pub fn decide(cx: &Context, subjects: &Subjects, create: &Create) -> Decision {
@@ -21,18 +22,25 @@ pub fn decide(cx: &Context, subjects: &Subjects, create: &Create) -> Decision {
             return refused(Refused::IdTaken { position });
         }
     }
+    let replaced = unique::replaced(cx.now, subjects, &create.tasks);
+    let is_made = |position: usize, new: &NewTask| {
+        subjects.task(new.key).is_none() && !replaced.contains_key(&position)
+    };
     for (position, new) in create.tasks.iter().enumerate() {
-        if subjects.task(new.key).is_none() && subjects.queue(new.asked.queue).is_none() {
+        if is_made(position, new) && subjects.queue(new.asked.queue).is_none() {
             return refused(Refused::NoSuchQueue { position });
         }
     }
     let mut waits_for = Vec::with_capacity(create.tasks.len());
     for (position, new) in create.tasks.iter().enumerate() {
         let mut within = Vec::new();
-        // What a task that exists waited for may be pruned by now.
-        let after = if subjects.task(new.key).is_some() { &[][..] } else { &new.after };
+        // What a task that exists waited for may be pruned by now, and one that is not made waits for nobody.
+        let after = if is_made(position, new) { &new.after } else { &[][..] };
         for (dependency, edge) in after.iter().enumerate() {
             match positions.get(&edge.parent) {
+                Some(parent) if replaced.contains_key(parent) => {
+                    return refused(Refused::DependsOnReplaced { position, dependency });
+                }
                 Some(parent) => within.push(*parent),
                 None if subjects.task(edge.parent).is_none() => {
                     return refused(Refused::NoSuchDependency { position, dependency });
@@ -43,18 +51,27 @@ pub fn decide(cx: &Context, subjects: &Subjects, create: &Create) -> Decision {
         waits_for.push(within);
     }
     match graph::order(&waits_for) {
-        Ok(order) => create_all(cx, subjects, create, &order),
+        Ok(order) => create_all(cx, subjects, create, &replaced, &order),
         Err(circle) => refused(Refused::Cycle(circle)),
     }
 }
 
 /// Creates the tasks parents first, so that each sees what has become of those it waits for.
-fn create_all(cx: &Context, subjects: &Subjects, create: &Create, order: &[usize]) -> Decision {
+fn create_all(
+    cx: &Context,
+    subjects: &Subjects,
+    create: &Create,
+    replaced: &BTreeMap<usize, TaskKey>,
+    order: &[usize],
+) -> Decision {
     let mut creating = Creating::new(cx, subjects);
-    for position in order {
+    for position in order.iter().filter(|position| !replaced.contains_key(position)) {
         creating.add(&create.tasks[*position]);
     }
-    let keys = create.tasks.iter().map(|new| (new.key, creating.has_made(new.key)));
+    let keys = create.tasks.iter().enumerate().map(|(position, new)| match replaced.get(&position) {
+        Some(holder) => (*holder, false),
+        None => (new.key, creating.has_made(new.key)),
+    });
     let outcome = Outcome::Created(keys.collect());
     Decision { outcome, ..creating.decision }
 }
@@ -73,7 +90,7 @@ impl<'a> Creating<'a> {
         Creating { cx, subjects, made: BTreeMap::new(), decision: Decision::nothing() }
     }
 
-    /// Makes a task, unless it exists. What it waits for, and its queue, exist.
+    /// Makes a task, unless it exists. What it waits for, and its queue, exist; nobody holds its unique key.
     pub(crate) fn add(&mut self, new: &Arc<NewTask>) {
         if self.subjects.task(new.key).is_some() {
             return;

@@ -141,12 +141,17 @@ pub enum Refused {
     NoSuchQueue { position: usize },
     /// No schedule has this name.
     NoSuchSchedule,
-    /// There are as many schedules as may be.
-    TooManySchedules,
     /// This task of the schedule has not ended.
     Overlaps { task: TaskKey },
     /// The schedule is still making the tasks of an earlier backfill.
     BackfillGoesOn,
+    /// A dependency names a task of the same batch that is not made, since another one holds its unique key: the
+    /// position of the task that names it, and of the dependency in its `after`.
+    DependsOnReplaced { position: usize, dependency: usize },
+    /// This task holds the unique key that the reopened task would take again.
+    KeyHeld { holder: TaskKey },
+    /// So many of these exist as may: what they are, and how many may be.
+    TooMany { what: &'static str, max: usize },
 }
 
 /// What caused a change.
@@ -319,6 +324,12 @@ pub enum Want {
 }
 
 impl Change {
+    /// Whether the task has ended with it.
+    #[must_use]
+    pub fn is_end(&self) -> bool {
+        matches!(self, Change::Succeeded { .. } | Change::Failed | Change::Cancelled | Change::Skipped { .. })
+    }
+
     /// Whether the change is only a note: it moves the task to no other state.
     #[must_use]
     pub fn is_note(&self) -> bool {

@@ -53,6 +53,10 @@ impl std::fmt::Display for EventId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClaimKey(pub [u8; 16]);
 
+/// What is remembered of a task's `unique` key: a hash of its namespace and the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UniqueKey(pub [u8; 16]);
+
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// `prefix_` and the 26 base-32 digits of `bytes`, most significant first.

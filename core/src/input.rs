@@ -10,6 +10,7 @@ use crate::queue::Settings;
 use crate::schedule::{self, Overlap};
 use crate::task::{Completion, State};
 use crate::time::Timestamp;
+use crate::unique::Unique;
 
 /// Anything that can happen to one subject.
 ///
@@ -162,6 +163,8 @@ pub struct Asked {
     pub queue: QueueKey,
     /// Whose limits it shares within the queue.
     pub concurrency_key: ConcurrencyKey,
+    /// The key that it holds, so that no second task comes into being under it.
+    pub unique: Option<Unique>,
     /// −100 to 100, higher first.
     pub priority: i16,
     /// Not before this instant.
@@ -197,6 +200,7 @@ impl From<&Plan> for Asked {
             host: plan.host,
             queue: plan.queue,
             concurrency_key: plan.concurrency_key,
+            unique: plan.unique,
             priority: plan.priority,
             run_at: plan.run_at,
             completion: Some(plan.completion),
@@ -249,6 +253,8 @@ pub struct Plan {
     pub queue: QueueKey,
     /// Whose limits it shares within the queue.
     pub concurrency_key: ConcurrencyKey,
+    /// The key that it holds, so that no second task comes into being under it.
+    pub unique: Option<Unique>,
     /// −100 to 100, higher first.
     pub priority: i16,
     /// Not before this instant.
@@ -283,6 +289,7 @@ impl Plan {
             host: asked.host,
             queue: asked.queue,
             concurrency_key: asked.concurrency_key,
+            unique: asked.unique,
             priority: asked.priority,
             run_at: asked.run_at,
             completion,
@@ -302,6 +309,8 @@ pub struct Spec {
     pub name: Option<String>,
     /// `concurrency_key` as the caller gave it.
     pub concurrency_key: Option<String>,
+    /// The key of `unique` as the caller gave it.
+    pub unique_key: Option<String>,
     /// What is sent, where; `None` for an external task.
     pub request: Option<Arc<Request>>,
     /// Free words to find it by.

@@ -24,6 +24,7 @@ pub mod schedule;
 pub mod subjects;
 pub mod task;
 pub mod time;
+pub mod unique;
 pub mod waiting;
 
 pub use batch::{Decided, decide, decide_all};
@@ -31,7 +32,9 @@ pub use cron::{BadRecurrence, Occurrence, Recurrence};
 pub use decision::{
     Cause, Change, Decision, Effect, Ignored, Outcome, QueueChange, Refused, ScheduleChange, Want,
 };
-pub use id::{ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, TaskKey};
+pub use id::{
+    ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, TaskKey, UniqueKey,
+};
 pub use input::{
     Answered, Asked, Callback, Command, Create, Dependency, Event, EventKind, Failure, FollowUp, Input,
     NewTask, On, Once, Plan, QueueCommand, Received, Reply, ReplyKind, Request, Response, RetryAsked,
@@ -44,6 +47,7 @@ pub use schedule::Schedule;
 pub use subjects::{Edge, EdgeStatus, OpenTask, Parked, Subjects};
 pub use task::{Attempt, Completion, State, Task};
 pub use time::Timestamp;
+pub use unique::Unique;
 
 /// What a decision may know beside its subject: the time, and what this node can still send.
 #[derive(Debug, Clone)]

@@ -89,6 +89,8 @@ pub const QUEUES_MAX: usize = 10_000;
 pub const SCHEDULES_MAX: usize = 10_000;
 /// Bytes of a concurrency key.
 pub const CONCURRENCY_KEY_BYTES_MAX: usize = 128;
+/// Bytes of a unique key.
+pub const UNIQUE_KEY_BYTES_MAX: usize = 128;
 
 /// Inputs decided in one transaction.
 pub const BATCH_INPUTS_MAX: usize = 512;

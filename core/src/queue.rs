@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::decision::{Decision, Outcome, QueueChange, Refused};
 use crate::id::{ConcurrencyKey, HostKey, QueueKey};
 use crate::input::{FollowUp, QueueCommand, RetryAsked};
+use crate::limits;
 use crate::rate::Rate;
 use crate::subjects::Subjects;
 use crate::task::Completion;
@@ -199,6 +200,10 @@ impl Settings {
 pub fn command(subjects: &Subjects, key: QueueKey, command: &QueueCommand) -> Decision {
     let queue = subjects.queue(key);
     let (outcome, change) = match (command, queue) {
+        (QueueCommand::Define { .. }, None) if subjects.queue_count() >= limits::QUEUES_MAX => {
+            let refused = Refused::TooMany { what: "queues", max: limits::QUEUES_MAX };
+            return Decision::answer(Outcome::Refused(refused));
+        }
         (QueueCommand::Define { settings, paused }, _) => (
             Outcome::Defined { new: queue.is_none() },
             QueueChange::Defined { settings: settings.clone(), paused: *paused },

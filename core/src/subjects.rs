@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::decision::{Change, Decision, QueueChange, ScheduleChange};
-use crate::id::{ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, TaskKey};
+use crate::id::{
+    ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, TaskKey, UniqueKey,
+};
 use crate::input::{Event, On};
 use crate::queue::admission::Visit;
 use crate::queue::{KeyUse, Line, Queue};
 use crate::schedule::Schedule;
 use crate::task::Task;
 use crate::time::Timestamp;
+use crate::unique::{self, Held, Step};
 
 /// What was loaded for a round, kept up to date as its inputs are decided.
 ///
@@ -25,7 +28,9 @@ pub struct Subjects {
     parked: BTreeMap<(TaskKey, EventKey), Page<Parked>>,
     parked_counts: BTreeMap<TaskKey, usize>,
     claims: BTreeMap<ClaimKey, Option<EventId>>,
+    held: BTreeMap<UniqueKey, Option<Held>>,
     queues: BTreeMap<QueueKey, Option<Queue>>,
+    queue_count: Option<usize>,
     visits: BTreeMap<QueueKey, Visit>,
     key_uses: BTreeMap<(QueueKey, ConcurrencyKey), KeyUse>,
     host_pages: BTreeMap<HostKey, Page<Line>>,
@@ -148,6 +153,19 @@ impl Subjects {
         *self.claims.get(&claim).expect("the claim was loaded")
     }
 
+    /// Who is said to hold this key.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a missing load is a defect, and must not look like a free key")]
+    pub fn held(&self, key: UniqueKey) -> Option<Held> {
+        *self.held.get(&key).expect("the unique key was loaded")
+    }
+
+    /// Whether it was asked in the store who holds this key.
+    #[must_use]
+    pub fn knows_held(&self, key: UniqueKey) -> bool {
+        self.held.contains_key(&key)
+    }
+
     /// The queue under `key`, or `None` where there is none.
     #[must_use]
     #[expect(
@@ -162,6 +180,19 @@ impl Subjects {
     #[must_use]
     pub fn has_loaded_queue(&self, key: QueueKey) -> bool {
         self.queues.contains_key(&key)
+    }
+
+    /// How many queues there are. Counted only where one may be made that does not exist.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a missing load is a defect, and must not look like no queues")]
+    pub fn queue_count(&self) -> usize {
+        self.queue_count.expect("the queues were counted")
+    }
+
+    /// Whether the queues were counted.
+    #[must_use]
+    pub fn knows_queue_count(&self) -> bool {
+        self.queue_count.is_some()
     }
 
     /// What is loaded for a visit of `queue`; `None` once it was used, since then it is no longer true.
@@ -277,9 +308,19 @@ impl Subjects {
         self.claims.insert(claim, by);
     }
 
+    /// Keeps who is said to hold a key.
+    pub fn put_held(&mut self, key: UniqueKey, held: Option<Held>) {
+        self.held.insert(key, held);
+    }
+
     /// Keeps a queue as it is in the store now.
     pub fn put_queue(&mut self, key: QueueKey, queue: Option<Queue>) {
         self.queues.insert(key, queue);
+    }
+
+    /// Keeps how many queues there are.
+    pub fn put_queue_count(&mut self, count: usize) {
+        self.queue_count = Some(count);
     }
 
     /// Keeps what was loaded for a visit of `queue`.
@@ -341,6 +382,9 @@ impl Subjects {
         for (key, change) in &decision.changes {
             self.evolve_edges(*key, change);
         }
+        if evolved.values().any(|task| task.plan.unique.is_some()) {
+            self.take_keys(decision, &evolved);
+        }
         self.tasks.extend(evolved.into_iter().map(|(key, task)| (key, Some(task))));
         for (key, change) in &decision.queues {
             self.evolve_queue(at, *key, change);
@@ -362,11 +406,29 @@ impl Subjects {
         }
     }
 
+    fn take_keys(&mut self, decision: &Decision, evolved: &BTreeMap<TaskKey, Task>) {
+        for (key, change) in &decision.changes {
+            match evolved.get(key).and_then(|task| unique::step(task, change)) {
+                Some(Step::Taken(unique, held)) => drop(self.held.insert(unique, Some(held))),
+                // Where nobody of this round asks for the key, it was not loaded.
+                Some(Step::GivenBack(unique)) => {
+                    if let Some(held) = self.held.get_mut(&unique) {
+                        *held = held.filter(|held| held.task != *key);
+                    }
+                }
+                None => {}
+            }
+        }
+    }
+
     fn evolve_queue(&mut self, at: Timestamp, key: QueueKey, change: &QueueChange) {
         // Whatever changes a queue, what was loaded for a visit is no longer how it is.
         self.visits.remove(&key);
         // Lines are opened without their queue being looked at.
         let Some(known) = self.queues.get_mut(&key) else { return };
+        if known.is_none() {
+            self.queue_count = self.queue_count.map(|count| count + 1);
+        }
         let queue = known.take().unwrap_or_else(|| Queue::new(key));
         if let QueueChange::Began { line } = change {
             let used = self.key_uses.entry((key, line.key)).or_default();

@@ -10,10 +10,14 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::TestCaseError;
 use support::script::name_of;
-use support::words::check;
+use support::words::{check, outcome};
 use support::{Step, World};
+use taskhook_core::queue::admission;
 use taskhook_core::waiting::{HeldUp, waiting_for};
-use taskhook_core::{Change, ConcurrencyKey, FollowUp, Input, Rate, State, Task, Timestamp};
+use taskhook_core::{
+    Change, ConcurrencyKey, Context, FollowUp, Input, KeyUse, Queue, QueueKey, Rate, State, Task, Timestamp,
+    limits,
+};
 
 #[test]
 fn no_more_attempts_are_open_than_the_queue_allows() {
@@ -55,6 +59,45 @@ fn a_paused_queue_finishes_what_runs_and_starts_nothing() {
         look                                        + new queue=2 = refused: task 0 names no queue
     ",
     );
+}
+
+#[test]
+fn there_are_no_more_queues_than_may_be() {
+    let mut world = World::after("queue 2 concurrency=1");
+    let others = 3..i64::try_from(limits::QUEUES_MAX).expect("not so many");
+    world.queues.queues.extend(others.map(|key| (QueueKey(key), Queue::new(QueueKey(key)))));
+    let steps = world.play("queue 20000 concurrency=1 ; queue 20001 concurrency=1 ; queue 2 paused");
+    let outcomes: Vec<String> =
+        steps[..3].iter().map(|step| outcome(&step.decided.decision.outcome)).collect();
+    assert_eq!(outcomes, ["made", "refused: there are 10000 queues", "replaced"]);
+    assert_eq!(world.queues.queues.len(), limits::QUEUES_MAX);
+}
+
+#[test]
+fn a_visit_looks_at_no_more_than_could_start_and_one_behind() {
+    let wanted = |queue: &str| {
+        let mut world = World::after("limits 8 4");
+        world.play(queue);
+        let queue = &world.queues.queues[&QueueKey::DEFAULT];
+        let cx = Context {
+            now: world.now,
+            shown: world.now,
+            up_since: world.up_since,
+            permits: world.permits.clone(),
+        };
+        let wanted = admission::wanted(&cx, queue);
+        let of_line = |key, open, lines| {
+            let used = KeyUse { open, ..KeyUse::default() };
+            admission::wanted_of_line(&cx, queue, ConcurrencyKey(key), used, (wanted, lines))
+        };
+        (wanted, [of_line(0, 0, 1), of_line(7, 0, 1), of_line(7, 1, 1), of_line(0, 0, 3), of_line(0, 0, 0)])
+    };
+    assert_eq!(wanted("queue"), (8, [8, 8, 8, 3, 8]));
+    assert_eq!(wanted("queue concurrency=5"), (5, [5, 5, 5, 2, 5]));
+    assert_eq!(wanted("queue key_concurrency=2"), (8, [8, 3, 2, 3, 8]));
+    assert_eq!(wanted("queue paused"), (0, [0, 0, 0, 0, 0]));
+    assert_eq!(wanted("limits 0 0"), (1, [1, 1, 1, 1, 1]));
+    assert_eq!(wanted("queue rate=1/1h, new"), (1, [1, 1, 1, 1, 1]));
 }
 
 #[test]
@@ -400,7 +443,7 @@ fn rates_hold(begun: &mut Begun, world: &World, steps: &[Step]) -> Checked {
 fn nobody_waits_for_nothing(world: &World) -> Checked {
     for task in world.tasks.values().filter(|task| task.state == State::Queued) {
         let queue = &world.queues.queues[&task.plan.queue];
-        let queue = taskhook_core::Queue {
+        let queue = Queue {
             open: u32::try_from(open_of(world, |other| other.plan.queue == queue.key)).expect("not so many"),
             ..queue.clone()
         };

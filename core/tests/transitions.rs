@@ -23,12 +23,12 @@ fn a_2xx_completes_the_task_or_its_webhook_is_awaited() {
     check("
         new          + 200          = applied; responded 200, succeeded #1 by response; tell dependents, look
         new          + 204          = applied; responded 204, succeeded #1 by response; tell dependents, look
-        new          + 202          = applied; responded 202, started #1; look
+        new          + 202          = applied; responded 202, started #1
         new response + 200          = applied; responded 200, succeeded #1 by response; tell dependents, look
         new response + 202          = applied; responded 202, succeeded #1 by response; tell dependents, look
-        new callback + 200          = applied; responded 200, started #1; look
-        new callback + 202          = applied; responded 202, started #1; look
-        new callback + 204          = applied; responded 204, started #1; look
+        new callback + 200          = applied; responded 200, started #1
+        new callback + 202          = applied; responded 202, started #1
+        new callback + 204          = applied; responded 204, started #1
         new          + 200 result=7 = applied; responded 200, succeeded #1 by response with 7; tell dependents, look
     ");
 }
@@ -113,13 +113,13 @@ fn a_task_that_was_due_once_is_retried_at_once() {
 fn after_a_sign_of_life_the_response_still_decides() {
     check("
         new, task_started   + 200  = applied; responded 200, succeeded #1 by response; tell dependents, look
-        new, task_started   + 202  = applied; responded 202; look
+        new, task_started   + 202  = applied; responded 202
         new, task_started   + 503  = applied; responded 503, #1 failed: http_503, retry in 2.1s; look
         new, task_started   + 404  = applied; responded 404, #1 failed: http_404, failed; tell dependents, look
-        new, task_started   + lost = applied; no response: connect; look
-        new, task_progress  + lost = applied; no response: connect; look
-        new, task_heartbeat + lost = applied; no response: connect; look
-        new, crash, wake, 202 + lost = applied; no response: connect; look
+        new, task_started   + lost = applied; no response: connect
+        new, task_progress  + lost = applied; no response: connect
+        new, task_heartbeat + lost = applied; no response: connect
+        new, crash, wake, 202 + lost = applied; no response: connect
         new, task_started, lost + task_completed => a succeeded #1
         new, task_started, lost + pass 59m       => a running #1
     ");
@@ -163,14 +163,14 @@ fn a_webhook_before_the_response_counts_and_the_response_is_only_recorded() {
         new                 + task_completed = applied; succeeded #1; tell dependents, look
         new                 + task_failed    = applied; #1 failed: worker, retry in 2.1s; look
         new                 + task_cancelled = applied; cancelled; tell dependents, look
-        new, task_completed + 200            = applied; responded 200; look
-        new, task_completed + 503            = applied; responded 503; look
-        new, task_completed + 404            = applied; responded 404; look
-        new, task_completed + lost           = applied; no response: connect; look
-        new, task_failed    + 200            = applied; responded 200; look
-        new, task_cancelled + 200            = applied; responded 200; look
-        new, cancel         + 200            = applied; responded 200; look
-        new, task_failed, pass 5s + #1.200   = applied; responded 200; look
+        new, task_completed + 200            = applied; responded 200
+        new, task_completed + 503            = applied; responded 503
+        new, task_completed + 404            = applied; responded 404
+        new, task_completed + lost           = applied; no response: connect
+        new, task_failed    + 200            = applied; responded 200
+        new, task_cancelled + 200            = applied; responded 200
+        new, cancel         + 200            = applied; responded 200
+        new, task_failed, pass 5s + #1.200   = applied; responded 200
         new, task_failed, pass 5s + #1.404   => a dispatching #2
     ",
     );
@@ -185,7 +185,7 @@ fn a_late_success_counts() {
         new, 503, pass 5s       + #1.task_completed = applied; succeeded #1; tell dependents, look
         new, 503, pass 5s, 202  + #1.task_completed = applied; succeeded #1; tell dependents, look
         new, 503, pass 5s, 202, #1.task_completed + #2.task_completed = ignored terminal; noted
-        new, 503, pass 5s, #1.task_completed      + #2.200            = applied; responded 200; look
+        new, 503, pass 5s, #1.task_completed      + #2.200            = applied; responded 200
         new, 202, wait 1h, wake + #1.task_completed = applied; succeeded #1; tell dependents
         limits 1 1, new, b.new, 503, pass 5s      + #1.task_completed => a succeeded #1, b dispatching #1
         new, 202, task_failed retryable=false, retry + #1.task_completed = stale; noted
@@ -408,7 +408,7 @@ fn an_explicit_retry_gives_all_attempts_again() {
         new attempts=2, 503, pass 5s, 503               + look  => a failed #2
         new attempts=2, 503, pass 5s, 503, retry        + 503   => a scheduled #3
         new attempts=2, 503, pass 5s, 503, retry, 503, pass 5s + 503 => a failed #4
-        new, cancel, retry                              + #1.200   = applied; responded 200; look
+        new, cancel, retry                              + #1.200   = applied; responded 200
         new, cancel, retry                              + #1.200  => a dispatching #2
     ",
     );

@@ -2,9 +2,10 @@
 //!
 //! Every store runs the same suite (`tests/it/store`): SQLite here, the memory store in `taskhook-sim`.
 //! Within a transaction there are five look-ups and no other: by key (names, tasks and what hangs on them),
-//! ready, edges, parked and claims; a sweep finds what is old in a transaction of its own. Between transactions there are due and, after an unknown commit, whether the
-//! batch was committed; before the first one two that find what an earlier process left: its open exchanges, and
-//! the follow-ups that it kept.
+//! ready, edges, parked and claims (of deliveries, requests and unique keys); a sweep finds what is old in a
+//! transaction of its own. Between transactions there are due and, after an unknown commit, whether the batch was
+//! committed; before the first one two that find what an earlier process left: its open exchanges, and the
+//! follow-ups that it kept.
 
 pub mod read;
 pub mod row;

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use taskhook::store::{BatchId, Due, Kept, KeptKey, Store, StoreError};
 use taskhook_core::{
     Cause, Change, ClaimKey, Edge, Event, EventId, Outcome, Parked, Queue, QueueKey, Schedule, ScheduleKey,
-    Spec, State, Task, TaskKey, Timestamp,
+    Spec, State, Task, TaskKey, Timestamp, UniqueKey, unique::Held,
 };
 
 use crate::clock::Clock;
@@ -148,6 +148,12 @@ impl MemoryStore {
     #[must_use]
     pub fn answers(&self) -> Vec<(ClaimKey, KeptAnswer)> {
         self.data().answers.iter().map(|(claim, answer)| (*claim, answer.clone())).collect()
+    }
+
+    /// Every unique key that is held, or was until a time that has come, and by which task.
+    #[must_use]
+    pub fn held_keys(&self) -> Vec<(UniqueKey, Held)> {
+        self.data().held.iter().map(|(key, held)| (*key, *held)).collect()
     }
 
     /// Every name that is kept, with its key, in key order.

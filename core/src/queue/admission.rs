@@ -9,6 +9,7 @@ use crate::Context;
 use crate::decision::{Cause, Change, Decision, Effect, QueueChange, Want};
 use crate::id::{ConcurrencyKey, HostKey, QueueKey};
 use crate::input::FollowUp;
+use crate::limits;
 use crate::permits::Permits;
 use crate::queue::{Closed, KeyUse, Line, Queue, Shut};
 use crate::subjects::Subjects;
@@ -44,6 +45,43 @@ pub struct Standing {
     pub more: bool,
     /// Hosts without a free place for which tasks of it wait.
     pub blocked: Vec<HostKey>,
+}
+
+/// How many tasks a visit wants to see: as many as could start, and no more than it may look at.
+#[must_use]
+pub fn wanted(cx: &Context, queue: &Queue) -> usize {
+    match queue.room(cx.now) {
+        Err(Shut::Paused | Shut::Concurrency(_)) => 0,
+        // Whether anything waits at all.
+        Err(Shut::Rate(_)) => 1,
+        // Without a free place for an exchange, whether anything waits at all.
+        Ok(room) => count(room.min(cx.permits.free)).clamp(1, limits::CANDIDATES_MAX),
+    }
+}
+
+/// How many lines a visit looks at that wants to see so many tasks.
+#[must_use]
+pub fn lines_wanted(wanted: usize) -> usize {
+    wanted.min(limits::LINES_PER_VISIT)
+}
+
+/// How many tasks a visit wants to see of a line whose key has used this, where it wants so many of `lines` lines.
+#[must_use]
+pub fn wanted_of_line(
+    cx: &Context,
+    queue: &Queue,
+    key: ConcurrencyKey,
+    used: KeyUse,
+    (wanted, lines): (usize, usize),
+) -> usize {
+    let each = wanted.div_ceil(lines.max(1));
+    let room = queue.settings.key_room(key, used, cx.now).unwrap_or(0);
+    // One more shows whether anybody waits behind those that may start.
+    each.min(count(room).saturating_add(1))
+}
+
+fn count(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// Starts as many of the queue's tasks as all limits allow, each line in its turn. The others stay `queued`.

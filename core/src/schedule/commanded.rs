@@ -70,7 +70,7 @@ fn define(
         ScheduleChange::Defined { name: name.clone(), settings: settings.clone(), paused, shown: cx.shown };
     let Some(schedule) = schedule else {
         if subjects.schedules_count() >= limits::SCHEDULES_MAX {
-            return refused(Refused::TooManySchedules);
+            return refused(Refused::TooMany { what: "schedules", max: limits::SCHEDULES_MAX });
         }
         let mut decision = Decision::answer(Outcome::Defined { new: true });
         decision.schedules.push((key, defined));

@@ -6,6 +6,7 @@ use crate::id::TaskKey;
 use crate::input::{Command, FollowUp};
 use crate::subjects::Subjects;
 use crate::task::{State, Task, steps};
+use crate::unique;
 
 /// A command through the API.
 pub fn decide(cx: &Context, subjects: &Subjects, key: TaskKey, command: Command) -> Decision {
@@ -13,7 +14,7 @@ pub fn decide(cx: &Context, subjects: &Subjects, key: TaskKey, command: Command)
     match command {
         Command::Cancel => cancel(task),
         Command::Trigger => trigger(cx, task),
-        Command::Retry { ignore_dependencies } => retry(cx, task, ignore_dependencies),
+        Command::Retry { ignore_dependencies } => retry(cx, subjects, task, ignore_dependencies),
     }
 }
 
@@ -37,7 +38,7 @@ fn trigger(cx: &Context, task: &Task) -> Decision {
     decision
 }
 
-fn retry(cx: &Context, task: &Task, ignore_dependencies: bool) -> Decision {
+fn retry(cx: &Context, subjects: &Subjects, task: &Task, ignore_dependencies: bool) -> Decision {
     if !matches!(task.state, State::Failed | State::Cancelled | State::Skipped) {
         return Decision::answer(Outcome::Refused(Refused::NotRetryable(task.state)));
     }
@@ -46,6 +47,9 @@ fn retry(cx: &Context, task: &Task, ignore_dependencies: bool) -> Decision {
         task.dependencies_broken > 0 || (task.state == State::Skipped && task.dependencies_pending > 0);
     if unmet && !ignored {
         return Decision::answer(Outcome::Refused(Refused::DependenciesUnmet));
+    }
+    if let Some(holder) = unique::other_holder(cx.now, subjects, task) {
+        return Decision::answer(Outcome::Refused(Refused::KeyHeld { holder }));
     }
     reopen(cx, task, ignore_dependencies, task.dependencies_pending > 0 && !ignored)
 }

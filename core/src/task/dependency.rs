@@ -6,6 +6,7 @@ use crate::id::TaskKey;
 use crate::input::FollowUp;
 use crate::subjects::{Edge, EdgeStatus, Subjects};
 use crate::task::{State, Task, commanded, steps};
+use crate::unique;
 
 /// One page of the dependents of a task that ended.
 pub fn end_dependents(subjects: &Subjects, parent: TaskKey, generation: u32, after: TaskKey) -> Decision {
@@ -87,7 +88,8 @@ pub fn parent_ended(
     decision
 }
 
-/// To one dependent: a task it names was reopened. One that was skipped only because of it waits again.
+/// To one dependent: a task it names was reopened. One that was skipped only because of it waits again, unless another
+/// task has taken its unique key meanwhile: then it stays skipped, as nobody is there who could be refused.
 pub fn parent_reopened(
     cx: &Context,
     subjects: &Subjects,
@@ -103,7 +105,8 @@ pub fn parent_reopened(
     let was_broken = edge.status == EdgeStatus::Broken;
     let reopened = Change::DependencyReopened { parent, generation, was_broken };
     let after = task.clone().evolve(cx.now, &reopened);
-    if !was_broken || task.state != State::Skipped || after.dependencies_broken > 0 {
+    let is_skipped_by_it = was_broken && task.state == State::Skipped && after.dependencies_broken == 0;
+    if !is_skipped_by_it || unique::other_holder(cx.now, subjects, task).is_some() {
         return Decision::applied(child, [reopened]);
     }
     let mut decision = commanded::reopen(cx, &after, false, true);

@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use crate::Context;
 use crate::decision::{Change, Decision, Outcome};
-use crate::input::{Failure, FollowUp, Reply, ReplyKind, Response};
+use crate::input::{Failure, Reply, ReplyKind, Response};
 use crate::limits;
 use crate::permits::Health;
 use crate::subjects::Subjects;
 use crate::task::{Completion, State, Task, steps};
 
-/// The exchange has ended, so its permit is free again: whatever the task makes of it, the queue is looked at.
+/// The exchange has ended. Its permit is free again, and whoever gave it out asks those who wait for one; a place in the
+/// queue that is given back is noticed where the task is seen to change.
 pub fn decide(cx: &Context, subjects: &Subjects, reply: &Reply) -> Decision {
     let Some(task) = subjects.task(reply.task) else {
-        // It has ended and was pruned meanwhile. Who waits for its permit is asked by whoever gave it out.
+        // It has ended and was pruned meanwhile.
         return Decision::nothing();
     };
-    let look = FollowUp::Look(task.plan.queue);
     let recorded = Change::Responded {
         attempt: reply.attempt,
         response: match &reply.kind {
@@ -26,7 +26,7 @@ pub fn decide(cx: &Context, subjects: &Subjects, reply: &Reply) -> Decision {
     };
     if task.open_attempt().is_none_or(|attempt| attempt.number != reply.attempt) {
         // A webhook, a time-out or a cancel was faster: the response is only recorded.
-        return Decision::applied(task.key, [recorded]).then(look);
+        return Decision::applied(task.key, [recorded]);
     }
     let mut decision = match &reply.kind {
         ReplyKind::Response(response) if (200..300).contains(&response.status) => accepted(task, response),
@@ -37,7 +37,7 @@ pub fn decide(cx: &Context, subjects: &Subjects, reply: &Reply) -> Decision {
         ReplyKind::NotAllowed(failure) => steps::attempt_failed(cx, task, failure.clone(), false),
     };
     decision.changes.insert(0, (task.key, recorded));
-    decision.then(look)
+    decision
 }
 
 /// What the end of an exchange says about the target host: an outage is one of the host, not of its tasks.

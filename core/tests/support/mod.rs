@@ -18,10 +18,11 @@ use std::time::Duration;
 use queues::Queues;
 use taskhook_core::schedule::Fate;
 use taskhook_core::subjects::Page;
+use taskhook_core::unique::Held;
 use taskhook_core::{
     Cause, Change, ClaimKey, Context, Decided, Edge, EdgeStatus, Effect, EventId, EventKey, FollowUp,
-    HostKey, Input, Outcome, Parked, Permits, Schedule, Subjects, Task, TaskKey, Timestamp, Want, decide_all,
-    limits,
+    HostKey, Input, Outcome, Parked, Permits, Schedule, Subjects, Task, TaskKey, Timestamp, Unique,
+    UniqueKey, Want, decide_all, limits, unique,
 };
 
 /// When every world begins: 2026-11-23T14:00:00Z.
@@ -47,6 +48,8 @@ pub(crate) struct World {
     pub(crate) edges: BTreeMap<(TaskKey, TaskKey), Edge>,
     pub(crate) parked: BTreeMap<(TaskKey, EventKey), Parked>,
     pub(crate) claims: BTreeMap<ClaimKey, EventId>,
+    /// Who holds each unique key, or did so until a time that has come.
+    pub(crate) held: BTreeMap<UniqueKey, Held>,
     /// What has become of each webhook that was kept.
     pub(crate) outcomes: BTreeMap<EventKey, Outcome>,
     /// Requests in flight.
@@ -104,6 +107,7 @@ impl World {
             edges: BTreeMap::new(),
             parked: BTreeMap::new(),
             claims: BTreeMap::new(),
+            held: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             exchanges: Vec::new(),
             history: Vec::new(),
@@ -252,6 +256,7 @@ impl World {
         let decision = &decided.decision;
         for (task, change) in &decision.changes {
             self.save_edges(*task, change);
+            self.save_key(*task, change);
             if matches!(change, Change::Queued) {
                 self.queues.queued(&self.tasks[task]);
             }
@@ -280,6 +285,20 @@ impl World {
         for (event, outcome) in &decision.unparked {
             self.parked.retain(|(_, key), _| key != event);
             self.outcomes.insert(*event, outcome.clone());
+        }
+    }
+
+    fn save_key(&mut self, task: TaskKey, change: &Change) {
+        match unique::step(&self.tasks[&task], change) {
+            Some(unique::Step::Taken(key, held)) => {
+                let before = self.held.insert(key, held);
+                let was_held = before.is_some_and(|before| before.task != task && before.holds(self.now));
+                assert!(!was_held, "a key is held by one task");
+            }
+            Some(unique::Step::GivenBack(key)) => {
+                self.held.retain(|of, held| *of != key || held.task != task);
+            }
+            None => {}
         }
     }
 
@@ -315,20 +334,28 @@ impl World {
                     self.load_task(subjects, new.key);
                     self.load_queue(subjects, new.asked.queue);
                     new.after.iter().for_each(|edge| self.load_task(subjects, edge.parent));
+                    self.load_held(subjects, new.asked.unique);
                 }
             }
             Input::Event(event) => {
                 event.claim.iter().for_each(|claim| self.load_claim(subjects, *claim));
                 event.task.iter().for_each(|task| self.load_task(subjects, *task));
             }
-            Input::Command(task, _) | Input::Wake(task) => self.load_task(subjects, *task),
+            Input::Command(task, _) => {
+                self.load_task(subjects, *task);
+                self.load_key_of(subjects, *task);
+            }
+            Input::Wake(task) => self.load_task(subjects, *task),
             Input::Reply(reply) => self.load_task(subjects, reply.task),
             Input::FollowUp(follow_up) => self.load_for_follow_up(cx, *follow_up, subjects),
             Input::Once(once, input) => {
                 self.load_claim(subjects, once.claim);
                 self.load_for(cx, input, subjects);
             }
-            Input::Queue(queue, _) => self.load_queue(subjects, *queue),
+            Input::Queue(queue, _) => {
+                self.load_queue(subjects, *queue);
+                subjects.put_queue_count(self.queues.queues.len());
+            }
             Input::Schedule(_, command) => self.load_schedule(cx, Some(command), subjects),
             Input::WakeSchedule(_) => self.load_schedule(cx, None, subjects),
             Input::Answered(_) => {}
@@ -355,10 +382,22 @@ impl World {
             }
             FollowUp::ParentEnded { task, parent, .. } | FollowUp::ParentReopened { task, parent, .. } => {
                 self.load_task(subjects, task);
+                self.load_key_of(subjects, task);
                 subjects.put_edge(parent, task, self.edges.get(&(parent, task)).copied());
             }
             FollowUp::EndPrevious { by, after } => self.load_previous(by, after, subjects),
             FollowUp::Supersede { task, by: _ } => self.load_task(subjects, task),
+        }
+    }
+
+    fn load_key_of(&self, subjects: &mut Subjects, task: TaskKey) {
+        let unique = subjects.task(task).and_then(|task| task.plan.unique);
+        self.load_held(subjects, unique);
+    }
+
+    fn load_held(&self, subjects: &mut Subjects, unique: Option<Unique>) {
+        if let Some(Unique { key, .. }) = unique {
+            subjects.put_held(key, self.held.get(&key).copied());
         }
     }
 

@@ -11,10 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskhook_core::queue::Settings;
+use taskhook_core::unique::Until;
 use taskhook_core::{
     Asked, Callback, ClaimKey, Command, Completion, ConcurrencyKey, Create, Dependency, Event, EventId,
     EventKey, EventKind, Failure, FollowUp, HostKey, Input, NewTask, On, Once, Permits, QueueCommand,
-    QueueKey, Rate, Received, Reply, ReplyKind, Response, RetryAsked, Spec, Task, TaskKey,
+    QueueKey, Rate, Received, Reply, ReplyKind, Response, RetryAsked, Spec, Task, TaskKey, Unique, UniqueKey,
 };
 
 use super::{BEGINNING, Step, World};
@@ -56,6 +57,7 @@ impl World {
                 let pruned = key_of(options);
                 self.tasks.remove(&pruned);
                 self.edges.retain(|(parent, child), _| *parent != pruned && *child != pruned);
+                self.held.retain(|_, held| held.task != pruned);
             }
             _ => {
                 let batch = step.split(" ; ").filter_map(|words| self.input(words)).collect();
@@ -159,6 +161,7 @@ impl World {
             host: (!external).then(|| HostKey(value("host").map_or(1, number))),
             queue: QueueKey(value("queue").map_or(1, number)),
             concurrency_key: ConcurrencyKey(value("key").map_or(0, number)),
+            unique: value("unique").map(unique),
             priority: value("priority").map_or(0, number),
             run_at: value("at").map_or(self.now, |at| BEGINNING + span(at))
                 + value("in").map(span).unwrap_or_default(),
@@ -207,6 +210,13 @@ fn queue_command(options: &str) -> Input {
         QueueCommand::Define { settings: Arc::new(settings), paused: has("paused") }
     };
     Input::Queue(key, command)
+}
+
+/// `k`, held until its task has ended, or `k/1h`.
+fn unique(text: &str) -> Unique {
+    let (key, until) = text.split_once('/').unwrap_or((text, ""));
+    let until = if until.is_empty() { Until::Finished } else { Until::For(span(until)) };
+    Unique { key: UniqueKey(id_bytes(key)), until }
 }
 
 /// `3/1s`, or with a burst `3/1s+2`.

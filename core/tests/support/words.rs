@@ -105,9 +105,13 @@ fn refused(why: &Refused) -> String {
         Refused::ParkingFull => "parking full".into(),
         Refused::NoSuchQueue { position } => format!("task {position} names no queue"),
         Refused::NoSuchSchedule => "no such schedule".into(),
-        Refused::TooManySchedules => "too many schedules".into(),
         Refused::Overlaps { task } => format!("{} has not ended", name_of(*task)),
         Refused::BackfillGoesOn => "a backfill goes on".into(),
+        Refused::DependsOnReplaced { position, dependency } => {
+            format!("task {position} names one that is not made in {dependency}")
+        }
+        Refused::KeyHeld { holder } => format!("{} holds its key", name_of(*holder)),
+        Refused::TooMany { what, max } => format!("there are {max} {what}"),
     }
 }
 

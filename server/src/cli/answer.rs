@@ -26,6 +26,7 @@ pub(super) struct Task {
     pub(super) headers: BTreeMap<String, String>,
     pub(super) payload: Option<Box<RawValue>>,
     pub(super) queue: String,
+    pub(super) unique: Option<Unique>,
     pub(super) priority: i64,
     pub(super) run_at: String,
     pub(super) after: Vec<Dependency>,
@@ -49,6 +50,13 @@ pub(super) struct Task {
 pub(super) struct Dependency {
     pub(super) task: String,
     pub(super) on: String,
+}
+
+/// A key that the task holds, and until when.
+#[derive(Debug, Deserialize)]
+pub(super) struct Unique {
+    pub(super) key: String,
+    pub(super) until: String,
 }
 
 /// How failed attempts are tried again.
@@ -119,6 +127,7 @@ pub(super) struct Queue {
     pub(super) retry: Option<RetryDefault>,
     pub(super) timeout: Option<String>,
     pub(super) completion: Option<String>,
+    pub(super) retention: Option<String>,
     pub(super) open: u32,
     pub(super) waiting_for: BTreeMap<String, u64>,
     pub(super) oldest_due_seconds: Option<f64>,

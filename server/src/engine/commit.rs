@@ -258,7 +258,7 @@ impl Progress {
         let mut next = Vec::new();
         for (input, Decided { decision, .. }) in round.iter().zip(decided) {
             self.tally.count(&decision, subjects);
-            let ended = decision.changes.iter().filter(|(_, change)| is_end(change)).map(|(task, _)| *task);
+            let ended = decision.changes.iter().filter(|(_, change)| change.is_end()).map(|(task, _)| *task);
             self.ended.extend(ended);
             self.effects.extend(decision.effects);
             self.wants.extend(decision.wants);
@@ -315,10 +315,6 @@ fn receipt(input: &Input, outcome: Outcome, subjects: &Subjects) -> Receipt {
     };
     let task = task.and_then(|key| Some((key, subjects.task(key)?.state)));
     Receipt { outcome, event, task }
-}
-
-fn is_end(change: &Change) -> bool {
-    matches!(change, Change::Succeeded { .. } | Change::Failed | Change::Cancelled | Change::Skipped { .. })
 }
 
 fn follow_up(input: &Input) -> Option<FollowUp> {

@@ -413,6 +413,7 @@ impl Lane {
         if let Some(permits) = committed.permits {
             if !permits.broken().eq(self.node.permits.broken()) {
                 self.status.set_broken(permits.broken());
+                self.wants.recovered(&self.node.permits, &permits);
             }
             self.node.permits = permits;
         }

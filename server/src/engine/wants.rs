@@ -46,9 +46,18 @@ impl Wants {
         }
     }
 
+    /// Hosts that were out of order before a transaction and are in order after it have places, and nobody was asked for
+    /// them yet: those who wait were looked at while the host was out of order.
+    pub(super) fn recovered(&mut self, before: &Permits, after: &Permits) {
+        for (host, _) in before.broken().filter(|(host, _)| after.probe_at(*host).is_none()) {
+            self.returned(host);
+        }
+    }
+
     /// When somebody can be asked by time alone; in the past where somebody can be asked now.
     pub(super) fn next(&self) -> Option<Timestamp> {
-        if self.hopeful.is_empty() { self.probe_at } else { Some(Timestamp(i64::MIN)) }
+        let is_asked_now = !self.hopeful.is_empty() || (self.returned && !self.queues.is_empty());
+        if is_asked_now { Some(Timestamp(i64::MIN)) } else { self.probe_at }
     }
 
     /// The queues to look at now.
@@ -128,5 +137,26 @@ mod tests {
         let probe = NOW + limits::BREAKER_PROBE;
         assert_eq!((wants.take_hosts(&permits, NOW), wants.next()), (vec![], Some(probe)));
         assert_eq!((wants.take_hosts(&permits, probe), wants.next()), (vec![host], None));
+    }
+
+    #[test]
+    fn everybody_is_asked_when_a_host_has_recovered() {
+        let host = HostKey(1);
+        let mut permits = Permits::new(9, 9);
+        (0..limits::BREAKER_FAILURES).for_each(|_| permits.learn(host, Health::Failed, NOW));
+        let mut wants = Wants::default();
+        let probe = NOW + limits::BREAKER_PROBE;
+        permits.take(host, 0, probe);
+        wants.add(vec![Want::Host(host), Want::Queue(QueueKey(1))], &permits, probe);
+        // The reply of the probe: its place comes back before the transaction that learns that the host has answered.
+        permits.give_back(host, 0);
+        wants.returned(host);
+        assert_eq!((wants.take_queues(), wants.take_hosts(&permits, probe)), (vec![QueueKey(1)], vec![]));
+        wants.add(vec![Want::Queue(QueueKey(1))], &permits, probe);
+        let before = permits.clone();
+        permits.learn(host, Health::Answered, probe);
+        wants.recovered(&before, &permits);
+        assert!(wants.next().is_some_and(|at| at <= probe));
+        assert_eq!((wants.take_queues(), wants.take_hosts(&permits, probe)), (vec![QueueKey(1)], vec![host]));
     }
 }

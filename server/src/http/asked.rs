@@ -33,6 +33,8 @@ pub(super) struct TaskRequest {
     /// Tasks with one key share the queue's per-key limits, and take turns with those of other keys.
     #[schema(min_length = 1, max_length = 128)]
     concurrency_key: Option<String>,
+    /// While a task holds this key, a second one that asks for it is not created: the answer is the first (200).
+    unique: Option<UniqueRequest>,
     /// −100 to 100, higher first. Default: 0.
     #[schema(minimum = -100, maximum = 100)]
     priority: Option<i16>,
@@ -58,6 +60,18 @@ pub(super) struct TaskRequest {
     late_success: Option<String>,
     /// Up to 32 short words to find it by.
     labels: Option<BTreeMap<String, String>>,
+}
+
+/// A key that one task holds at a time, whatever its queue.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UniqueRequest {
+    /// What makes tasks the same.
+    #[schema(min_length = 1, max_length = 128)]
+    key: String,
+    /// `finished`: until the task has ended, and again when it is retried. A duration: this long from the creation,
+    /// whatever becomes of the task, and no longer than it is kept. Default: `finished`.
+    until: Option<String>,
 }
 
 /// A task to wait for: its id, or its id and how it must end.

@@ -7,18 +7,21 @@ use std::time::Duration;
 use axum::http::{HeaderName, HeaderValue, Method, Uri};
 use serde_json::value::RawValue;
 use taskhook_core::id::is_callers_id;
+use taskhook_core::unique::Until;
 use taskhook_core::{
-    Asked, Completion, ConcurrencyKey, On, QueueKey, Request, RetryAsked, Spec, Timestamp, limits,
+    Asked, Completion, ConcurrencyKey, On, QueueKey, Request, RetryAsked, Spec, Timestamp, Unique, UniqueKey,
+    limits,
 };
 
 use crate::engine::submission::Draft;
+use crate::http::duration;
 use crate::http::fields::Fields;
 use crate::http::json::{self, Members};
 use crate::http::problem::FieldError;
 use crate::secrets::fingerprint;
 
 /// The fields of a task that can be given.
-const KNOWN: [&str; 18] = [
+const KNOWN: [&str; 19] = [
     "id",
     "name",
     "url",
@@ -27,6 +30,7 @@ const KNOWN: [&str; 18] = [
     "payload",
     "queue",
     "concurrency_key",
+    "unique",
     "priority",
     "run_at",
     "delay",
@@ -40,7 +44,7 @@ const KNOWN: [&str; 18] = [
 ];
 
 /// Fields of the contract whose features are not built yet.
-const LATER: [&str; 7] = ["heartbeat", "deadline", "status", "cancel_url", "source", "correlate", "unique"];
+const LATER: [&str; 6] = ["heartbeat", "deadline", "status", "cancel_url", "source", "correlate"];
 
 /// Headers that are Taskhook's own to set.
 const OWN_HEADERS: [&str; 4] = ["host", "content-length", "transfer-encoding", "connection"];
@@ -64,6 +68,7 @@ pub(super) fn read(
     let priority = priority(&mut fields);
     let queue = queue(&mut fields);
     let key = short_text(&mut fields, "concurrency_key", limits::CONCURRENCY_KEY_BYTES_MAX);
+    let (unique_key, unique) = unique(&mut fields, pointer).unzip();
     let run_at = run_at(&mut fields, now);
     let after = after(&mut fields);
     let completion = completion(&mut fields);
@@ -95,6 +100,7 @@ pub(super) fn read(
             host: None,
             queue: QueueKey::DEFAULT,
             concurrency_key: key.as_deref().map_or(ConcurrencyKey::NONE, concurrency_key),
+            unique,
             priority,
             run_at,
             completion,
@@ -104,7 +110,7 @@ pub(super) fn read(
             payload_bytes: u32::try_from(payload_bytes).unwrap_or(u32::MAX),
             scheduled: None,
         },
-        spec: Spec { name, concurrency_key: key, request: request.map(Arc::new), labels, after },
+        spec: Spec { name, concurrency_key: key, unique_key, request: request.map(Arc::new), labels, after },
         content: fingerprint(&[&json::canonical(text)]),
     })
 }
@@ -116,7 +122,9 @@ pub(super) fn template(
     pointer: &str,
     now: Timestamp,
 ) -> Result<Draft, Vec<FieldError>> {
-    let own = ["id", "run_at", "delay", "after"].into_iter().filter(|name| members.remove(*name).is_some());
+    let own = ["id", "run_at", "delay", "after", "unique"]
+        .into_iter()
+        .filter(|name| members.remove(*name).is_some());
     let errors = own.map(|name| FieldError {
         pointer: format!("{pointer}/{name}"),
         code: "not_for_schedules",
@@ -366,6 +374,43 @@ pub(super) fn retry(fields: &mut Fields<'_>, pointer: &str) -> RetryAsked {
     let errors = inner.finish(&["max_attempts", "initial", "factor", "max"], &[]);
     fields.errors.extend(errors);
     RetryAsked { max_attempts, initial, factor, max }
+}
+
+/// The key that the task holds, as it is given and as it is remembered.
+fn unique(fields: &mut Fields<'_>, pointer: &str) -> Option<(String, Unique)> {
+    let raw = fields.raw("unique")?;
+    let Ok(members) = serde_json::from_str::<Members<'_>>(raw.get()) else {
+        fields.wrong("unique", "wrong_type", "must be an object with key and perhaps until");
+        return None;
+    };
+    let mut inner = Fields::new(members, format!("{pointer}/unique"));
+    if !inner.has("key") {
+        inner.wrong("key", "missing", "says which tasks are the same");
+    }
+    let key = short_text(&mut inner, "key", limits::UNIQUE_KEY_BYTES_MAX);
+    let until = until(&mut inner);
+    fields.errors.extend(inner.finish(&["key", "until"], &[]));
+    let key = key?;
+    let hash = fingerprint(&[b"default", key.as_bytes()]);
+    Some((key, Unique { key: UniqueKey(hash), until }))
+}
+
+fn until(fields: &mut Fields<'_>) -> Until {
+    let wanted = "\"finished\" or a duration such as \"1h\"";
+    match fields.take::<String>("until", wanted).as_deref() {
+        None | Some("finished") => Until::Finished,
+        Some(text) => match duration::parse(text) {
+            Ok(span) if !span.is_zero() => Until::For(span),
+            Ok(_) => {
+                fields.wrong("until", "not_a_duration", format!("must be {wanted}, longer than nothing"));
+                Until::Finished
+            }
+            Err(wrong) => {
+                fields.wrong("until", "not_a_duration", format!("{wrong}, or \"finished\""));
+                Until::Finished
+            }
+        },
+    }
 }
 
 fn labels(fields: &mut Fields<'_>) -> BTreeMap<String, String> {

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use taskhook_core::{Refused, limits};
+use taskhook_core::Refused;
 use utoipa::{IntoResponses, ToSchema};
 
 use crate::engine::SubmitError;
@@ -200,6 +200,15 @@ pub fn refused(why: &Refused, pointer: impl Fn(usize) -> String, name: impl Fn(u
             code: "no_such_queue",
             detail: "no queue has this name; make it first, with PUT /v1/queues/{name}".into(),
         }]),
+        Refused::TooMany { what, max } => {
+            conflict("too_many", format!("there are {max} {what}, and there may be no more"))
+        }
+        Refused::DependsOnReplaced { position, dependency } => Problem::invalid(vec![FieldError {
+            pointer: format!("{}/after/{dependency}", pointer(*position)),
+            code: "not_created",
+            detail: "the task with this id is not created, since another one holds its unique key; name that one".into(),
+        }]),
+        Refused::KeyHeld { .. } => key_held(None),
         Refused::Cycle(circle) => {
             let mut path: Vec<String> = circle.iter().map(|position| name(*position)).collect();
             path.extend(circle.first().map(|position| name(*position)));
@@ -232,10 +241,6 @@ pub fn refused(why: &Refused, pointer: impl Fn(usize) -> String, name: impl Fn(u
             detail: "this callback URL belongs to another task; leave task_id out".into(),
         }]),
         Refused::NoSuchSchedule => Problem::not_found("there is no schedule with this name"),
-        Refused::TooManySchedules => conflict(
-            "too_many",
-            format!("there are {} schedules, which is as many as may be; delete one first", limits::SCHEDULES_MAX),
-        ),
         Refused::Overlaps { .. } => conflict(
             "overlaps",
             "an earlier task of the schedule has not ended; wait for it, or send {\"overlap\": \"allow\"}".into(),
@@ -251,6 +256,13 @@ pub fn refused(why: &Refused, pointer: impl Fn(usize) -> String, name: impl Fn(u
         )
         .after(60),
     }
+}
+
+/// 409: this task holds the unique key of the one that is to be retried.
+pub(super) fn key_held(holder: Option<&str>) -> Problem {
+    let holder = holder.map_or_else(|| "another task".into(), |id| format!("task {id:?}"));
+    let detail = format!("{holder} holds the unique key of this one; retry it once that is free again");
+    Problem::new(StatusCode::CONFLICT, "unique_key_held", detail)
 }
 
 fn ended(state: &'static str) -> String {

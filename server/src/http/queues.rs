@@ -17,7 +17,7 @@ use crate::http::fields::Fields;
 use crate::http::json::{self, Members};
 use crate::http::list::{Query, name_cursor};
 use crate::http::once::keyed;
-use crate::http::problem::{FieldError, Problem};
+use crate::http::problem::{FieldError, Problem, refused};
 use crate::http::target::{Named, NoQuery};
 use crate::http::tasks::{options, unexpected};
 use crate::http::wire::{ListBody, QueueBody};
@@ -31,7 +31,8 @@ const SETTINGS_BYTES_MAX: usize = 64 << 10;
 /// Makes a queue, or replaces what it says.
 ///
 /// What is left out is no limit, not paused, or left to the product. Tasks that exist keep the defaults that they were
-/// created with; limits apply at once. Attempts beyond a lower limit go on, and none begins until there is room.
+/// created with; limits apply at once. Attempts beyond a lower limit go on, and none begins until there is room. There
+/// may be 10,000 queues.
 #[utoipa::path(
     put, path = "/v1/queues/{name}", tag = "queues",
     params(("name" = String, Path, description = "`[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}`")),
@@ -138,6 +139,7 @@ async fn submit(
         }
         Outcome::Repeated => Err(Problem::in_progress()),
         Outcome::Refused(Refused::NoSuchQueue { .. }) => Err(no_such_queue(name)),
+        Outcome::Refused(why) => Err(refused(why, |_| String::new(), |_| name.to_string())),
         other => Err(unexpected(other)),
     }
 }

@@ -19,7 +19,7 @@ use crate::http::fields::{Fields, escaped, parse_instant};
 use crate::http::json::{self, Members};
 use crate::http::list::{Query, cursor};
 use crate::http::once::keyed;
-use crate::http::problem::{ERRORS_MAX, FieldError, Problem, hint, refused};
+use crate::http::problem::{ERRORS_MAX, FieldError, Problem, hint, key_held, refused};
 use crate::http::target::{Named, NoQuery};
 use crate::http::wire::{HistoryBody, ListBody, TaskBody};
 use crate::http::{App, body, draft, duration, respond};
@@ -32,12 +32,13 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Creates a task.
 ///
-/// The same id with the same content gives the existing task (200), with other content 409.
+/// The same id with the same content gives the existing task (200), with other content 409. While a task holds the key of
+/// `unique`, that task is given (200), whatever else is asked, and none is created.
 #[utoipa::path(
     post, path = "/v1/tasks", tag = "tasks",
     params(("idempotency-key" = Option<String>, Header, description = "The same key and body again replays the answer, for 24 h")),
     request_body(content = TaskRequest, example = json!({"id": "122", "url": "https://worker.example/resize", "payload": {"image": 7}})),
-    responses((status = 201, body = TaskBody), (status = 200, body = TaskBody, description = "It exists already"),
+    responses((status = 201, body = TaskBody), (status = 200, body = TaskBody, description = "It exists already, or this one holds its unique key"),
         Problem)
 )]
 pub(super) async fn create(
@@ -60,9 +61,11 @@ pub(super) async fn create(
 
 /// Creates up to 1,000 tasks: all of them, or none.
 ///
-/// `after` may name tasks of the same batch, in any order. The same batch again is 200. An answer of more than
-/// 8 MiB comes in pieces, without `content-length`, and is not kept for repeats under its `idempotency-key`:
-/// they get the same status, with the tasks as they are by then.
+/// `after` may name tasks of the same batch, in any order. The same batch again is 200. In place of a task whose unique
+/// key is held, `data` has the one that holds it; of several in a batch that ask for one key, that is the first. To wait
+/// for a task that is therefore not created is 422. An answer of more than 8 MiB comes in pieces, without
+/// `content-length`, and is not kept for repeats under its `idempotency-key`: they get the same status, with the tasks
+/// as they are by then.
 #[utoipa::path(
     post, path = "/v1/tasks/batch", tag = "tasks",
     params(("idempotency-key" = Option<String>, Header, description = "The same key and body again replays the answer, for 24 h")),
@@ -323,6 +326,8 @@ pub(super) async fn trigger(
 }
 
 /// Reopens a task that failed, was cancelled or skipped, and those that were skipped only because of it.
+///
+/// While another task holds its unique key it is refused (409); of the others, one whose key is held stays skipped.
 #[utoipa::path(
     post, path = "/v1/tasks/{id}/retry", tag = "tasks",
     params(("id" = String, Path), ("idempotency-key" = Option<String>, Header, description = "The same key and body again replays the answer, for 24 h")),
@@ -369,6 +374,10 @@ async fn command(
                 })
                 .collect();
             Err(problem)
+        }
+        Outcome::Refused(Refused::KeyHeld { holder }) => {
+            let (holders, _) = app.reader.tasks_by_key(vec![*holder]).await?;
+            Err(key_held(holders.first().map(|view| view.id.as_str())))
         }
         Outcome::Refused(why) => Err(refused(why, |_| String::new(), |_| id.to_string())),
         other => Err(unexpected(other)),

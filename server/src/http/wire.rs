@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use taskhook_core::unique::Until;
 use taskhook_core::{Completion, On, Rate, RetryAsked, Timestamp};
 use utoipa::ToSchema;
 
@@ -37,6 +38,8 @@ pub struct TaskBody {
     pub queue: String,
     /// Whose limits it shares within its queue.
     pub concurrency_key: Option<String>,
+    /// The key under which no second task is created while this one holds it.
+    pub unique: Option<UniqueBody>,
     /// −100 to 100, higher first.
     pub priority: i16,
     /// Not before this instant.
@@ -78,6 +81,15 @@ pub struct TaskBody {
     pub created_at: String,
     /// When it ended.
     pub ended_at: Option<String>,
+}
+
+/// A key that one task holds at a time.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UniqueBody {
+    /// The key.
+    pub key: String,
+    /// `finished`, or for how long from the creation.
+    pub until: String,
 }
 
 /// A task that another one waits for.
@@ -185,6 +197,10 @@ impl TaskBody {
             payload: raw(spec.payload),
             queue: held_up.queue,
             concurrency_key: spec.concurrency_key,
+            unique: spec
+                .unique_key
+                .zip(task.plan.unique)
+                .map(|(key, unique)| UniqueBody { key, until: until(unique.until) }),
             priority: task.plan.priority,
             run_at: task.plan.run_at.to_string(),
             after: spec
@@ -219,6 +235,14 @@ impl TaskBody {
             created_at: task.created_at.to_string(),
             ended_at: task.ended_at.map(|at| at.to_string()),
         }
+    }
+}
+
+/// How long a unique key is held.
+fn until(until: Until) -> String {
+    match until {
+        Until::Finished => "finished".into(),
+        Until::For(span) => show(span),
     }
 }
 

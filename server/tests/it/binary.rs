@@ -11,3 +11,4 @@ mod retention;
 mod schedules;
 mod stop;
 mod tutorial;
+mod unique;

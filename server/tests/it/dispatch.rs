@@ -109,6 +109,7 @@ fn dispatch_at(now: Timestamp, request: Request) -> Dispatch {
         host: Some(HostKey(5)),
         queue: QueueKey::DEFAULT,
         concurrency_key: ConcurrencyKey::NONE,
+        unique: None,
         priority: 0,
         run_at: now,
         completion: Completion::Auto,

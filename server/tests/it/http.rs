@@ -22,5 +22,6 @@ mod reading;
 mod recovery;
 mod schedules;
 mod strangers;
+mod unique;
 mod waiting;
 mod webhooks;

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use taskhook::store::{BatchId, KeptKey, Name, NameKind};
 use taskhook_core::queue::Closed;
+use taskhook_core::unique::Held;
 use taskhook_core::{
     ClaimKey, ConcurrencyKey, Edge, EventId, EventKey, FollowUp, HostKey, KeyUse, Line, NewTask, Parked,
-    Queue, QueueKey, Schedule, ScheduleKey, State, Task, TaskKey, Timestamp,
+    Queue, QueueKey, Schedule, ScheduleKey, State, Task, TaskKey, Timestamp, UniqueKey,
 };
 
 use super::{Entry, KeptAnswer, KeptEvent};
@@ -123,6 +124,8 @@ pub(super) struct Data {
     /// By whom each delivery is claimed, and on which day.
     pub(super) claims: Table<ClaimKey, (EventId, i64)>,
     pub(super) answers: Table<ClaimKey, KeptAnswer>,
+    /// Who holds each unique key, or did so until a time that has come.
+    pub(super) held: Table<UniqueKey, Held>,
     pub(super) kept: Table<KeptKey, KeptRow>,
     /// The next keys when rows were pruned last: they never come back.
     pub(super) swept: Table<(), Sequences>,
@@ -162,6 +165,7 @@ impl Data {
             parked: Table::default(),
             claims: Table::default(),
             answers: Table::default(),
+            held: Table::default(),
             kept: Table::default(),
             swept: Table::default(),
             swept_day: Table::default(),
@@ -293,7 +297,7 @@ impl Data {
         }
     }
 
-    fn tables(&mut self) -> [&mut dyn Undo; 25] {
+    fn tables(&mut self) -> [&mut dyn Undo; 26] {
         [
             &mut self.names,
             &mut self.name_of,
@@ -314,6 +318,7 @@ impl Data {
             &mut self.parked,
             &mut self.claims,
             &mut self.answers,
+            &mut self.held,
             &mut self.kept,
             &mut self.swept,
             &mut self.swept_day,

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use taskhook_core::retention;
 use taskhook_core::subjects::Page;
 use taskhook_core::{
-    Context, EventId, EventKey, FollowUp, Input, Parked, Subjects, TaskKey, Timestamp, limits,
+    Context, EventId, EventKey, FollowUp, Input, Parked, Subjects, TaskKey, Timestamp, Unique, limits,
 };
 
 use super::data::Data;
@@ -20,6 +20,7 @@ impl Data {
                     if !subjects.has_loaded_queue(new.asked.queue) {
                         subjects.put_queue(new.asked.queue, self.queues.get(&new.asked.queue).cloned());
                     }
+                    self.load_held(new.asked.unique, subjects);
                     for dependency in &new.after {
                         self.load_task(dependency.parent, subjects);
                     }
@@ -35,7 +36,11 @@ impl Data {
                     subjects.put_claim(claim, by.map(|(event, _)| *event));
                 }
             }
-            Input::Command(task, _) | Input::Wake(task) => self.load_task(*task, subjects),
+            Input::Command(task, _) => {
+                self.load_task(*task, subjects);
+                self.load_key_of(*task, subjects);
+            }
+            Input::Wake(task) => self.load_task(*task, subjects),
             Input::Reply(reply) => self.load_task(reply.task, subjects),
             Input::FollowUp(follow_up) => self.load_follow_up(cx, *follow_up, subjects),
             Input::Once(once, inner) => {
@@ -45,7 +50,10 @@ impl Data {
                 subjects.put_claim(once.claim, happened.then_some(EventId([0; 16])));
                 self.load(cx, inner, subjects);
             }
-            Input::Queue(queue, _) => subjects.put_queue(*queue, self.queues.get(queue).cloned()),
+            Input::Queue(queue, _) => {
+                subjects.put_queue(*queue, self.queues.get(queue).cloned());
+                subjects.put_queue_count(self.queues.len());
+            }
             // Names of tasks may get a key: the transaction loads them.
             Input::Schedule(..) | Input::WakeSchedule(_) | Input::Answered(_) => {}
         }
@@ -66,6 +74,7 @@ impl Data {
             }
             FollowUp::ParentEnded { task, parent, .. } | FollowUp::ParentReopened { task, parent, .. } => {
                 self.load_task(task, subjects);
+                self.load_key_of(task, subjects);
                 subjects.put_edge(parent, task, self.edges.get(&(parent, task)).copied());
             }
             FollowUp::EndPrevious { by, after } => self.load_previous(by, after, subjects),
@@ -86,6 +95,17 @@ impl Data {
     pub(super) fn load_task(&self, task: TaskKey, subjects: &mut Subjects) {
         if !subjects.has_loaded(task) {
             subjects.put_task(task, self.tasks.get(&task).cloned());
+        }
+    }
+
+    /// Who holds the key of a task, which may want it again.
+    fn load_key_of(&self, task: TaskKey, subjects: &mut Subjects) {
+        self.load_held(subjects.task(task).and_then(|task| task.plan.unique), subjects);
+    }
+
+    fn load_held(&self, unique: Option<Unique>, subjects: &mut Subjects) {
+        if let Some(Unique { key, .. }) = unique.filter(|unique| !subjects.knows_held(unique.key)) {
+            subjects.put_held(key, self.held.get(&key).copied());
         }
     }
 

@@ -70,7 +70,12 @@ impl Data {
             self.edges.remove(edge);
         }
         let name = self.remove_name(task);
-        edges.len() + usize::from(name) + self.remove_task(task)
+        let keys: Vec<_> =
+            self.held.iter().filter(|(_, held)| held.task == task).map(|(key, _)| *key).collect();
+        for key in &keys {
+            self.held.remove(key);
+        }
+        edges.len() + keys.len() + usize::from(name) + self.remove_task(task)
     }
 
     fn remove_name(&mut self, task: TaskKey) -> bool {

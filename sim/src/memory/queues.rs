@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use taskhook_core::queue::admission::{Standing, Visit};
-use taskhook_core::queue::{Closed, Shut};
+use taskhook_core::queue::Closed;
+use taskhook_core::queue::admission::{self, Standing, Visit};
 use taskhook_core::subjects::Page;
 use taskhook_core::{
     ConcurrencyKey, Context, Decided, HostKey, KeyUse, Line, QueueChange, QueueKey, Subjects, TaskKey, limits,
@@ -16,14 +16,7 @@ impl Data {
     pub(super) fn load_visit(&self, cx: &Context, key: QueueKey, subjects: &mut Subjects) {
         subjects.put_queue(key, self.queues.get(&key).cloned());
         let Some(queue) = self.queues.get(&key) else { return };
-        let free = usize::try_from(cx.permits.free).unwrap_or(usize::MAX);
-        let wanted = match queue.room(cx.now) {
-            Err(Shut::Paused | Shut::Concurrency(_)) => 0,
-            Err(Shut::Rate(_)) => 1,
-            Ok(room) => {
-                usize::try_from(room).unwrap_or(usize::MAX).min(free).clamp(1, limits::CANDIDATES_MAX)
-            }
-        };
+        let wanted = admission::wanted(cx, queue);
         let mut visit = Visit::default();
         if wanted == 0 {
             subjects.put_visit(key, visit);
@@ -51,15 +44,14 @@ impl Data {
                 let last = self.turns.get(&(key, line.priority));
                 (-line.priority, last.is_some_and(|last| line.key <= *last), line.key)
             });
-            let lines_max = wanted.min(limits::LINES_PER_VISIT);
+            let lines_max = admission::lines_wanted(wanted);
             visit.more = open.len() > lines_max;
             open.truncate(lines_max);
-            let each = wanted.div_ceil(open.len().max(1));
+            let share = (wanted, open.len());
             for (line, tasks) in open {
                 let used = self.key_use(&line);
                 visit.keys.insert(line.key, used);
-                let room = queue.settings.key_room(line.key, used, cx.now).unwrap_or(0);
-                let max = each.min(usize::try_from(room).unwrap_or(usize::MAX).saturating_add(1));
+                let max = admission::wanted_of_line(cx, queue, line.key, used, share);
                 visit.lines.push(standing(cx, line, &tasks, max));
             }
         }

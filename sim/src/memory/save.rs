@@ -7,7 +7,7 @@ use taskhook_core::decision::RecordedEvent;
 use taskhook_core::retention;
 use taskhook_core::{
     Answered, Cause, Change, Decided, Edge, EdgeStatus, EventKey, Outcome, Parked, QueueChange,
-    ScheduleChange, Subjects, TaskKey, limits,
+    ScheduleChange, Subjects, TaskKey, limits, unique,
 };
 
 use super::data::Data;
@@ -73,6 +73,9 @@ impl Data {
         for one in decided {
             for (task, change) in &one.decision.changes {
                 self.save_change(*task, change)?;
+                if let Some(step) = subjects.task(*task).and_then(|task| unique::step(task, change)) {
+                    self.save_key(*task, step)?;
+                }
                 if self.is_told(*task, change, &mut notes) {
                     self.tell(*task, one.cause, change);
                 }
@@ -129,6 +132,24 @@ impl Data {
                 })?;
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// What has become of a unique key.
+    fn save_key(&mut self, task: TaskKey, step: unique::Step) -> Result<(), StoreError> {
+        match step {
+            unique::Step::Taken(key, held) => {
+                if self.held.get(&key).is_some_and(|before| before.holds(self.now)) {
+                    return Err(broken(format!("task {} took a key that is held", task.0)));
+                }
+                self.held.put(key, held);
+            }
+            unique::Step::GivenBack(key) => {
+                if self.held.get(&key).is_some_and(|held| held.task == task) {
+                    self.held.remove(&key);
+                }
+            }
         }
         Ok(())
     }

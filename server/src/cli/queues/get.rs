@@ -61,6 +61,7 @@ fn pairs(queue: Queue) -> Vec<(&'static str, String)> {
         ("retry max", shown(retry.max)),
         ("timeout", shown(queue.timeout)),
         ("completion", shown(queue.completion)),
+        ("retention", shown(queue.retention)),
         ("open", queue.open.to_string()),
         ("waiting for", waiting_for),
         ("oldest due", shown(queue.oldest_due_seconds.map(|seconds| format!("for {seconds:.1} s")))),

@@ -60,6 +60,9 @@ pub(super) struct Arguments {
     /// Which answers complete a task that leaves it open
     #[arg(long, value_enum)]
     completion: Option<input::Completion>,
+    /// How long its tasks are kept after their end, or "never" to keep them for ever
+    #[arg(long, value_name = "DURATION|never")]
+    retention: Option<String>,
     /// Take back a limit or a default; several with commas between them
     #[arg(long, value_enum, value_name = "SETTING", value_delimiter = ',')]
     clear: Vec<Setting>,
@@ -78,6 +81,7 @@ enum Setting {
     RetryMax,
     Timeout,
     Completion,
+    Retention,
 }
 
 impl Setting {
@@ -94,6 +98,7 @@ impl Setting {
             Setting::RetryMax => &["retry", "max"],
             Setting::Timeout => &["timeout"],
             Setting::Completion => &["completion"],
+            Setting::Retention => &["retention"],
         }
     }
 }
@@ -149,6 +154,7 @@ fn changes(arguments: &Arguments) -> Result<Vec<(Setting, Value)>, Failed> {
         (Setting::RetryMax, arguments.retry_max.clone().map(Value::from)),
         (Setting::Timeout, arguments.timeout.clone().map(Value::from)),
         (Setting::Completion, arguments.completion.map(|completion| json!(completion))),
+        (Setting::Retention, arguments.retention.clone().map(Value::from)),
     ];
     let mut changes = Vec::new();
     for (setting, value) in given {

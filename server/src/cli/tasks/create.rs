@@ -43,6 +43,12 @@ pub(super) struct Arguments {
     /// Tasks with one key share the queue's per-key limits, and take turns with those of other keys
     #[arg(long, value_name = "KEY")]
     concurrency_key: Option<String>,
+    /// While a task holds this key, that one is shown and none is created
+    #[arg(long, value_name = "KEY")]
+    unique: Option<String>,
+    /// How long it holds the key: until it has "finished", as without this, or so long from now
+    #[arg(long, value_name = "finished|DURATION", requires = "unique")]
+    unique_until: Option<String>,
     /// Not before so much time has passed: 30s, 1h 30m
     #[arg(long, value_name = "DURATION", conflicts_with = "run_at")]
     delay: Option<String>,
@@ -104,6 +110,8 @@ struct Body {
     #[serde(skip_serializing_if = "Option::is_none")]
     concurrency_key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    unique: Option<Unique>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     priority: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     run_at: Option<String>,
@@ -121,6 +129,13 @@ struct Body {
     retry: Option<Retry>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Unique {
+    key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
 }
 
 #[derive(Debug, Default, PartialEq, Serialize)]
@@ -146,12 +161,17 @@ struct Dependency {
 /// # Errors
 /// If no server answers, or not with a success.
 pub(super) async fn run(client: &Client, arguments: Arguments) -> anyhow::Result<Code> {
-    let wait = arguments.wait;
+    let (wait, asked_for) = (arguments.wait, arguments.id.clone());
     let body = serde_json::to_vec(&body(arguments)?)?;
     let answer = client.post(Ask { path: &["v1", "tasks"], body: Some(body), ..Ask::default() }).await?;
     let task: answer::Task = answer.read()?;
     if !answer.is_created() {
-        out::message(format_args!("task {} exists already, with the same content", out::visible(&task.id)));
+        // A task that was not asked for by its id is there for its key.
+        let why = match asked_for.as_ref() == Some(&task.id) {
+            true => "exists already, with the same content",
+            false => "holds the unique key, so none is created",
+        };
+        out::message(format_args!("task {} {why}", out::visible(&task.id)));
     }
     if wait {
         return wait::until_ended(client, &task.id, None).await;
@@ -177,6 +197,7 @@ fn body(arguments: Arguments) -> anyhow::Result<Body> {
         payload,
         queue: arguments.queue,
         concurrency_key: arguments.concurrency_key,
+        unique: arguments.unique.map(|key| Unique { key, until: arguments.unique_until }),
         priority: arguments.priority,
         run_at: arguments.run_at,
         delay: arguments.delay,

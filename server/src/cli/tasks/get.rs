@@ -54,6 +54,7 @@ fn pairs(task: Task) -> Vec<(&'static str, String)> {
         ("payload", json(task.payload)),
         ("after", after.collect::<Vec<_>>().join(", ")),
         ("queue", task.queue),
+        ("unique", task.unique.map(|unique| format!("{}, {}", unique.key, unique.until)).unwrap_or_default()),
         ("priority", task.priority.to_string()),
         ("completion", task.completion),
         ("max attempts", task.retry.max_attempts.to_string()),

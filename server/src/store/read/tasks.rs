@@ -39,6 +39,8 @@ pub struct SpecView {
     pub name: Option<String>,
     /// Whose limits it shares within its queue.
     pub concurrency_key: Option<String>,
+    /// The key that it holds, so that no second task comes into being under it.
+    pub unique_key: Option<String>,
     /// The method of its request.
     pub method: Option<String>,
     /// The URL of its request.
@@ -233,7 +235,7 @@ fn view(connection: &Connection, node: &NodeStatus, key: TaskKey) -> rusqlite::R
 
 fn spec(connection: &Connection, key: TaskKey) -> rusqlite::Result<SpecView> {
     let mut statement = connection.prepare_cached(
-        "SELECT name, method, url, headers, labels, after, payload, concurrency_key FROM spec WHERE task = ?1",
+        "SELECT name, method, url, headers, labels, after, payload, concurrency_key, unique_key FROM spec WHERE task = ?1",
     )?;
     let spec = statement.query_row(params![key.0], |row| {
         let after: Vec<(String, i64)> = json(row, 5)?.unwrap_or_default();
@@ -241,6 +243,7 @@ fn spec(connection: &Connection, key: TaskKey) -> rusqlite::Result<SpecView> {
         Ok(SpecView {
             name: row.get(0)?,
             concurrency_key: row.get(7)?,
+            unique_key: row.get(8)?,
             method: row.get(1)?,
             url: row.get(2)?,
             headers: json(row, 3)?.unwrap_or_default(),

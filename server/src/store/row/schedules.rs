@@ -144,6 +144,7 @@ impl ScheduleSettingsRow {
                 },
                 payload_bytes: task.payload_bytes,
                 scheduled: None,
+                unique: None,
             },
             spec,
             overlap: overlap_of(self.overlap)?,
@@ -293,6 +294,7 @@ mod tests {
                 },
                 payload_bytes: u32::MAX,
                 scheduled: None,
+                unique: None,
             };
             let settings = Settings {
                 rule,

@@ -48,7 +48,7 @@ struct Rule {
 
 /// The state numbers, edge statuses, kinds of follow-ups and flags are those of `store/row.rs`. `named` is what
 /// a task is called.
-const RULES: [Rule; 20] = [
+const RULES: [Rule; 22] = [
     Rule {
         text: "every task is in exactly one state",
         broken_by: "SELECT 'task ' || named || ' has the state ' || state FROM t WHERE state NOT BETWEEN 1 AND 9",
@@ -141,6 +141,19 @@ const RULES: [Rule; 20] = [
         text: "a webhook that waits is kept, and says so",
         broken_by: "SELECT 'event ' || p.event FROM parked p
              WHERE NOT EXISTS (SELECT 1 FROM event e WHERE e.key = p.event AND e.outcome = 5 AND e.task = p.task)",
+    },
+    Rule {
+        text: "a unique key is held by a task that asks for it, and until its end by none that has ended",
+        broken_by: "SELECT 'a key of ' || coalesce('task ' || named, 'a task that is gone')
+             FROM held_key h LEFT JOIN t ON t.key = h.task
+             WHERE t.key IS NULL OR t.unique_key IS NOT h.hash OR (h.until IS NULL) <> (t.unique_for IS NULL)
+                 OR (h.until IS NULL AND t.state BETWEEN 6 AND 9)",
+    },
+    Rule {
+        text: "a task that has not ended holds the unique key that is its own until then",
+        broken_by: "SELECT 'task ' || named FROM t
+             WHERE unique_key IS NOT NULL AND unique_for IS NULL AND state BETWEEN 1 AND 5
+                 AND NOT EXISTS (SELECT 1 FROM held_key h WHERE h.hash = t.unique_key AND h.task = t.key)",
     },
     Rule {
         text: "every queue counts the attempts that are open as its tasks do",

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use rusqlite::{OptionalExtension, Row, params};
 use taskhook_core::retention;
 use taskhook_core::subjects::Page;
+use taskhook_core::unique::{Held, Until};
 use taskhook_core::{
     Attempt, ClaimKey, ConcurrencyKey, Context, Edge, Event, EventId, EventKey, FollowUp, HostKey, Input,
     Parked, Plan, QueueKey, Received, Request, RetryPolicy, ScheduleKey, Scheduled, Subjects, Task, TaskKey,
-    Timestamp, limits,
+    Timestamp, Unique, UniqueKey, limits,
 };
 
 use crate::store::row::{self, Mapped, flag};
@@ -23,7 +24,8 @@ macro_rules! task_columns {
             "retry_max_attempts, retry_initial, retry_factor, retry_max, payload_bytes, content, created_at, ",
             "state, due_at, wake_at, generation, dependencies_pending, dependencies_broken, flags, ",
             "attempt, attempt_began_at, attempt_sent_at, attempt_sends, attempts_before, attempts_used, ",
-            "progress, message, ended_at, notes, last_change, concurrency_key, schedule, scheduled_for ",
+            "progress, message, ended_at, notes, last_change, concurrency_key, ",
+            "unique_key, unique_for, schedule, scheduled_for ",
             $rest
         )
     };
@@ -48,6 +50,7 @@ impl SqliteTransaction<'_> {
                     if !subjects.has_loaded_queue(new.asked.queue) {
                         self.load_queue(new.asked.queue, subjects)?;
                     }
+                    self.load_held(new.asked.unique, subjects)?;
                     for dependency in &new.after {
                         self.load_task(dependency.parent, subjects)?;
                     }
@@ -64,14 +67,23 @@ impl SqliteTransaction<'_> {
                     self.load_claim(claim, subjects)?;
                 }
             }
-            Input::Command(task, _) | Input::Wake(task) => self.load_task(*task, subjects)?,
+            Input::Command(task, _) => {
+                self.load_task(*task, subjects)?;
+                self.load_key_of(*task, subjects)?;
+            }
+            Input::Wake(task) => self.load_task(*task, subjects)?,
             Input::Reply(reply) => self.load_task(reply.task, subjects)?,
             Input::FollowUp(follow_up) => self.load_for_follow_up(cx, *follow_up, subjects)?,
             Input::Once(once, inner) => {
                 self.load_once(once.claim, subjects)?;
                 self.load_for(cx, inner, subjects)?;
             }
-            Input::Queue(queue, _) => self.load_queue(*queue, subjects)?,
+            Input::Queue(queue, _) => {
+                self.load_queue(*queue, subjects)?;
+                if subjects.queue(*queue).is_none() {
+                    self.load_queue_count(subjects)?;
+                }
+            }
             Input::Schedule(schedule, command) => {
                 self.load_for_schedule_command(cx, *schedule, command, subjects)?;
             }
@@ -105,6 +117,7 @@ impl SqliteTransaction<'_> {
             }
             FollowUp::ParentEnded { task, parent, .. } | FollowUp::ParentReopened { task, parent, .. } => {
                 self.load_task(task, subjects)?;
+                self.load_key_of(task, subjects)?;
                 let edge = self.edge(parent, task)?;
                 subjects.put_edge(parent, task, edge);
                 Ok(())
@@ -172,6 +185,25 @@ impl SqliteTransaction<'_> {
         let since = retention::remembered_from(self.now);
         let by = statement.query_row(params![claim.0, since], |row| row.get::<_, [u8; 16]>(0)).optional()?;
         subjects.put_claim(claim, by.map(EventId));
+        Ok(())
+    }
+
+    /// Who holds the key of a task, which may want it again.
+    fn load_key_of(&self, task: TaskKey, subjects: &mut Subjects) -> rusqlite::Result<()> {
+        self.load_held(subjects.task(task).and_then(|task| task.plan.unique), subjects)
+    }
+
+    fn load_held(&self, unique: Option<Unique>, subjects: &mut Subjects) -> rusqlite::Result<()> {
+        let Some(Unique { key, .. }) = unique.filter(|unique| !subjects.knows_held(unique.key)) else {
+            return Ok(());
+        };
+        let mut statement =
+            self.store.connection.prepare_cached("SELECT task, until FROM held_key WHERE hash = ?1")?;
+        let held = statement.query_row(params![key.0], |row| {
+            let until = row.get::<_, Option<i64>>(1)?.map(row::time);
+            Ok(Held { task: TaskKey(row.get(0)?), until })
+        });
+        subjects.put_held(key, held.optional()?);
         Ok(())
     }
 
@@ -282,6 +314,14 @@ pub(crate) fn known<T>(value: Option<T>, column: usize) -> rusqlite::Result<T> {
     })
 }
 
+/// The key that a task asks for.
+fn unique_of(row: &Row<'_>) -> rusqlite::Result<Option<Unique>> {
+    let Some(hash) = row.get::<_, Option<[u8; 16]>>(34)? else { return Ok(None) };
+    let until =
+        row.get::<_, Option<i64>>(35)?.map_or(Until::Finished, |micros| Until::For(row::span(micros)));
+    Ok(Some(Unique { key: UniqueKey(hash), until }))
+}
+
 fn scheduled_of(schedule: Option<i64>, at: Option<i64>) -> Option<Scheduled> {
     Some(Scheduled { schedule: ScheduleKey(schedule?), at: row::time(at?) })
 }
@@ -319,7 +359,8 @@ pub(crate) fn task_of(row: &Row<'_>) -> rusqlite::Result<Task> {
             },
             payload_bytes: row.get(12)?,
             concurrency_key: ConcurrencyKey(row.get(33)?),
-            scheduled: scheduled_of(row.get(34)?, row.get(35)?),
+            unique: unique_of(row)?,
+            scheduled: scheduled_of(row.get(36)?, row.get(37)?),
         }),
         content: row.get(13)?,
         created_at: row::time(row.get(14)?),

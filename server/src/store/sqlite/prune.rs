@@ -149,6 +149,8 @@ impl SqliteTransaction<'_> {
             )?
             .execute(params![key.0])?;
         for sql in [
+            // One that the task holds for longer than it is kept.
+            "DELETE FROM held_key WHERE hash = (SELECT unique_key FROM task WHERE key = ?1) AND task = ?1",
             "DELETE FROM edge WHERE child = ?1",
             "DELETE FROM spec WHERE task = ?1",
             "DELETE FROM name WHERE key = ?1",

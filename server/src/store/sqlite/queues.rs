@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension, params};
-use taskhook_core::queue::admission::{Standing, Visit};
-use taskhook_core::queue::{Closed, Shut};
+use taskhook_core::queue::Closed;
+use taskhook_core::queue::admission::{self, Standing, Visit};
 use taskhook_core::subjects::Page;
 use taskhook_core::{
     ConcurrencyKey, Context, Decided, HostKey, KeyUse, Line, Queue, QueueChange, QueueKey, State, Subjects,
@@ -89,6 +89,17 @@ impl SqliteTransaction<'_> {
         Ok(())
     }
 
+    /// How many queues there are: looked at only where one more may be made.
+    pub(super) fn load_queue_count(&self, subjects: &mut Subjects) -> rusqlite::Result<()> {
+        if subjects.knows_queue_count() {
+            return Ok(());
+        }
+        let mut statement = self.store.connection.prepare_cached("SELECT count(*) FROM queue")?;
+        let count: i64 = statement.query_row([], |row| row.get(0))?;
+        subjects.put_queue_count(usize::try_from(count).unwrap_or(usize::MAX));
+        Ok(())
+    }
+
     /// What a visit of the queue needs, for as many tasks as could start now at the most.
     pub(super) fn load_visit(
         &mut self,
@@ -98,32 +109,22 @@ impl SqliteTransaction<'_> {
     ) -> rusqlite::Result<()> {
         self.load_queue(key, subjects)?;
         let Some(queue) = subjects.queue(key).cloned() else { return Ok(()) };
-        let free = usize::try_from(cx.permits.free).unwrap_or(usize::MAX);
-        let wanted = match queue.room(cx.now) {
-            Err(Shut::Paused | Shut::Concurrency(_)) => 0,
-            // Whether anything waits at all.
-            Err(Shut::Rate(_)) => 1,
-            Ok(room) => {
-                usize::try_from(room).unwrap_or(usize::MAX).min(free).clamp(1, limits::CANDIDATES_MAX)
-            }
-        };
+        let wanted = admission::wanted(cx, &queue);
         let mut visit = Visit::default();
         if wanted > 0 {
             visit.freed = self.freed_lines(&queue, cx.now)?;
             visit.next_free = self.next_free(key)?;
         }
         if visit.freed.is_empty() && wanted > 0 {
-            let lines_max = wanted.min(limits::LINES_PER_VISIT);
+            let lines_max = admission::lines_wanted(wanted);
             let mut lines = self.open_lines(key, lines_max + 1)?;
             visit.more = lines.len() > lines_max;
             lines.truncate(lines_max);
-            let each = wanted.div_ceil(lines.len().max(1));
+            let share = (wanted, lines.len());
             for line in lines {
                 let used = key_use_of(&self.store.connection, line.queue, line.key)?;
                 visit.keys.insert(line.key, used);
-                let room = queue.settings.key_room(line.key, used, cx.now).unwrap_or(0);
-                // One more shows whether anybody waits behind those that may start.
-                let max = each.min(usize::try_from(room).unwrap_or(usize::MAX).saturating_add(1));
+                let max = admission::wanted_of_line(cx, &queue, line.key, used, share);
                 visit.lines.push(self.standing(cx, line, max)?);
             }
         }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::params;
 use taskhook_core::decision::RecordedEvent;
 use taskhook_core::retention;
+use taskhook_core::unique::{self, Until};
 use taskhook_core::{
     Answered, Cause, Change, Decided, Decision, EventKey, Once, Outcome, ScheduleChange, Spec, Subjects,
     Task, TaskKey, limits,
@@ -22,6 +23,9 @@ impl SqliteTransaction<'_> {
             for (key, change) in &decision.changes {
                 touched.insert(*key);
                 self.save_change(*key, change, subjects)?;
+                if let Some(step) = subjects.task(*key).and_then(|task| unique::step(task, change)) {
+                    self.save_key(*key, step)?;
+                }
                 if notes.are_told(*key, change, subjects, decided) {
                     self.append_history(*key, change, *cause)?;
                 }
@@ -102,6 +106,30 @@ impl SqliteTransaction<'_> {
         Ok(())
     }
 
+    /// What has become of a unique key.
+    fn save_key(&self, task: TaskKey, step: unique::Step) -> rusqlite::Result<()> {
+        match step {
+            unique::Step::Taken(key, held) => {
+                // One that nobody holds any more may still be there.
+                let mut statement = self.store.connection.prepare_cached(
+                    "INSERT INTO held_key (hash, task, until) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (hash) DO UPDATE SET task = ?2, until = ?3 WHERE held_key.until <= ?4",
+                )?;
+                let until = held.until.map(|at| at.0);
+                let taken = statement.execute(params![key.0, held.task.0, until, self.now.0])?;
+                if taken != 1 {
+                    // A task that would take a key that is held is not made, and not reopened.
+                    return Err(rusqlite::Error::StatementChangedRows(taken));
+                }
+            }
+            unique::Step::GivenBack(key) => {
+                let sql = "DELETE FROM held_key WHERE hash = ?1 AND task = ?2";
+                self.store.connection.prepare_cached(sql)?.execute(params![key.0, task.0])?;
+            }
+        }
+        Ok(())
+    }
+
     fn append_history(&mut self, key: TaskKey, change: &Change, cause: Cause) -> rusqlite::Result<()> {
         let Some(entry) = row::change_row(change) else { return Ok(()) };
         let position = self.next_position;
@@ -144,8 +172,9 @@ impl SqliteTransaction<'_> {
         let after: Vec<(&str, i64)> =
             spec.after.iter().map(|(id, on)| (id.as_str(), row::on_number(*on))).collect();
         let mut statement = self.store.connection.prepare_cached(
-            "INSERT INTO spec (task, name, method, url, headers, labels, after, payload, concurrency_key)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO spec (task, name, method, url, headers, labels, after, payload, concurrency_key,
+                 unique_key)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?;
         let headers =
             request.filter(|request| !request.headers.is_empty()).map(|request| text_of(&request.headers));
@@ -161,6 +190,7 @@ impl SqliteTransaction<'_> {
             after.transpose()?,
             request.and_then(|request| request.payload.as_deref()),
             spec.concurrency_key,
+            spec.unique_key,
         ])?;
         Ok(())
     }
@@ -168,15 +198,19 @@ impl SqliteTransaction<'_> {
     fn save_task(&self, task: &Task) -> rusqlite::Result<()> {
         let plan = &task.plan;
         let attempt = task.attempt;
+        let unique_for = plan.unique.and_then(|unique| match unique.until {
+            Until::Finished => None,
+            Until::For(span) => Some(row::micros(span)),
+        });
         let mut statement = self.store.connection.prepare_cached(
             "INSERT INTO task (key, queue, rank, host, completion, run_at, timeout, request_timeout,
                  retry_max_attempts, retry_initial, retry_factor, retry_max, payload_bytes, content, created_at,
                  state, due_at, wake_at, generation, dependencies_pending, dependencies_broken, flags,
                  attempt, attempt_began_at, attempt_sent_at, attempt_sends, attempts_before, attempts_used,
-                 progress, message, ended_at, notes, last_change, concurrency_key,
+                 progress, message, ended_at, notes, last_change, concurrency_key, unique_key, unique_for,
                  schedule, scheduled_for)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
-                 ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36)
+                 ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38)
              ON CONFLICT (key) DO UPDATE SET
                  state = ?16, due_at = ?17, wake_at = ?18, generation = ?19, dependencies_pending = ?20,
                  dependencies_broken = ?21, flags = ?22, attempt = ?23, attempt_began_at = ?24,
@@ -218,6 +252,8 @@ impl SqliteTransaction<'_> {
             task.notes,
             self.last_changes.get(&task.key).copied().unwrap_or(0),
             plan.concurrency_key.0,
+            plan.unique.map(|unique| unique.key.0),
+            unique_for,
             plan.scheduled.map(|scheduled| scheduled.schedule.0),
             plan.scheduled.map(|scheduled| scheduled.at.0),
         ])?;

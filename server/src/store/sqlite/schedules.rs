@@ -262,6 +262,8 @@ pub(crate) fn schedule_of(row: &Row<'_>) -> rusqlite::Result<Schedule> {
     let spec = Spec {
         name: row.get(9)?,
         concurrency_key: row.get(15)?,
+        // What may overlap the schedule says.
+        unique_key: None,
         request,
         labels: known(serde_json::from_str(&json(13, "{}")?).ok(), 13)?,
         after: Vec::new(),

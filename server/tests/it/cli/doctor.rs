@@ -88,6 +88,8 @@ fn every_rule_finds_what_breaks_it() {
             "a webhook waits only",
         ),
         ("UPDATE event SET outcome = 1", "a webhook that waits is kept"),
+        ("INSERT INTO held_key VALUES (x'00', <running>, NULL)", "a unique key is held by a task"),
+        ("UPDATE task SET unique_key = x'00' WHERE key = <running>", "a task that has not ended holds"),
         ("UPDATE queue SET open = open + 1", "every queue counts the attempts"),
         ("UPDATE task_count SET count = count + 1", "every queue counts its tasks"),
         ("INSERT INTO key_use VALUES (1, 7, 1, 0, 0, 0, NULL)", "every concurrency key counts"),

@@ -36,6 +36,7 @@ fn every_setting_of_a_queue_can_be_given() {
         "--retry-max=1m",
         "--timeout=1h 30m",
         "--completion=callback",
+        "--retention=7d",
     ]);
     assert_eq!((set.code, set.err.as_str()), (0, "queue images is new\n"));
     insta::assert_snapshot!(set.out, @r"
@@ -51,6 +52,7 @@ fn every_setting_of_a_queue_can_be_given() {
     retry max        1m
     timeout          1h 30m
     completion       callback
+    retention        168h
     open             0
     ");
     assert_eq!(server.done(&["queues", "get", "images"]), set.out);
@@ -65,6 +67,7 @@ fn every_setting_of_a_queue_can_be_given() {
             "retry": {"max_attempts": 3, "initial": "1s", "factor": 2.5, "max": "1m"},
             "timeout": "1h 30m",
             "completion": "callback",
+            "retention": "168h",
         }),
     );
 
@@ -77,7 +80,8 @@ fn every_setting_of_a_queue_can_be_given() {
 fn set_changes_what_is_given_and_keeps_the_rest() {
     let server = Serving::start();
     let first = ["queues", "set", "images", "--concurrency=10", "--key-concurrency=1", "--rate=100/1s+20"];
-    let defaults = ["--max-attempts=3", "--retry-max=1m", "--timeout=10m", "--completion=response"];
+    let defaults =
+        ["--max-attempts=3", "--retry-max=1m", "--timeout=10m", "--completion=response", "--retention=never"];
     server.done(&[&first[..], &defaults].concat());
     server.done(&["queues", "pause", "images"]);
     let rate = json!({"limit": 100, "per": "1s", "burst": 20});
@@ -86,8 +90,7 @@ fn set_changes_what_is_given_and_keeps_the_rest() {
     let set = server.run(&["queues", "set", "images", "--concurrency", "4", "--key-rate", "1/1s"]);
     assert_eq!((set.code, set.err.as_str()), (0, ""), "it was there already");
     let per_key = json!({"concurrency": 1, "rate": {"limit": 1, "per": "1s", "burst": 1}});
-    let kept =
-        json!({"paused": true, "rate": rate, "retry": retry, "timeout": "10m", "completion": "response"});
+    let kept = json!({"paused": true, "rate": rate, "retry": retry, "timeout": "10m", "completion": "response", "retention": "never"});
     says(&server, "images", &kept);
     says(&server, "images", &json!({"concurrency": 4, "per_key": per_key}));
 
@@ -104,7 +107,7 @@ fn set_changes_what_is_given_and_keeps_the_rest() {
             "retry": {"max_attempts": 5}, "paused": true}),
     );
 
-    let all = "key-concurrency,rate,max-attempts,retry-initial,retry-factor,timeout,completion";
+    let all = "key-concurrency,rate,max-attempts,retry-initial,retry-factor,timeout,completion,retention";
     let shown = server.done(&["queues", "set", "images", "--clear", all]);
     insta::assert_snapshot!(shown, @r"
     name         images
@@ -187,7 +190,13 @@ fn what_is_wrong_is_told_and_changes_nothing() {
     server.done(&["queues", "set", "a", "--concurrency", "2"]);
     let before = queue(&server, "a");
     let limits = ["--concurrency=0", "--key-concurrency=1000001", "--rate=0/1s", "--key-rate=1/0s+0"];
-    let defaults = ["--max-attempts=101", "--retry-factor=0.5", "--retry-max=25h", "--timeout=soon"];
+    let defaults = [
+        "--max-attempts=101",
+        "--retry-factor=0.5",
+        "--retry-max=25h",
+        "--timeout=soon",
+        "--retention=forever",
+    ];
     let wrong = server.run(&[&["queues", "set", "a"], &limits[..], &defaults].concat());
     assert_eq!((wrong.code, wrong.out.as_str()), (1, ""));
     for pointer in [
@@ -200,6 +209,7 @@ fn what_is_wrong_is_told_and_changes_nothing() {
         "/retry/factor",
         "/retry/max",
         "/timeout",
+        "/retention",
     ] {
         assert!(wrong.err.contains(&format!("\n  {pointer}: ")), "{pointer:?} is not in: {}", wrong.err);
     }

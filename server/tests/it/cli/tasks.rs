@@ -151,6 +151,8 @@ fn every_field_of_a_task_can_be_given() {
         "--retry-factor=2.5",
         "--retry-max=1m",
         "--label=day=1",
+        "--unique=image 7",
+        "--unique-until=2h",
         "-o=json",
     ]);
     let task: Value = serde_json::from_str(&created).unwrap();
@@ -163,6 +165,7 @@ fn every_field_of_a_task_can_be_given() {
         "payload": {"width": 640},
         "queue": "default",
         "concurrency_key": "customer 7",
+        "unique": {"key": "image 7", "until": "2h"},
         "priority": -5,
         "run_at": "2126-11-24T01:30:00.000Z",
         "after": [{"task": "first", "on": "finished"}],
@@ -189,6 +192,21 @@ fn every_field_of_a_task_can_be_given() {
     for pointer in ["\n  /queue: ", "\n  /headers/host: ", "\n  /retry/max: ", "\n  /method: "] {
         assert!(refused.err.contains(pointer), "{pointer:?} is not in: {}", refused.err);
     }
+}
+
+#[test]
+fn a_second_task_with_a_unique_key_is_the_first() {
+    let server = Serving::start();
+    server.done(&["tasks", "create", "--id", "a", "--unique", "k"]);
+    for id in [&["--id", "b"][..], &[]] {
+        let again =
+            server.run(&[&["tasks", "create", "--unique", "k", "--unique-until", "finished"], id].concat());
+        let told = (again.code, again.err.as_str());
+        assert_eq!(told, (0, "task a holds the unique key, so none is created\n"));
+        assert!(again.out.starts_with("task a is running"), "{}", again.out);
+    }
+    assert!(server.done(&["tasks", "get", "a"]).contains("\nunique           k, finished\n"));
+    assert_eq!(server.run(&["tasks", "create", "--unique-until", "1h"]).code, 2);
 }
 
 #[test]

@@ -32,10 +32,11 @@ async fn every_field_has_its_default() {
     }
     let wanted = json!({
         "id": id, "name": null, "state": "running", "attempt": 1, "url": null, "method": null, "headers": {},
-        "payload": null, "queue": "default", "concurrency_key": null, "priority": 0, "run_at": external["run_at"], "after": [],
+        "payload": null, "queue": "default", "concurrency_key": null, "unique": null, "priority": 0, "run_at": external["run_at"], "after": [],
         "completion": "auto", "timeout": null, "request_timeout": "5m",
         "retry": {"max_attempts": 8, "initial": "5s", "factor": 4.0, "max": "1h"}, "late_success": "accept",
-        "labels": {}, "result": null, "error": null, "progress": null, "message": null,
+        "labels": {}, "schedule": null, "scheduled_for": null,
+        "result": null, "error": null, "progress": null, "message": null,
         "waiting_for": {"code": "callback", "text": "the completion webhook of attempt 1", "until": null, "ref": null},
         "warnings": [], "created_at": external["created_at"], "ended_at": null,
     });
@@ -68,7 +69,8 @@ async fn every_field_comes_back_as_it_was_given() {
     let given = json!({
         "id": "A.b_c:d@e-9", "name": "resize", "url": "https://worker.example/resize?size=1&x=%20#part", "method": "PUT",
         "headers": {"X-Token": "abc", "content-type": "text/plain"}, "payload": {"image": 7, "tags": []},
-        "queue": "default", "concurrency_key": "customer 7", "priority": -100, "run_at": "2030-01-01T01:00:00+01:00",
+        "queue": "default", "concurrency_key": "customer 7",
+        "unique": {"key": "image 7", "until": "2h"}, "priority": -100, "run_at": "2030-01-01T01:00:00+01:00",
         "after": ["121", {"task": "120", "on": "not_failed"}], "completion": "response", "timeout": "1h 30m",
         "request_timeout": "PT90S", "retry": {"max_attempts": 1, "initial": "250ms", "factor": 1, "max": "1s"},
         "late_success": "accept", "labels": {"team": "a", "": "no"},
@@ -76,9 +78,19 @@ async fn every_field_comes_back_as_it_was_given() {
     let mut given = given;
     given["labels"] = json!({"team": "a", "app/part": "ä"});
     let task = server.create(given.clone()).await;
-    for member in
-        ["id", "name", "url", "method", "headers", "payload", "queue", "priority", "completion", "labels"]
-    {
+    for member in [
+        "id",
+        "name",
+        "url",
+        "method",
+        "headers",
+        "payload",
+        "queue",
+        "unique",
+        "priority",
+        "completion",
+        "labels",
+    ] {
         assert_eq!(task[member], given[member], "{member}");
     }
     assert_eq!(task["run_at"], "2030-01-01T00:00:00.000Z");
@@ -228,7 +240,6 @@ async fn a_field_whose_feature_is_not_built_yet_is_refused_as_not_supported() {
         ("cancel_url", json!("http://127.0.0.1:9/cancel")),
         ("source", json!("default")),
         ("correlate", json!("response.id")),
-        ("unique", json!({"key": "a", "until": "finished"})),
         ("late_success", json!("reject")),
     ] {
         let mut task = json!({"url": "http://127.0.0.1:9/"});

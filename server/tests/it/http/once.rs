@@ -115,6 +115,7 @@ async fn a_crash_between_doing_and_answering_does_not_make_it_happen_twice() {
             host: None,
             queue: QueueKey::DEFAULT,
             concurrency_key: ConcurrencyKey::NONE,
+            unique: None,
             priority: 0,
             run_at: Timestamp(0),
             completion: Some(Completion::Auto),

@@ -26,6 +26,21 @@ async fn waits_for(server: &TestServer, id: &str) -> Value {
 }
 
 #[tokio::test]
+async fn one_queue_too_many_is_refused() {
+    let server = TestServer::start().await;
+    let others = "WITH RECURSIVE n (key) AS (SELECT 1001 UNION ALL SELECT key + 1 FROM n WHERE key < 10998)
+        INSERT INTO queue (key, settings, paused, open, paced) SELECT key, '{}', 0, 0, 0 FROM n;
+        INSERT INTO name SELECT key, 1, 2, 'q' || key FROM queue WHERE key > 1000";
+    let server = server.restart_after(|store| store.execute_batch(others).expect("more queues")).await;
+    put(&server, "last", json!({})).await.expect(201);
+    let refused = put(&server, "mail", json!({})).await.problem(409, "too_many");
+    assert_eq!(refused["detail"], "there are 10000 queues, and there may be no more");
+    put(&server, "last", json!({"paused": true})).await.expect(200);
+    server.get("/v1/queues/mail").await.expect(404);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_queue_is_made_read_replaced_and_listed() {
     let server = TestServer::start().await;
     let default = server.get("/v1/queues/default").await.expect(200);

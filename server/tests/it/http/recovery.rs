@@ -247,6 +247,7 @@ fn draft(id: &str, after: &[&str]) -> Arc<Draft> {
             host: None,
             queue: QueueKey::DEFAULT,
             concurrency_key: ConcurrencyKey::NONE,
+            unique: None,
             priority: 0,
             run_at: Timestamp(0),
             completion: Some(Completion::Auto),

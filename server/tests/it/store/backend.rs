@@ -139,7 +139,7 @@ impl Inspect for Sqlite {
 
     fn specs(&mut self) -> Vec<String> {
         self.lines(
-            "SELECT task, name, method, url, headers, labels, after, payload FROM spec
+            "SELECT task, name, method, url, headers, labels, after, payload, unique_key FROM spec
                  WHERE task IN (SELECT key FROM task) ORDER BY task",
             |row| {
                 let text = |column| row.get::<_, Option<String>>(column).map(Option::unwrap_or_default);
@@ -147,7 +147,8 @@ impl Inspect for Sqlite {
                 let (name, method, url) = (text(1)?, text(2)?, text(3)?);
                 let (headers, labels, after) = (text(4)?, text(5)?, text(6)?);
                 let task: i64 = row.get(0)?;
-                Ok(format!("{task} {name} {method} {url} {headers} {labels} {after} {payload:?}"))
+                let unique = text(8)?;
+                Ok(format!("{task} {name} {method} {url} {headers} {labels} {after} {payload:?} {unique}"))
             },
         )
     }
@@ -202,6 +203,13 @@ impl Inspect for Sqlite {
                 Ok(answer_line([claim, request], Timestamp(row.get(2)?), tasks, answer))
             },
         )
+    }
+
+    fn held_keys(&mut self) -> Vec<String> {
+        self.lines("SELECT hex(hash), task, until FROM held_key ORDER BY hash", |row| {
+            let (hash, task): (String, i64) = (row.get(0)?, row.get(1)?);
+            Ok(format!("{hash} by {task} until {:?}", row.get::<_, Option<i64>>(2)?))
+        })
     }
 
     fn edges(&mut self) -> Vec<String> {
@@ -268,8 +276,11 @@ impl<const UNLUCKY: bool> Inspect for InMemory<UNLUCKY> {
             let payload = request.payload.map(|bytes| bytes.escape_ascii().to_string());
             let after = json(&after, after.is_empty());
             format!(
-                "{} {name} {} {} {headers} {labels} {after} {payload:?}",
-                key.0, request.method, request.url
+                "{} {name} {} {} {headers} {labels} {after} {payload:?} {}",
+                key.0,
+                request.method,
+                request.url,
+                spec.unique_key.unwrap_or_default()
             )
         };
         keys.into_iter().map(line).collect()
@@ -323,6 +334,13 @@ impl<const UNLUCKY: bool> Inspect for InMemory<UNLUCKY> {
             answer_line([hex(&claim.0), hex(&kept.request)], kept.at, tasks, kept.answer)
         };
         self.0.answers().into_iter().map(line).collect()
+    }
+
+    fn held_keys(&mut self) -> Vec<String> {
+        let line = |(key, held): (taskhook_core::UniqueKey, taskhook_core::unique::Held)| {
+            format!("{} by {} until {:?}", hex(&key.0), held.task.0, held.until.map(|at| at.0))
+        };
+        self.0.held_keys().into_iter().map(line).collect()
     }
 
     fn edges(&mut self) -> Vec<String> {

@@ -7,10 +7,11 @@ use std::time::Duration;
 use taskhook::engine::submission::Draft;
 use taskhook::store::Transaction;
 use taskhook_core::queue::Settings;
+use taskhook_core::unique::Until;
 use taskhook_core::{
     Asked, Cause, Change, Command, Completion, ConcurrencyKey, Decided, Decision, EventKey, EventKind,
     FollowUp, Ignored, Input, On, Outcome, Plan, QueueKey, Request, Response, RetryAsked, Spec, State,
-    Subjects, Task, TaskKey, limits,
+    Subjects, Task, TaskKey, Unique, UniqueKey, limits,
 };
 
 use super::backend::Backend;
@@ -26,6 +27,10 @@ fn full(id: &str) -> Draft {
             host: None,
             queue: QueueKey::DEFAULT,
             concurrency_key: ConcurrencyKey::NONE,
+            unique: Some(Unique {
+                key: UniqueKey([9; 16]),
+                until: Until::For(Duration::from_micros(86_400_000_001)),
+            }),
             priority: -100,
             run_at: START + Duration::from_micros(1_234_567),
             completion: Some(Completion::Callback),
@@ -43,6 +48,7 @@ fn full(id: &str) -> Draft {
         spec: Spec {
             name: Some("resize".into()),
             concurrency_key: Some("customer 7".into()),
+            unique_key: Some("invoice 7".into()),
             request: Some(Arc::new(Request {
                 method: "PUT".into(),
                 url: "https://h.example:8443/resize?q=ä".into(),
@@ -84,7 +90,7 @@ pub(super) fn every_field_of_a_creation_survives<B: Backend>(world: &mut World<B
             *spec,
             format!(
                 "{} resize PUT https://h.example:8443/resize?q=ä [[\"x-one\",\"1\"],[\"x-one\",\"\\\"2\\\"\"]] \
-                 {{\"team\":\"a,b\",\"ü\":\"\"}} [[\"parent\",3]] Some(\"\\\\x00\\\\xff{{\\\\n\\\\r\")",
+                 {{\"team\":\"a,b\",\"ü\":\"\"}} [[\"parent\",3]] Some(\"\\\\x00\\\\xff{{\\\\n\\\\r\") invoice 7",
                 key.0
             )
         );

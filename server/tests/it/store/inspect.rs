@@ -21,6 +21,8 @@ pub(super) trait Inspect {
     fn claims(&mut self) -> Vec<String>;
     /// Every request that happened under a key, and its answer.
     fn answers(&mut self) -> Vec<String>;
+    /// Every unique key that is held, or was until a time that has come.
+    fn held_keys(&mut self) -> Vec<String>;
     /// Every edge between tasks.
     fn edges(&mut self) -> Vec<String>;
     /// Every name: its key, its stored kind and its text.
@@ -48,6 +50,7 @@ pub(super) trait Inspect {
         section("parked", self.parked());
         section("claims", self.claims());
         section("answers", self.answers());
+        section("held keys", self.held_keys());
         section("edges", self.edges());
         section("schedules", self.schedules().iter().map(|schedule| format!("{schedule:?}")).collect());
         section("kept", vec![self.kept_count().to_string()]);

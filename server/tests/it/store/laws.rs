@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use taskhook_core::unique::Until;
 use taskhook_core::{State, Task, TaskKey};
 
 use super::backend::Backend;
@@ -17,6 +18,7 @@ pub(super) fn hold<B: Backend>(world: &mut World<B>, seed: u64) {
         world.backend.tasks().into_iter().map(|task| (task.key, task)).collect();
     let edges: Vec<Edge> = world.backend.edges().iter().map(|line| Edge::read(line)).collect();
     let parked = world.backend.parked();
+    every_key_is_held_by_one(&tasks, &world.backend.held_keys(), seed);
     for edge in &edges {
         knows_what_became_of_its_parent(&tasks, edge, seed);
     }
@@ -58,6 +60,20 @@ fn every_webhook_counts_once(history: &[String], seed: u64) {
         *times.entry(said.join(" ")).or_insert(0) += 1;
     }
     assert!(times.values().all(|count| *count == 1), "seed {seed}: {times:#?}");
+}
+
+/// A task that has not ended holds the key that is its own until then, and nobody else holds one without an end.
+fn every_key_is_held_by_one(tasks: &BTreeMap<TaskKey, Task>, held: &[String], seed: u64) {
+    let holds = |task: &&Task| {
+        let until = task.plan.unique.map(|unique| unique.until);
+        until == Some(Until::Finished) && !task.state.is_terminal()
+    };
+    let mut holders: Vec<i64> = tasks.values().filter(holds).map(|task| task.key.0).collect();
+    let endless = held.iter().filter_map(|line| line.split_once(" by ")?.1.strip_suffix(" until None"));
+    let mut told: Vec<i64> = endless.map(|task| task.parse().unwrap()).collect();
+    holders.sort_unstable();
+    told.sort_unstable();
+    assert_eq!(holders, told, "seed {seed}: {held:#?}");
 }
 
 fn knows_what_became_of_its_parent(tasks: &BTreeMap<TaskKey, Task>, edge: &Edge, seed: u64) {

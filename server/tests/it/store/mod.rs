@@ -21,6 +21,7 @@ mod sequences;
 mod sqlite;
 mod sweeping;
 mod transactions;
+mod unique;
 mod webhooks;
 mod world;
 
@@ -107,6 +108,12 @@ suite! {
         due_tasks_come_earliest_first,
         exchanges_in_flight_are_found,
         every_request_comes_back_as_it_was_given;
+    unique:
+        a_key_is_held_until_its_task_has_ended,
+        a_key_is_held_for_a_time,
+        those_of_one_transaction_see_each_other,
+        a_dependent_is_reopened_with_its_key_or_not_at_all,
+        a_key_goes_with_its_task;
     webhooks:
         a_delivery_counts_once,
         a_refused_webhook_claims_nothing,

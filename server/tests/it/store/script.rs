@@ -8,7 +8,7 @@ use taskhook::engine::submission::{Draft, Submission};
 use taskhook_core::schedule::{Missed, Overlap};
 use taskhook_core::{
     Answered, ClaimKey, Command, Completion, EventKind, On, Once, ReplyKind, Request, Response, RetryAsked,
-    ScheduleCommand, TaskKey, Timestamp,
+    ScheduleCommand, TaskKey, Timestamp, Unique, UniqueKey, unique::Until,
 };
 use taskhook_sim::Random;
 
@@ -38,6 +38,8 @@ pub(super) struct Scene {
     pub(super) open: Vec<(TaskKey, u32)>,
     /// Whether tasks may be created together.
     pub(super) batches: bool,
+    /// Whether a schedule may cancel its earlier tasks.
+    pub(super) cancels: bool,
 }
 
 impl Script {
@@ -132,6 +134,12 @@ impl Script {
             draft.spec.name = Some("kind".into());
             draft.spec.labels = BTreeMap::from([("a".into(), "b".into())]);
         }
+        if random.per_mille(150) {
+            let span = Duration::from_secs(1 + random.below(20));
+            let until = if random.per_mille(700) { Until::Finished } else { Until::For(span) };
+            let key = UniqueKey([u8::try_from(random.below(3)).unwrap_or(0); 16]);
+            draft.asked.unique = Some(Unique { key, until });
+        }
         // The same id asks for something else now and then.
         draft.content = [u8::from(random.per_mille(100)); 16];
         if random.per_mille(500) {
@@ -197,13 +205,14 @@ impl Script {
     fn schedule(&mut self, scene: &Scene) -> Submission {
         let random = &mut self.random;
         let name = format!("s{}", random.index(2));
+        let overlaps = if scene.cancels { &OVERLAPS[..] } else { &OVERLAPS[..3] };
         let command = match random.below(12) {
             0 => ScheduleCommand::Pause,
             1 => ScheduleCommand::Resume,
             2 => ScheduleCommand::Delete,
             3 | 4 => ScheduleCommand::Trigger {
                 at: Timestamp(scene.shown.0 + 1_000),
-                overlap: random.per_mille(500).then(|| *random.pick(&OVERLAPS)),
+                overlap: random.per_mille(500).then(|| *random.pick(overlaps)),
             },
             5 => ScheduleCommand::Backfill {
                 after: Timestamp(scene.shown.0 - 100_000_000),
@@ -217,7 +226,7 @@ impl Script {
                 let mut draft = every(1 + random.below(30), template);
                 draft.paused = random.per_mille(100);
                 draft.settings.asked.scheduled = None;
-                draft.settings.overlap = *random.pick(&OVERLAPS);
+                draft.settings.overlap = *random.pick(overlaps);
                 draft.settings.missed = *random.pick(&[Missed::Latest, Missed::All, Missed::Skip]);
                 draft.settings.catch_up = Duration::from_secs(*random.pick(&[0, 20, 3_600]));
                 draft.settings.jitter = Duration::from_secs(*random.pick(&[0, 0, 5]));

@@ -74,7 +74,7 @@ fn bad_luck_breaks_no_law() {
             }
             let open = world.open.keys().copied().collect();
             let (now, shown) = (world.clock.now(), world.shown());
-            let mut scene = Scene { now, shown, open, batches: true };
+            let mut scene = Scene { now, shown, open, batches: true, cancels: true };
             let submissions: Vec<Submission> =
                 (0..random.index(5)).map(|_| script.next(&mut scene)).collect();
             let due = world.due(world.clock.now(), random.index(5)).tasks;
@@ -175,9 +175,10 @@ impl<A: Backend, B: Backend> Twins<A, B> {
             self.other.drain();
         }
         // A task that was reported on before it came, and depends on another such task, ends as the one or the
-        // other follow-up says that comes first. Both are right, so that is left to the other test.
+        // other follow-up says that comes first; so does one that a schedule cancels with the one it waits for. All are
+        // right, so that is left to the other test.
         let batches = self.one.backend.parked().is_empty();
-        let submission = [self.script.next(&mut Scene { batches, ..self.scene() })];
+        let submission = [self.script.next(&mut Scene { batches, cancels: false, ..self.scene() })];
         let one = self.one.settle(&submission).receipts;
         let other = self.other.settle(&submission).receipts;
         assert_eq!(one, other, "{}", self.words());
@@ -213,7 +214,7 @@ impl<A: Backend, B: Backend> Twins<A, B> {
     fn scene(&self) -> Scene {
         let open: Vec<(TaskKey, u32)> = self.one.open.keys().copied().collect();
         assert!(open.iter().eq(self.other.open.keys()), "{}", self.words());
-        Scene { now: self.one.clock.now(), shown: self.one.shown(), open, batches: true }
+        Scene { now: self.one.clock.now(), shown: self.one.shown(), open, batches: true, cancels: true }
     }
 
     /// Some of the tasks that are due, on both.

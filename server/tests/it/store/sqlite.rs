@@ -30,7 +30,7 @@ fn the_settings_that_durability_needs_are_in_force() {
     for _ in 0..2 {
         let settings = world.backend.store().settings().unwrap();
         assert_eq!((settings.journal_mode.as_str(), settings.synchronous), ("wal", 2));
-        assert_eq!(settings.schema, "0004_schedules");
+        assert_eq!(settings.schema, "0006_unique");
         assert_eq!(settings.sqlite_version, rusqlite::version());
         world.restart();
     }
@@ -191,7 +191,10 @@ fn a_store_from_before_retention_keeps_what_it_remembers() {
          DROP TABLE claim;
          CREATE TABLE claim (claim BLOB NOT NULL PRIMARY KEY, event BLOB NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
          INSERT INTO claim SELECT claim, event, at FROM claim_now;
-         DROP TABLE claim_now",
+         DROP TABLE claim_now;
+         DELETE FROM migration WHERE name = '0006_unique';
+         ALTER TABLE task DROP COLUMN unique_key; ALTER TABLE task DROP COLUMN unique_for;
+         ALTER TABLE spec DROP COLUMN unique_key; DROP TABLE held_key",
     );
     world.restart();
     assert_eq!(world.backend.all(), before);

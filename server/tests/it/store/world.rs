@@ -336,6 +336,7 @@ pub(super) fn external(id: &str) -> Draft {
             host: None,
             queue: QueueKey::DEFAULT,
             concurrency_key: ConcurrencyKey::NONE,
+            unique: None,
             priority: 0,
             run_at: START,
             completion: Some(Completion::Auto),
