@@ -56,7 +56,11 @@ mod tests {
         let mut step = |machine, seconds| step(&mut latest, Timestamp::from_secs(machine), after(seconds));
         assert_eq!(step(1_000, 0), Timestamp::from_secs(1_000));
         assert_eq!(step(1_010, 10), Timestamp::from_secs(1_010));
-        assert_eq!(step(200, 20), Timestamp::from_secs(1_019), "set back: on, a little slower than real time");
+        assert_eq!(
+            step(200, 20),
+            Timestamp::from_secs(1_019),
+            "set back: on, a little slower than real time"
+        );
         assert_eq!(step(5_000, 21), Timestamp::from_secs(5_000), "set forward: followed");
         assert_eq!(step(4_990, 31), Timestamp::from_secs(5_009));
         assert_eq!(step(5_180, 221), Timestamp::from_secs(5_180), "caught up: together again");

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use taskhook_core::schedule::{Missed, Overlap, Schedule, What};
+use taskhook_core::retention::Ages;
+use taskhook_core::schedule::{Missed, Overlap, Rule, Schedule, What};
 use taskhook_core::{Command, Outcome, Refused, Request, ScheduleCommand, State, Task, Timestamp, limits};
 use taskhook_sim::Random;
 
-use super::backend::Backend;
+use super::backend::{Backend, Memory};
 use super::world::{
     START, World, answered, command, completed, create, define, every, external, hosted, schedule_command,
 };
@@ -244,4 +245,58 @@ pub(super) fn schedules_of_one_transaction_see_each_other<B: Backend>(world: &mu
     assert_eq!(committed.receipts[0].outcome(), &Outcome::Created(vec![(task, true)]));
     assert_eq!(committed.receipts[1].outcome(), &Outcome::Refused(Refused::Overlaps { task }));
     assert_eq!(the_schedule(world).counts.requested, 1);
+}
+
+/// Ten years of nights in every zone, with restarts and clocks that are set by an hour: each night has its task.
+#[test]
+fn ten_years_of_nights() {
+    for (seed, zone) in [
+        "Europe/Stockholm",
+        "America/New_York",
+        "Africa/Cairo",
+        "Australia/Lord_Howe",
+        "Asia/Kathmandu",
+        "America/St_Johns",
+        "Pacific/Apia",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut world = World::<Memory>::new();
+        let mut random = Random::new(seed as u64);
+        let mut draft = every(1, external(""));
+        draft.settings.rule = Rule::Cron("30 2 * * *".into());
+        draft.settings.timezone = zone.into();
+        draft.settings.catch_up = 2 * HOUR;
+        world.submit(define("s", draft));
+        let recurrence = the_schedule(&mut world).recurrence().unwrap();
+        let until = START + Duration::from_secs(3_653 * 86_400);
+        let mut nights = recurrence.upcoming(START).map(|night| night.at).take_while(|at| *at < until);
+        let mut wanted = nights.next();
+        let ages = Ages { tasks: Some(Duration::from_secs(30 * 86_400)), ..Ages::NEVER };
+        let mut seen = 0;
+        while world.clock.now() < until {
+            match random.below(20) {
+                0 => world.restart(),
+                1 => world.clock_is_off_by = 3_600_000_000,
+                2 => world.clock_is_off_by = -3_600_000_000,
+                3 => world.clock_is_off_by = 0,
+                4 => drop(world.sweep(&ages, 100)),
+                _ => world.clock.advance(Duration::from_secs(random.below(7_000))),
+            }
+            world.wake_schedules();
+            let newest = made(&mut world).pop().filter(|task| !task.state.is_terminal());
+            if let Some(task) = newest {
+                let at = task.plan.scheduled.map(|scheduled| scheduled.at);
+                assert_eq!(at, wanted, "{zone}, at {}", world.shown());
+                wanted = nights.next();
+                let id = the_schedule(&mut world).task_id(at.unwrap());
+                world.submit(command(&id, Command::Cancel));
+                seen += 1;
+            }
+        }
+        let counts = the_schedule(&mut world).counts;
+        assert_eq!((counts.fired, counts.missed), (seen, 0), "{zone}");
+        assert!((3_651..=3_653).contains(&seen), "{zone}: {seen}");
+    }
 }
