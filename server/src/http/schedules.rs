@@ -73,7 +73,9 @@ pub(super) async fn put(
         let error = FieldError { pointer: "/name".into(), code: "not_a_name", detail: detail.into() };
         return Err(Problem::invalid(vec![error]));
     }
-    submit(&app, None, &name, ScheduleAsk::Define(Arc::new(draft))).await
+    let outcome = submit(&app, None, &name, ScheduleAsk::Define(Arc::new(draft))).await?;
+    let is_new = outcome == Outcome::Defined { new: true };
+    show(&app, if is_new { StatusCode::CREATED } else { StatusCode::OK }, &name).await
 }
 
 /// A schedule, with its last and next instants.
@@ -136,7 +138,8 @@ pub(super) async fn pause(
     body: Body,
 ) -> Result<Response, Problem> {
     options(&app, &headers, body).await?.finish_or_refuse(&[])?;
-    submit(&app, once, &name, ScheduleAsk::Command(ScheduleCommand::Pause)).await
+    submit(&app, once, &name, ScheduleAsk::Command(ScheduleCommand::Pause)).await?;
+    show(&app, StatusCode::OK, &name).await
 }
 
 /// Resumes a schedule, from now on: what it left out stays left out.
@@ -154,7 +157,8 @@ pub(super) async fn resume(
     body: Body,
 ) -> Result<Response, Problem> {
     options(&app, &headers, body).await?.finish_or_refuse(&[])?;
-    submit(&app, once, &name, ScheduleAsk::Command(ScheduleCommand::Resume)).await
+    submit(&app, once, &name, ScheduleAsk::Command(ScheduleCommand::Resume)).await?;
+    show(&app, StatusCode::OK, &name).await
 }
 
 /// Makes a task of the schedule now, paused or not. While an earlier one has not ended, `overlap` decides: 409 where there
@@ -181,7 +185,13 @@ pub(super) async fn trigger(
         return Err(Problem::invalid(errors));
     }
     let at = app.asked_instants.next((app.clock)());
-    submit(&app, once, &name, ScheduleAsk::Command(ScheduleCommand::Trigger { at, overlap })).await
+    let command = ScheduleCommand::Trigger { at, overlap };
+    match submit(&app, once, &name, ScheduleAsk::Command(command)).await? {
+        Outcome::Created(made) => {
+            show_one(&app, StatusCode::CREATED, made.into_iter().map(|(task, _)| task).collect()).await
+        }
+        other => Err(unexpected(&other)),
+    }
 }
 
 /// Makes the tasks of instants of the past, from `from` and before `to`: in order, each after the end of the one before,
@@ -299,24 +309,15 @@ impl Asked {
     }
 }
 
+/// What becomes of what is asked, unless it is refused.
 async fn submit(
     app: &App,
     once: Option<Extension<Once>>,
     name: &str,
     ask: ScheduleAsk,
-) -> Result<Response, Problem> {
+) -> Result<Outcome, Problem> {
     let receipt = app.engine.submit(keyed(once, Submission::Schedule(name.into(), ask))).await?;
     match receipt.outcome() {
-        Outcome::Defined { new: true } => show(app, StatusCode::CREATED, name).await,
-        Outcome::Defined { new: false } | Outcome::Unchanged => show(app, StatusCode::OK, name).await,
-        Outcome::Applied => match app.reader.schedule(name).await? {
-            Some(view) => Ok(respond::json(StatusCode::OK, &ScheduleBody::of(view))),
-            // It was deleted.
-            None => Ok(StatusCode::NO_CONTENT.into_response()),
-        },
-        Outcome::Created(made) => {
-            show_one(app, StatusCode::CREATED, made.iter().map(|(key, _)| *key).collect()).await
-        }
         Outcome::Repeated => Err(Problem::in_progress()),
         Outcome::Refused(Refused::NoSuchSchedule) => Err(no_such_schedule(name)),
         Outcome::Refused(why @ Refused::Overlaps { task }) => {
@@ -328,7 +329,8 @@ async fn submit(
             Err(problem)
         }
         Outcome::Refused(why) => Err(refused(why, |_| "/task".into(), |_| String::new())),
-        other => Err(unexpected(other)),
+        Outcome::Quarantined => Err(unexpected(receipt.outcome())),
+        other => Ok(other.clone()),
     }
 }
 
