@@ -7,6 +7,7 @@ mod draft;
 pub mod duration;
 mod events;
 mod fields;
+mod filter;
 mod guard;
 mod health;
 pub mod json;
@@ -17,6 +18,7 @@ pub mod problem;
 mod queues;
 mod rejections;
 mod respond;
+mod stats;
 mod story;
 mod target;
 mod tasks;
@@ -105,6 +107,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(queues::put, queues::get))
         .routes(routes!(queues::pause))
         .routes(routes!(queues::resume))
+        .routes(routes!(stats::tasks))
         .routes(routes!(events::list))
         .routes(routes!(events::get))
         .routes(routes!(events::replay))

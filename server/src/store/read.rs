@@ -6,6 +6,7 @@
 mod answers;
 mod events;
 pub(crate) mod queues;
+mod stats;
 mod tasks;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use taskhook_core::{HostKey, Timestamp};
 pub use answers::AnswerView;
 pub use events::{EventFilter, EventView};
 pub use queues::{QueueView, WaitingCount};
+pub use stats::{GroupBy, TaskGroup, TaskStats};
 pub use tasks::{HistoryEntry, SpecView, TaskFilter, TaskView};
 
 use crate::store::sqlite::{SqlitePath, keep_plans};

@@ -20,6 +20,7 @@ mod queues;
 mod races;
 mod reading;
 mod recovery;
+mod stats;
 mod strangers;
 mod waiting;
 mod webhooks;

@@ -91,19 +91,27 @@ pub(super) fn key_of(connection: &Connection, name: &str) -> rusqlite::Result<Op
 
 /// What holds up a task that is queued; of others only the name of their queue.
 pub(super) fn held_up(connection: &Connection, node: &NodeStatus, task: &Task) -> rusqlite::Result<HeldUp> {
-    let mut held_up =
-        HeldUp { queue: name_of(connection, task.plan.queue.0)?.unwrap_or_default(), ..HeldUp::default() };
+    let name = name_of(connection, task.plan.queue.0)?.unwrap_or_default();
     let queue = if task.state == State::Queued { queue_of(connection, task.plan.queue)? } else { None };
-    let Some(queue) = queue else { return Ok(held_up) };
-    let now = wall_clock();
-    let key = task.plan.concurrency_key;
-    held_up.shut = queue.room(now).err();
+    let Some(queue) = queue else { return Ok(HeldUp { queue: name, ..HeldUp::default() }) };
+    let held_up = held_up_of(connection, &queue, task.plan.concurrency_key, wall_clock())?;
+    let breaker = task.plan.host.and_then(|host| node.probe_at(host));
+    Ok(HeldUp { queue: name, breaker, ..held_up })
+}
+
+/// What holds up the queued tasks of a key, but for what their hosts do, and without the queue's name.
+pub(super) fn held_up_of(
+    connection: &Connection,
+    queue: &Queue,
+    key: ConcurrencyKey,
+    now: Timestamp,
+) -> rusqlite::Result<HeldUp> {
+    let mut held_up = HeldUp { shut: queue.room(now).err(), ..HeldUp::default() };
     if key != ConcurrencyKey::NONE {
         let used = key_use_of(connection, queue.key, key)?;
         let limit = queue.settings.key_concurrency.unwrap_or(0);
         held_up.key = queue.settings.key_room(key, used, now).err().map(|why| (why, limit));
     }
-    held_up.breaker = task.plan.host.and_then(|host| node.probe_at(host));
     Ok(held_up)
 }
 

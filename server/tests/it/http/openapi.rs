@@ -48,6 +48,7 @@ async fn every_path_of_the_contract_is_in_the_document_and_every_path_in_it_is_s
         "GET /v1/events/{id}",
         "GET /v1/queues",
         "GET /v1/queues/{name}",
+        "GET /v1/stats/tasks",
         "GET /v1/tasks",
         "GET /v1/tasks/{id}",
         "GET /v1/tasks/{id}/history",
