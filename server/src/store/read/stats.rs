@@ -187,7 +187,7 @@ impl Count {
         if self.is_kept() {
             self.take_counts(connection)?;
             if self.parts_queued() && self.lets_through(State::Queued) {
-                self.walk = Some(Walk::ready());
+                self.walk = Some(Walk::ready(self.queue));
             }
         }
         Ok(false)

@@ -202,3 +202,49 @@ async fn there_are_no_more_rows_than_can_be_read() {
     assert_eq!((stats["data"].as_array().map(Vec::len), &stats["complete"]), (Some(1_000), &json!(false)));
     server.stop().await;
 }
+
+#[tokio::test]
+async fn every_task_is_counted_once_however_many_slices_it_takes() {
+    let server = TestServer::start().await;
+    put(&server, "still", json!({"paused": true})).await;
+    let url = "http://127.0.0.1:9/";
+    for batch in 0..11 {
+        let kind = format!("kind-{}", batch % 3);
+        let task =
+            |n: usize| json!({"id": format!("{batch}-{n}"), "name": kind, "queue": "still", "url": url});
+        let tasks: Vec<Value> = (0..1_000).map(task).collect();
+        server.post("/v1/tasks/batch", json!({"tasks": tasks})).await.expect(201);
+    }
+    server.create(json!({"id": "other"})).await;
+    let reader = server.app().reader;
+    let count = |by: GroupBy, filter: TaskFilter| {
+        let reader = reader.clone();
+        async move {
+            let stats = reader.task_stats(filter, by, Duration::from_secs(600)).await.expect("counts");
+            assert!(stats.complete);
+            let told = |group: taskhook::store::read::TaskGroup| {
+                (group.count, group.oldest.map(|(id, _)| id).unwrap_or_default(), group.sample.join(" "))
+            };
+            stats.groups.into_iter().map(told).collect::<Vec<_>>()
+        }
+    };
+    let row = |count: u64, oldest: &str, sample: &str| (count, oldest.to_string(), sample.to_string());
+    let (by_code, by_queue) =
+        (GroupBy { code: true, ..GroupBy::default() }, GroupBy { queue: true, ..GroupBy::default() });
+    let by_name = GroupBy { name: true, ..GroupBy::default() };
+    let still = || TaskFilter { queue: Some("still".into()), ..TaskFilter::default() };
+    let all = row(11_000, "0-0", "10-999 10-998 10-997");
+    let other = row(1, "other", "other");
+    assert_eq!(count(by_code, TaskFilter::default()).await, [other.clone(), all.clone()]);
+    assert_eq!(count(by_code, still()).await, [all.clone()]);
+    assert_eq!(count(by_queue, TaskFilter::default()).await, [other, all.clone()]);
+    assert_eq!(
+        count(by_name, still()).await,
+        [
+            row(4_000, "0-0", "9-999 9-998 9-997"),
+            row(4_000, "1-0", "10-999 10-998 10-997"),
+            row(3_000, "2-0", "8-999 8-998 8-997"),
+        ]
+    );
+    server.stop().await;
+}

@@ -33,8 +33,11 @@ pub(super) enum Walk {
 }
 
 impl Walk {
-    pub(super) fn ready() -> Walk {
-        Walk::Ready([i64::MIN; 6])
+    /// Of one queue, or of all.
+    pub(super) fn ready(queue: Option<i64>) -> Walk {
+        let mut behind = [i64::MIN; 6];
+        behind[0] = queue.unwrap_or(i64::MIN);
+        Walk::Ready(behind)
     }
 
     pub(super) fn down() -> Walk {
@@ -105,7 +108,7 @@ impl Count {
             }
             let [queue, _, concurrency_key, host, _, task] = place;
             if self.queue.is_some_and(|only| only != queue) {
-                continue;
+                break;
             }
             let code = if self.by.code {
                 asked.why_queued(&self.node, queue, ConcurrencyKey(concurrency_key), Some(HostKey(host)))?
