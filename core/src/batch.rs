@@ -9,7 +9,7 @@ use crate::input::{FollowUp, Input, Once};
 use crate::queue::admission;
 use crate::subjects::Subjects;
 use crate::task::{Task, commanded, dependency, replied, reported, woken};
-use crate::{Context, create, queue};
+use crate::{Context, create, hold, queue};
 
 /// One input's decision, with the cause that its changes carry.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +29,7 @@ pub fn decide(cx: &Context, subjects: &Subjects, input: &Input) -> Decision {
         Input::Event(event) => reported::decide(cx, subjects, event),
         Input::Command(task, command) => commanded::decide(cx, subjects, *task, *command),
         Input::Queue(key, command) => queue::command(subjects, *key, command),
+        Input::Hold(command) => hold::command(cx, *command),
         Input::Reply(reply) => replied::decide(cx, subjects, reply),
         Input::Wake(task) => woken::decide(cx, subjects, *task),
         Input::FollowUp(follow_up) => follow(cx, subjects, *follow_up),
@@ -98,6 +99,9 @@ pub fn decide_all(cx: &mut Context, subjects: &mut Subjects, round: &[Input]) ->
             }
         };
         subjects.take_in(cx.now, &decision, evolved);
+        if let Some(change) = decision.hold {
+            cx.held = change.since(cx.now);
+        }
         for Effect::Dispatch { task, .. } in &decision.effects {
             take_permit(cx, subjects, *task);
         }
@@ -166,7 +170,7 @@ impl Input {
         match self {
             Input::Create(_) => Cause::Creation,
             Input::Event(event) => Cause::Event(event.key),
-            Input::Command(..) | Input::Queue(..) => Cause::Command,
+            Input::Command(..) | Input::Queue(..) | Input::Hold(_) => Cause::Command,
             Input::Reply(reply) => Cause::Reply(reply.attempt),
             Input::Wake(_) => Cause::Time,
             Input::Once(_, input) => input.cause(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::hold::HoldChange;
 use crate::id::{ClaimKey, EventId, EventKey, HostKey, QueueKey, TaskKey};
 use crate::input::{Answered, Event, Failure, FollowUp, NewTask, Once, Plan, Response};
 use crate::queue::{Closed, Line, Settings};
@@ -19,6 +20,8 @@ pub struct Decision {
     pub changes: Vec<(TaskKey, Change)>,
     /// What has become true of queues, in order.
     pub queues: Vec<(QueueKey, QueueChange)>,
+    /// What has become true of the server.
+    pub hold: Option<HoldChange>,
     /// What leaves after the commit.
     pub effects: Vec<Effect>,
     /// Who is to be asked again when this node has places for exchanges again.
@@ -283,6 +286,7 @@ impl Decision {
             outcome,
             changes: Vec::new(),
             queues: Vec::new(),
+            hold: None,
             effects: Vec::new(),
             wants: Vec::new(),
             follow_ups: Vec::new(),

@@ -12,6 +12,7 @@ pub mod cron;
 pub mod decision;
 mod draw;
 pub mod graph;
+pub mod hold;
 pub mod id;
 pub mod input;
 pub mod limits;
@@ -28,6 +29,7 @@ pub mod waiting;
 pub use batch::{Decided, decide, decide_all};
 pub use cron::{BadRecurrence, Occurrence, Recurrence};
 pub use decision::{Cause, Change, Decision, Effect, Ignored, Outcome, QueueChange, Refused, Want};
+pub use hold::{HoldChange, HoldCommand};
 pub use id::{ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, TaskKey};
 pub use input::{
     Answered, Asked, Callback, Command, Create, Dependency, Event, EventKind, Failure, FollowUp, Input,
@@ -48,6 +50,8 @@ pub struct Context {
     pub now: Timestamp,
     /// Since when this node has been up. An exchange that began earlier died with the process before.
     pub up_since: Timestamp,
+    /// Since when the server is held: nothing is sent and no schedule fires. Read from the store in this transaction.
+    pub held: Option<Timestamp>,
     /// The free places for open exchanges. Counted down as a batch is decided.
     pub permits: Permits,
 }

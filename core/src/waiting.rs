@@ -8,7 +8,7 @@ use crate::time::Timestamp;
 /// The answer to "why does this task wait?".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
-    /// The contract's word: `dependency`, `time`, `retry`, `paused`, `breaker`, `key_limit`, `concurrency`,
+    /// The contract's word: `dependency`, `time`, `retry`, `held`, `paused`, `breaker`, `key_limit`, `concurrency`,
     /// `rate`, `capacity`, `response`, `callback`.
     pub code: &'static str,
     /// One exact sentence, without a subject: "the completion webhook of attempt 2, until 14:03:20Z".
@@ -24,6 +24,8 @@ pub struct Waiting {
 pub struct HeldUp {
     /// The queue's name.
     pub queue: String,
+    /// Nothing of the server may start, since this instant.
+    pub held: Option<Timestamp>,
     /// Nothing of the queue may start.
     pub shut: Option<Shut>,
     /// Nothing of the task's key may start: what it waits for, and how many attempts of one key may be open.
@@ -72,6 +74,7 @@ pub fn waiting_for(task: &Task, dependency: Option<&str>, held_up: &HeldUp) -> O
 /// Of all that holds up a task that is due, what is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Obstacle {
+    Held(Timestamp),
     Paused,
     Breaker(Timestamp),
     KeyRate(Timestamp),
@@ -83,6 +86,9 @@ enum Obstacle {
 
 impl HeldUp {
     fn obstacle(&self) -> Obstacle {
+        if let Some(since) = self.held {
+            return Obstacle::Held(since);
+        }
         if self.shut == Some(Shut::Paused) {
             return Obstacle::Paused;
         }
@@ -102,6 +108,7 @@ impl HeldUp {
 impl Obstacle {
     fn code(self) -> &'static str {
         match self {
+            Obstacle::Held(_) => "held",
             Obstacle::Paused => "paused",
             Obstacle::Breaker(_) => "breaker",
             Obstacle::KeyRate(_) | Obstacle::KeyLimit(_) => "key_limit",
@@ -121,6 +128,7 @@ impl Obstacle {
     /// The sentence, for a task of `queue` whose attempt `next` has not begun.
     fn text(self, queue: &str, next: u32) -> String {
         match self {
+            Obstacle::Held(since) => format!("the server to be resumed, which is held since {since}"),
             Obstacle::Paused => format!("queue {queue} to be resumed"),
             Obstacle::Breaker(at) => format!(
                 "its target to answer again: {} exchanges in a row failed, and the next one begins at {}",

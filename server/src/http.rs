@@ -10,6 +10,7 @@ mod fields;
 mod filter;
 mod guard;
 mod health;
+mod hold;
 pub mod json;
 mod list;
 mod listen;
@@ -111,6 +112,8 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(events::list))
         .routes(routes!(events::get))
         .routes(routes!(events::replay))
+        .routes(routes!(hold::get, hold::hold))
+        .routes(routes!(hold::resume))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use taskhook_core::retention::{Ages, Place};
 use taskhook_core::{
-    Change, Context, Decided, Decision, Effect, FollowUp, HostKey, Input, Outcome, Permits, QueueKey,
-    Request, Subjects, Task, TaskKey, Timestamp, Want, decide_all, limits,
+    Change, Context, Decided, Decision, Effect, FollowUp, HoldChange, HostKey, Input, Outcome, Permits,
+    QueueKey, Request, Subjects, Task, TaskKey, Timestamp, Want, decide_all, limits,
 };
 
 use crate::engine::Receipt;
@@ -46,6 +46,8 @@ pub struct Committed {
     pub wants: Vec<Want>,
     /// The tasks that ended.
     pub ended: Vec<TaskKey>,
+    /// What has become of the server: once it is resumed, all that may begin is to be looked at.
+    pub hold: Option<HoldChange>,
     /// What is counted of it.
     pub tally: Tally,
 }
@@ -143,7 +145,8 @@ async fn commit_once<S: Store>(
     id: BatchId,
 ) -> Result<(Committed, Result<(), StoreError>), StoreError> {
     let mut tx = store.begin(id).await?;
-    let mut cx = Context { now: tx.now(), up_since: node.up_since, permits: node.permits.clone() };
+    let (held, permits) = (tx.held().await?, node.permits.clone());
+    let mut cx = Context { now: tx.now(), up_since: node.up_since, held, permits };
     let mut subjects = Subjects::default();
     let mut done = Progress::default();
 
@@ -219,6 +222,7 @@ async fn gather(
         permits: None,
         wants: done.wants,
         ended: done.ended,
+        hold: done.hold,
         tally: done.tally,
     })
 }
@@ -230,6 +234,7 @@ struct Progress {
     effects: Vec<Effect>,
     wants: Vec<Want>,
     ended: Vec<TaskKey>,
+    hold: Option<HoldChange>,
     tally: Tally,
 }
 
@@ -244,6 +249,7 @@ impl Progress {
             self.tally.count(&decision, subjects);
             let ended = decision.changes.iter().filter(|(_, change)| is_end(change)).map(|(task, _)| *task);
             self.ended.extend(ended);
+            self.hold = decision.hold.or(self.hold);
             self.effects.extend(decision.effects);
             self.wants.extend(decision.wants);
             if first {

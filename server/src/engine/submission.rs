@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use taskhook_core::{
-    Answered, Asked, Callback, ClaimKey, Command, Create, Dependency, Event, EventKey, EventKind, HostKey,
-    Input, NewTask, On, Once, QueueCommand, QueueKey, Received, Reply, ReplyKind, Spec, TaskKey,
+    Answered, Asked, Callback, ClaimKey, Command, Create, Dependency, Event, EventKey, EventKind,
+    HoldCommand, HostKey, Input, NewTask, On, Once, QueueCommand, QueueKey, Received, Reply, ReplyKind, Spec,
+    TaskKey,
 };
 
 use crate::store::{Name, StoreError, Transaction};
@@ -21,6 +22,8 @@ pub enum Submission {
     Command(String, Command),
     /// A user's command to a queue.
     Queue(String, QueueCommand),
+    /// A user's command to the server.
+    Hold(HoldCommand),
     /// The end of an exchange.
     Reply(Box<Reply>),
     /// One of these, which happens at most once under its key.
@@ -85,7 +88,7 @@ impl Submission {
                 drafts.iter().map(bytes).sum()
             }
             Submission::Event(heard) => heard.received.body.len() + 512,
-            Submission::Command(..) | Submission::Queue(..) => 256,
+            Submission::Command(..) | Submission::Queue(..) | Submission::Hold(_) => 256,
             Submission::Reply(reply) => 512 + reply_bytes(reply),
             Submission::Once(_, inner) => inner.bytes(),
             Submission::Answered(answered) => answered.body.as_ref().map_or(0, Vec::len) + 128,
@@ -117,7 +120,7 @@ impl Submission {
             Submission::Command(id, _) => name(Name::task(id)),
             Submission::Queue(queue, _) => name(Name::queue(queue)),
             Submission::Once(_, inner) => inner.names(names),
-            Submission::Reply(_) | Submission::Answered(_) => {}
+            Submission::Hold(_) | Submission::Reply(_) | Submission::Answered(_) => {}
         }
     }
 }
@@ -177,6 +180,7 @@ fn keyed(
         }
         Submission::Command(id, command) => Input::Command(task(id), *command),
         Submission::Queue(name, command) => Input::Queue(queue(name), command.clone()),
+        Submission::Hold(command) => Input::Hold(*command),
         Submission::Reply(reply) => Input::Reply(reply.clone()),
         Submission::Once(once, inner) => Input::Once(*once, Box::new(keyed(inner, names, event_keys))),
         Submission::Answered(answered) => Input::Answered(answered.clone()),

@@ -5,6 +5,7 @@
 
 mod answers;
 mod events;
+mod hold;
 pub(crate) mod queues;
 mod stats;
 mod tasks;

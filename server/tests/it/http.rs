@@ -10,6 +10,7 @@ mod dependencies;
 mod dispatch;
 mod events;
 mod full;
+mod hold;
 mod hostile;
 mod mapping;
 mod metrics;

@@ -112,6 +112,8 @@ pub(super) struct Data {
     pub(super) open: Table<Line, ()>,
     /// Lines of which nothing can start, and what they wait for.
     pub(super) closed: Table<Line, Closed>,
+    /// Since when the server is held.
+    pub(super) held: Table<(), Timestamp>,
     /// The line that had the last turn.
     pub(super) turns: Table<(QueueKey, i16), ConcurrencyKey>,
     pub(super) events: Table<EventKey, KeptEvent>,
@@ -153,6 +155,7 @@ impl Data {
             key_uses: Table::default(),
             open: Table::default(),
             closed: Table::default(),
+            held: Table::default(),
             turns: Table::default(),
             events: Table::default(),
             event_ids: Table::default(),
@@ -291,7 +294,7 @@ impl Data {
         }
     }
 
-    fn tables(&mut self) -> [&mut dyn Undo; 24] {
+    fn tables(&mut self) -> [&mut dyn Undo; 25] {
         [
             &mut self.names,
             &mut self.name_of,
@@ -304,6 +307,7 @@ impl Data {
             &mut self.key_uses,
             &mut self.open,
             &mut self.closed,
+            &mut self.held,
             &mut self.turns,
             &mut self.events,
             &mut self.event_ids,

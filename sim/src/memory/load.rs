@@ -46,7 +46,7 @@ impl Data {
                 self.load(cx, inner, subjects);
             }
             Input::Queue(queue, _) => subjects.put_queue(*queue, self.queues.get(queue).cloned()),
-            Input::Answered(_) => {}
+            Input::Hold(_) | Input::Answered(_) => {}
         }
     }
 

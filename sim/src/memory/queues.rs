@@ -20,6 +20,7 @@ impl Data {
         let wanted = match queue.room(cx.now) {
             Err(Shut::Paused | Shut::Concurrency(_)) => 0,
             Err(Shut::Rate(_)) => 1,
+            Ok(_) if cx.held.is_some() => 1,
             Ok(room) => {
                 usize::try_from(room).unwrap_or(usize::MAX).min(free).clamp(1, limits::CANDIDATES_MAX)
             }

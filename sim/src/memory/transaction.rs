@@ -56,6 +56,10 @@ impl Transaction for MemoryTransaction<'_> {
         self.data.now
     }
 
+    async fn held(&mut self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.data.held.get(&()).copied())
+    }
+
     async fn resolve(&mut self, names: &[Name]) -> Result<Vec<i64>, StoreError> {
         let known = |data: &Data, name| data.names.get(name).copied();
         Ok(names.iter().map(|name| known(&self.data, name).unwrap_or_else(|| self.fresh_key(name))).collect())

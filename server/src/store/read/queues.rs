@@ -11,7 +11,7 @@ use crate::clock::wall_clock;
 use crate::store::read::tasks::name_of;
 use crate::store::read::{NodeStatus, ReadError, Reader};
 use crate::store::row::{self, COUNTED_RETRY};
-use crate::store::sqlite::{key_use_of, queue_of};
+use crate::store::sqlite::{held_since, key_use_of, queue_of};
 
 /// Lines, and hosts within one, at which the oldest task is looked for.
 const LINES_LOOKED_AT_MAX: usize = 1_000;
@@ -106,7 +106,8 @@ pub(super) fn held_up_of(
     key: ConcurrencyKey,
     now: Timestamp,
 ) -> rusqlite::Result<HeldUp> {
-    let mut held_up = HeldUp { shut: queue.room(now).err(), ..HeldUp::default() };
+    let held = held_since(connection)?;
+    let mut held_up = HeldUp { held, shut: queue.room(now).err(), ..HeldUp::default() };
     if key != ConcurrencyKey::NONE {
         let used = key_use_of(connection, queue.key, key)?;
         let limit = queue.settings.key_concurrency.unwrap_or(0);
@@ -149,14 +150,17 @@ fn view(
     }))
 }
 
-/// What the tasks wait for that are queued. What holds up the queue holds up all of them; else each key and each host
-/// its own.
+/// What the tasks wait for that are queued. What holds up the server or the queue holds up all of them; else each key
+/// and each host its own.
 fn queued(
     connection: &Connection,
     node: &NodeStatus,
     queue: &Queue,
     count: u64,
 ) -> rusqlite::Result<Vec<WaitingCount>> {
+    if held_since(connection)?.is_some() {
+        return Ok(vec![WaitingCount { code: "held", count }]);
+    }
     if let Err(Shut::Paused) = queue.room(wall_clock()) {
         return Ok(vec![WaitingCount { code: "paused", count }]);
     }

@@ -71,7 +71,7 @@ impl SqliteTransaction<'_> {
                 self.load_for(cx, inner, subjects)?;
             }
             Input::Queue(queue, _) => self.load_queue(*queue, subjects)?,
-            Input::Answered(_) => {}
+            Input::Hold(_) | Input::Answered(_) => {}
         }
         Ok(())
     }

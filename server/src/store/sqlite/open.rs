@@ -15,10 +15,11 @@ use crate::store::sqlite::checkpoint::Checkpoints;
 /// (<https://sqlite.org/wal.html#walresetbug>).
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
-const MIGRATIONS: [(&str, &str); 3] = [
+const MIGRATIONS: [(&str, &str); 4] = [
     ("0001_tasks", include_str!("../../../migrations/sqlite/0001_tasks.sql")),
     ("0002_queues", include_str!("../../../migrations/sqlite/0002_queues.sql")),
     ("0003_retention", include_str!("../../../migrations/sqlite/0003_retention.sql")),
+    ("0005_hold", include_str!("../../../migrations/sqlite/0005_hold.sql")),
 ];
 
 /// Why a store cannot be opened.

@@ -103,6 +103,7 @@ impl SqliteTransaction<'_> {
             Err(Shut::Paused | Shut::Concurrency(_)) => 0,
             // Whether anything waits at all.
             Err(Shut::Rate(_)) => 1,
+            Ok(_) if cx.held.is_some() => 1,
             Ok(room) => {
                 usize::try_from(room).unwrap_or(usize::MAX).min(free).clamp(1, limits::CANDIDATES_MAX)
             }

@@ -90,7 +90,7 @@ impl Inspect for Sqlite {
     fn tasks(&mut self) -> Vec<Task> {
         let keys = self.lines("SELECT key FROM task ORDER BY key", |row| row.get(0).map(TaskKey));
         let look: Vec<Input> = keys.iter().map(|key| Input::Command(*key, Command::Cancel)).collect();
-        let cx = Context { now: now(), up_since: now(), permits: Permits::new(0, 0) };
+        let cx = Context { now: now(), up_since: now(), held: None, permits: Permits::new(0, 0) };
         let mut subjects = Subjects::default();
         let mut tx = ready(self.store().begin(BatchId(u128::MAX))).unwrap();
         ready(tx.load(&cx, &look, &mut subjects)).unwrap();

@@ -75,7 +75,12 @@ impl<B: Backend> World<B> {
 
     /// The context of a transaction that begins now.
     pub(super) fn context(&self) -> Context {
-        Context { now: self.clock.now(), up_since: self.node.up_since, permits: self.node.permits.clone() }
+        Context {
+            now: self.clock.now(),
+            up_since: self.node.up_since,
+            held: None,
+            permits: self.node.permits.clone(),
+        }
     }
 
     fn next_batch(&mut self) -> BatchId {
