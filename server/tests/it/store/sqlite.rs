@@ -30,7 +30,7 @@ fn the_settings_that_durability_needs_are_in_force() {
     for _ in 0..2 {
         let settings = world.backend.store().settings().unwrap();
         assert_eq!((settings.journal_mode.as_str(), settings.synchronous), ("wal", 2));
-        assert_eq!(settings.schema, "0003_retention");
+        assert_eq!(settings.schema, "0005_hold");
         assert_eq!(settings.sqlite_version, rusqlite::version());
         world.restart();
     }
@@ -147,7 +147,7 @@ fn a_history_that_is_too_long_for_one_step_goes_in_pieces() {
 
 /// A sweep must not walk over what is kept to find what is old.
 #[test]
-fn old_tasks_and_the_edges_of_a_child_are_found_by_an_index() {
+fn what_is_looked_for_in_steps_is_found_by_an_index() {
     let mut world = World::<Sqlite>::new();
     world.settle(&[create([external("a")])]);
     let reader = rusqlite::Connection::open(world.backend.path().0).unwrap();
@@ -161,6 +161,12 @@ fn old_tasks_and_the_edges_of_a_child_are_found_by_an_index() {
         (
             "SELECT 1 FROM kept WHERE subject = 5 AND kind = 3",
             "SEARCH kept USING INDEX kept_subject (subject=?)",
+        ),
+        (
+            "SELECT queue, rank, concurrency_key, host, due_at, key FROM task INDEXED BY task_ready
+                 WHERE state = 3 AND (queue, rank, concurrency_key, host, due_at, key) > (1, 2, 3, 4, 5, 6)
+                 ORDER BY queue, rank, concurrency_key, host, due_at, key",
+            "SEARCH task USING COVERING INDEX task_ready ((queue,rank,concurrency_key,host,due_at)>(?,?,?,?,?))",
         ),
     ] {
         let plan: Vec<String> = reader
@@ -182,7 +188,7 @@ fn a_store_from_before_retention_keeps_what_it_remembers() {
     let before = world.backend.all();
     tamper(
         &mut world,
-        "DELETE FROM migration WHERE name = '0003_retention';
+        "DELETE FROM migration WHERE name >= '0003'; DROP TABLE hold;
          DROP INDEX task_ended; DROP INDEX edge_child; DROP INDEX kept_subject;
          DROP TABLE left_history; DROP TABLE swept;
          CREATE TABLE claim_now AS SELECT claim, event, day * 86400000000 + 5 AS at FROM claim;
