@@ -26,6 +26,8 @@ pub struct HeldUp {
     pub queue: String,
     /// Nothing of the server may start, since this instant.
     pub held: Option<Timestamp>,
+    /// The task's exchange died with an earlier process: it is to be sent again.
+    pub lost: bool,
     /// Nothing of the queue may start.
     pub shut: Option<Shut>,
     /// Nothing of the task's key may start: what it waits for, and how many attempts of one key may be open.
@@ -35,7 +37,7 @@ pub struct HeldUp {
 }
 
 /// What `task` waits for; `None` once it has ended. `dependency` is the name of the first task that it waits
-/// for and that has not ended; `held_up` is about one that is queued.
+/// for and that has not ended; `held_up` is about one that is queued, or whose request is to be sent again.
 #[must_use]
 pub fn waiting_for(task: &Task, dependency: Option<&str>, held_up: &HeldUp) -> Option<Waiting> {
     let attempt = task.attempt_number();
@@ -59,7 +61,14 @@ pub fn waiting_for(task: &Task, dependency: Option<&str>, held_up: &HeldUp) -> O
         State::Dispatching => {
             let until = task.attempt.map(|attempt| attempt.sent_at + task.plan.request_timeout);
             let until = until.min(task.times_out_at().or(until));
-            (with_end(format!("the response to attempt {attempt}"), until), until)
+            let response = format!("the response to attempt {attempt}");
+            match held_up.held.filter(|_| held_up.lost) {
+                Some(since) => {
+                    let until = task.times_out_at();
+                    (with_end(format!("{}, and then {response}", to_be_resumed(since)), until), until)
+                }
+                None => (with_end(response, until), until),
+            }
         }
         State::Running => {
             let until = task.times_out_at();
@@ -128,7 +137,7 @@ impl Obstacle {
     /// The sentence, for a task of `queue` whose attempt `next` has not begun.
     fn text(self, queue: &str, next: u32) -> String {
         match self {
-            Obstacle::Held(since) => format!("the server to be resumed, which is held since {since}"),
+            Obstacle::Held(since) => to_be_resumed(since),
             Obstacle::Paused => format!("queue {queue} to be resumed"),
             Obstacle::Breaker(at) => format!(
                 "its target to answer again: {} exchanges in a row failed, and the next one begins at {}",
@@ -165,6 +174,10 @@ pub fn code_of(state: State, retries: bool, held_up: &HeldUp) -> Option<&'static
         State::Running => Some("callback"),
         State::Succeeded | State::Failed | State::Cancelled | State::Skipped => None,
     }
+}
+
+fn to_be_resumed(since: Timestamp) -> String {
+    format!("the server to be resumed, which is held since {since}")
 }
 
 fn dependencies(task: &Task, first: Option<&str>) -> String {

@@ -224,7 +224,8 @@ fn a_task_says_what_holds_it_up() {
     let world = World::after("queue paused, new");
     let task = &world.tasks[&support::script::key_of("a")];
     let at = Timestamp::from_secs(1_795_442_460);
-    let held_up = |shut, key, breaker| HeldUp { queue: "mail".into(), held: None, shut, key, breaker };
+    let held_up =
+        |shut, key, breaker| HeldUp { queue: "mail".into(), shut, key, breaker, ..HeldUp::default() };
     let held = HeldUp { held: Some(at), ..held_up(Some(Shut::Paused), None, Some(at)) };
     for (held_up, code, text, until) in [
         (held, "held", "the server to be resumed, which is held since 2026-11-23T14:01:00.000Z", None),

@@ -125,6 +125,7 @@ pub fn lane(
     }
     let permits = Permits::new(settings.exchanges_max, settings.exchanges_per_host_max);
     let node = Node { up_since: (settings.clock)(), permits };
+    settings.status.set_up_since(node.up_since);
     let lane = Lane {
         completions,
         work,

@@ -89,9 +89,13 @@ pub(super) fn key_of(connection: &Connection, name: &str) -> rusqlite::Result<Op
     statement.query_row(params![name], |row| row.get(0).map(QueueKey)).optional()
 }
 
-/// What holds up a task that is queued; of others only the name of their queue.
+/// What holds up a task that is queued, or that is to be sent again; of others only the name of their queue.
 pub(super) fn held_up(connection: &Connection, node: &NodeStatus, task: &Task) -> rusqlite::Result<HeldUp> {
     let name = name_of(connection, task.plan.queue.0)?.unwrap_or_default();
+    if task.state == State::Dispatching {
+        let lost = task.attempt.is_some_and(|attempt| attempt.sent_at < node.up_since());
+        return Ok(HeldUp { queue: name, held: held_since(connection)?, lost, ..HeldUp::default() });
+    }
     let queue = if task.state == State::Queued { queue_of(connection, task.plan.queue)? } else { None };
     let Some(queue) = queue else { return Ok(HeldUp { queue: name, ..HeldUp::default() }) };
     let held_up = held_up_of(connection, &queue, task.plan.concurrency_key, wall_clock())?;

@@ -143,7 +143,11 @@ async fn what_is_lost_while_the_server_is_held_is_sent_again_once_it_is_resumed(
     server.create(task_for(&worker, "new")).await;
     server.until_change("new", "queued").await;
     assert!(worker.is_idle(), "neither the new one nor the lost one is sent");
-    assert_eq!(server.task("lost").await["state"], "dispatching");
+    let lost = server.task("lost").await;
+    assert_eq!((&lost["state"], &lost["waiting_for"]["code"]), (&json!("dispatching"), &json!("response")));
+    let text = lost["waiting_for"]["text"].as_str().expect("a sentence");
+    assert!(text.starts_with("the server to be resumed, which is held since 2"), "{text}");
+    assert!(text.contains(", and then the response to attempt 1, until "), "{text}");
     command(&server, "resume").await.expect(200);
     let mut again = [worker.call().await, worker.call().await];
     again.sort_by_key(|call| call.header("taskhook-task-id"));
