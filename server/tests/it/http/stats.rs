@@ -236,7 +236,7 @@ async fn every_task_is_counted_once_however_many_slices_it_takes() {
     let all = row(11_000, "0-0", "10-999 10-998 10-997");
     let other = row(1, "other", "other");
     assert_eq!(count(by_code, TaskFilter::default()).await, [other.clone(), all.clone()]);
-    assert_eq!(count(by_code, still()).await, [all.clone()]);
+    assert_eq!(count(by_code, still()).await.as_slice(), std::slice::from_ref(&all));
     assert_eq!(count(by_queue, TaskFilter::default()).await, [other, all.clone()]);
     assert_eq!(
         count(by_name, still()).await,

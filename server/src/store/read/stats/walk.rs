@@ -1,6 +1,7 @@
 //! Walks along the tasks, a slice at a time.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Instant;
 
 use rusqlite::{Connection, Row, params};
@@ -181,19 +182,20 @@ impl Count {
         }
         let Some(found) = self.group(key) else { return Ok(()) };
         found.count += u64::from(counts);
-        match is_down {
-            true => found.see(row.get(0)?),
-            false if !found.is_oldest_known => {
-                (found.oldest, found.is_oldest_known) = (Some(row.get(0)?), true)
-            }
-            false => {}
+        if is_down {
+            found.see(row.get(0)?);
+        } else if !found.is_oldest_known {
+            found.oldest = Some(row.get(0)?);
+            found.is_oldest_known = true;
         }
         Ok(())
     }
 
     fn is_time_for_a_rest(&self, looked_at: usize) -> bool {
         looked_at >= SLICE
-            || (looked_at > 0 && looked_at % LOOKED_AT_BETWEEN == 0 && Instant::now() >= self.deadline)
+            || (looked_at > 0
+                && looked_at.is_multiple_of(LOOKED_AT_BETWEEN)
+                && Instant::now() >= self.deadline)
     }
 }
 
@@ -219,17 +221,14 @@ impl<'a> Asked<'a> {
         key: ConcurrencyKey,
         host: Option<HostKey>,
     ) -> rusqlite::Result<Option<&'static str>> {
-        let queue_of = |of: i64| queue_of(self.connection, QueueKey(of));
-        if !self.queues.contains_key(&queue) {
-            self.queues.insert(queue, queue_of(queue)?);
-        }
-        let Some(Some(of)) = self.queues.get(&queue) else { return Ok(None) };
-        let held_up = match self.held_up.get(&(queue, key.0)) {
-            Some(held_up) => held_up,
-            None => {
-                let held_up = held_up_of(self.connection, of, key, self.now)?;
-                self.held_up.entry((queue, key.0)).or_insert(held_up)
-            }
+        let of = match self.queues.entry(queue) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(queue_of(self.connection, QueueKey(queue))?),
+        };
+        let Some(of) = of else { return Ok(None) };
+        let held_up = match self.held_up.entry((queue, key.0)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(held_up_of(self.connection, of, key, self.now)?),
         };
         let breaker = host.and_then(|host| node.probe_at(host));
         Ok(code_of(State::Queued, false, &HeldUp { breaker, ..held_up.clone() }))
