@@ -9,7 +9,7 @@ use crate::input::{FollowUp, Input, Once};
 use crate::queue::admission;
 use crate::subjects::Subjects;
 use crate::task::{Task, commanded, dependency, replied, reported, woken};
-use crate::{Context, create, queue, schedule};
+use crate::{Context, create, hold, queue, schedule};
 
 /// One input's decision, with the cause that its changes carry.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +31,7 @@ pub fn decide(cx: &Context, subjects: &Subjects, input: &Input) -> Decision {
         Input::Queue(key, command) => queue::command(subjects, *key, command),
         Input::Schedule(key, command) => schedule::commanded::decide(cx, subjects, *key, command),
         Input::WakeSchedule(key) => schedule::woken::decide(cx, subjects, *key),
+        Input::Hold(command) => hold::command(cx, *command),
         Input::Reply(reply) => replied::decide(cx, subjects, reply),
         Input::Wake(task) => woken::decide(cx, subjects, *task),
         Input::FollowUp(follow_up) => follow(cx, subjects, *follow_up),
@@ -102,6 +103,9 @@ pub fn decide_all(cx: &mut Context, subjects: &mut Subjects, round: &[Input]) ->
             }
         };
         subjects.take_in(cx.now, &decision, evolved);
+        if let Some(change) = decision.hold {
+            cx.held = change.since(cx.now);
+        }
         for Effect::Dispatch { task, .. } in &decision.effects {
             take_permit(cx, subjects, *task);
         }
@@ -175,7 +179,7 @@ impl Input {
         match self {
             Input::Create(_) => Cause::Creation,
             Input::Event(event) => Cause::Event(event.key),
-            Input::Command(..) | Input::Queue(..) | Input::Schedule(..) => Cause::Command,
+            Input::Command(..) | Input::Queue(..) | Input::Schedule(..) | Input::Hold(_) => Cause::Command,
             Input::WakeSchedule(key) => Cause::Schedule(*key),
             Input::Reply(reply) => Cause::Reply(reply.attempt),
             Input::Wake(_) => Cause::Time,

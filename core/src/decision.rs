@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::hold::HoldChange;
 use crate::id::{ClaimKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, TaskKey};
 use crate::input::{Answered, Event, Failure, FollowUp, NewTask, Once, Plan, Response};
 use crate::queue::{Closed, Line, Settings};
@@ -22,6 +23,8 @@ pub struct Decision {
     pub queues: Vec<(QueueKey, QueueChange)>,
     /// What has become true of schedules, in order.
     pub schedules: Vec<(ScheduleKey, ScheduleChange)>,
+    /// What has become true of the server.
+    pub hold: Option<HoldChange>,
     /// What leaves after the commit.
     pub effects: Vec<Effect>,
     /// Who is to be asked again when this node has places for exchanges again.
@@ -351,6 +354,7 @@ impl Decision {
             changes: Vec::new(),
             queues: Vec::new(),
             schedules: Vec::new(),
+            hold: None,
             effects: Vec::new(),
             wants: Vec::new(),
             follow_ups: Vec::new(),

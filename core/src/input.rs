@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::hold::HoldCommand;
 use crate::id::{ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, TaskKey};
 use crate::limits;
 use crate::queue::Settings;
@@ -28,6 +29,8 @@ pub enum Input {
     Queue(QueueKey, QueueCommand),
     /// A user's command to one schedule.
     Schedule(ScheduleKey, ScheduleCommand),
+    /// A user's command to the server.
+    Hold(HoldCommand),
     /// The HTTP exchange of a dispatch has ended.
     Reply(Box<Reply>),
     /// The time of a task's `wake_at` has come. It means nothing by itself: the decision looks at the task

@@ -12,6 +12,7 @@ pub mod cron;
 pub mod decision;
 mod draw;
 pub mod graph;
+pub mod hold;
 pub mod id;
 pub mod input;
 pub mod limits;
@@ -32,6 +33,7 @@ pub use cron::{BadRecurrence, Occurrence, Recurrence};
 pub use decision::{
     Cause, Change, Decision, Effect, Ignored, Outcome, QueueChange, Refused, ScheduleChange, Want,
 };
+pub use hold::{HoldChange, HoldCommand};
 pub use id::{
     ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, TaskKey, UniqueKey,
 };
@@ -58,6 +60,8 @@ pub struct Context {
     pub shown: Timestamp,
     /// Since when this node has been up. An exchange that began earlier died with the process before.
     pub up_since: Timestamp,
+    /// Since when the server is held: nothing is sent and no schedule fires. Read from the store in this transaction.
+    pub held: Option<Timestamp>,
     /// The free places for open exchanges. Counted down as a batch is decided.
     pub permits: Permits,
 }

@@ -16,7 +16,7 @@ pub struct Permits {
     pub free_bytes: u64,
     /// Open exchanges that one host may have.
     pub per_host_max: u32,
-    /// Nothing new may begin: the node is stopping, or held.
+    /// Nothing new may begin: the node is stopping.
     pub closed: bool,
     hosts: BTreeMap<HostKey, Host>,
 }

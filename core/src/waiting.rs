@@ -8,7 +8,7 @@ use crate::time::Timestamp;
 /// The answer to "why does this task wait?".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
-    /// The contract's word: `dependency`, `time`, `retry`, `paused`, `breaker`, `key_limit`, `concurrency`,
+    /// The contract's word: `dependency`, `time`, `retry`, `held`, `paused`, `breaker`, `key_limit`, `concurrency`,
     /// `rate`, `capacity`, `response`, `callback`.
     pub code: &'static str,
     /// One exact sentence, without a subject: "the completion webhook of attempt 2, until 14:03:20Z".
@@ -24,6 +24,10 @@ pub struct Waiting {
 pub struct HeldUp {
     /// The queue's name.
     pub queue: String,
+    /// Nothing of the server may start, since this instant.
+    pub held: Option<Timestamp>,
+    /// The task's exchange died with an earlier process: it is to be sent again.
+    pub lost: bool,
     /// Nothing of the queue may start.
     pub shut: Option<Shut>,
     /// Nothing of the task's key may start: what it waits for, and how many attempts of one key may be open.
@@ -33,13 +37,13 @@ pub struct HeldUp {
 }
 
 /// What `task` waits for; `None` once it has ended. `dependency` is the name of the first task that it waits
-/// for and that has not ended; `held_up` is about one that is queued.
+/// for and that has not ended; `held_up` is about one that is queued, or whose request is to be sent again.
 #[must_use]
 pub fn waiting_for(task: &Task, dependency: Option<&str>, held_up: &HeldUp) -> Option<Waiting> {
     let attempt = task.attempt_number();
-    let next = attempt + 1;
-    let (code, text, until) = match task.state {
-        State::Blocked => ("dependency", dependencies(task, dependency), None),
+    let code = code_of(task.state, task.attempts_before < attempt, held_up)?;
+    let (text, until) = match task.state {
+        State::Blocked => (dependencies(task, dependency), None),
         State::Scheduled if task.attempts_before < attempt => {
             let max = task.plan.retry.max_attempts;
             let used = task.attempts_used;
@@ -47,18 +51,28 @@ pub fn waiting_for(task: &Task, dependency: Option<&str>, held_up: &HeldUp) -> O
                 "its next attempt, at {} ({used} of {max} attempts used up)",
                 task.due_at.time_of_day()
             );
-            ("retry", text, Some(task.due_at))
+            (text, Some(task.due_at))
         }
-        State::Scheduled => ("time", format!("its time, {}", task.due_at), Some(task.due_at)),
-        State::Queued => queued(next, held_up),
+        State::Scheduled => (format!("its time, {}", task.due_at), Some(task.due_at)),
+        State::Queued => {
+            let obstacle = held_up.obstacle();
+            (obstacle.text(&held_up.queue, attempt + 1), obstacle.until())
+        }
         State::Dispatching => {
             let until = task.attempt.map(|attempt| attempt.sent_at + task.plan.request_timeout);
             let until = until.min(task.times_out_at().or(until));
-            ("response", with_end(format!("the response to attempt {attempt}"), until), until)
+            let response = format!("the response to attempt {attempt}");
+            match held_up.held.filter(|_| held_up.lost) {
+                Some(since) => {
+                    let until = task.times_out_at();
+                    (with_end(format!("{}, and then {response}", to_be_resumed(since)), until), until)
+                }
+                None => (with_end(response, until), until),
+            }
         }
         State::Running => {
             let until = task.times_out_at();
-            ("callback", with_end(format!("the completion webhook of attempt {attempt}"), until), until)
+            (with_end(format!("the completion webhook of attempt {attempt}"), until), until)
         }
         State::Succeeded | State::Failed | State::Cancelled | State::Skipped => return None,
     };
@@ -66,41 +80,104 @@ pub fn waiting_for(task: &Task, dependency: Option<&str>, held_up: &HeldUp) -> O
     Some(Waiting { code, text, until, reference })
 }
 
-/// Why a task that is due has not started.
-fn queued(next: u32, held_up: &HeldUp) -> (&'static str, String, Option<Timestamp>) {
-    let queue = &held_up.queue;
-    if held_up.shut == Some(Shut::Paused) {
-        return ("paused", format!("queue {queue} to be resumed"), None);
+/// Of all that holds up a task that is due, what is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Obstacle {
+    Held(Timestamp),
+    Paused,
+    Breaker(Timestamp),
+    KeyRate(Timestamp),
+    KeyLimit(u32),
+    Concurrency(u32),
+    Rate(Timestamp),
+    Capacity,
+}
+
+impl HeldUp {
+    fn obstacle(&self) -> Obstacle {
+        if let Some(since) = self.held {
+            return Obstacle::Held(since);
+        }
+        if self.shut == Some(Shut::Paused) {
+            return Obstacle::Paused;
+        }
+        if let Some(at) = self.breaker {
+            return Obstacle::Breaker(at);
+        }
+        match (&self.key, self.shut) {
+            (Some((Closed::KeyRate(at), _)), _) => Obstacle::KeyRate(*at),
+            (Some((_, limit)), _) => Obstacle::KeyLimit(*limit),
+            (None, Some(Shut::Concurrency(limit))) => Obstacle::Concurrency(limit),
+            (None, Some(Shut::Rate(at))) => Obstacle::Rate(at),
+            (None, _) => Obstacle::Capacity,
+        }
     }
-    if let Some(at) = held_up.breaker {
-        let failures = limits::BREAKER_FAILURES;
-        let text = format!(
-            "its target to answer again: {failures} exchanges in a row failed, and the next one begins at {}",
-            at.time_of_day()
-        );
-        return ("breaker", text, Some(at));
+}
+
+impl Obstacle {
+    fn code(self) -> &'static str {
+        match self {
+            Obstacle::Held(_) => "held",
+            Obstacle::Paused => "paused",
+            Obstacle::Breaker(_) => "breaker",
+            Obstacle::KeyRate(_) | Obstacle::KeyLimit(_) => "key_limit",
+            Obstacle::Concurrency(_) => "concurrency",
+            Obstacle::Rate(_) => "rate",
+            Obstacle::Capacity => "capacity",
+        }
     }
-    match (&held_up.key, held_up.shut) {
-        (Some((Closed::KeyRate(at), _)), _) => {
-            let at = *at;
-            let text = format!("the rate of its key in queue {queue}, until {}", at.time_of_day());
-            ("key_limit", text, Some(at))
+
+    fn until(self) -> Option<Timestamp> {
+        match self {
+            Obstacle::Breaker(at) | Obstacle::KeyRate(at) | Obstacle::Rate(at) => Some(at),
+            _ => None,
         }
-        (Some((_, limit)), _) => {
-            let others = if *limit == 1 { "an attempt" } else { "one of the attempts" };
-            let text =
-                format!("the end of {others} with its key in queue {queue}, of which {limit} may be open");
-            ("key_limit", text, None)
-        }
-        (None, Some(Shut::Concurrency(limit))) => {
-            let attempts = if limit == 1 { "one attempt".into() } else { format!("{limit} attempts") };
-            ("concurrency", format!("a place in queue {queue}, where {attempts} may be open"), None)
-        }
-        (None, Some(Shut::Rate(at))) => {
-            ("rate", format!("the rate of queue {queue}, until {}", at.time_of_day()), Some(at))
-        }
-        (None, _) => ("capacity", format!("a free exchange with its target, for attempt {next}"), None),
     }
+
+    /// The sentence, for a task of `queue` whose attempt `next` has not begun.
+    fn text(self, queue: &str, next: u32) -> String {
+        match self {
+            Obstacle::Held(since) => to_be_resumed(since),
+            Obstacle::Paused => format!("queue {queue} to be resumed"),
+            Obstacle::Breaker(at) => format!(
+                "its target to answer again: {} exchanges in a row failed, and the next one begins at {}",
+                limits::BREAKER_FAILURES,
+                at.time_of_day()
+            ),
+            Obstacle::KeyRate(at) => {
+                format!("the rate of its key in queue {queue}, until {}", at.time_of_day())
+            }
+            Obstacle::KeyLimit(limit) => {
+                let others = if limit == 1 { "an attempt" } else { "one of the attempts" };
+                format!("the end of {others} with its key in queue {queue}, of which {limit} may be open")
+            }
+            Obstacle::Concurrency(limit) => {
+                let attempts = if limit == 1 { "one attempt".into() } else { format!("{limit} attempts") };
+                format!("a place in queue {queue}, where {attempts} may be open")
+            }
+            Obstacle::Rate(at) => format!("the rate of queue {queue}, until {}", at.time_of_day()),
+            Obstacle::Capacity => format!("a free exchange with its target, for attempt {next}"),
+        }
+    }
+}
+
+/// The code alone of what a task in this state waits for, for whoever counts many. `retries`: where it is scheduled,
+/// it is for another attempt; `held_up` is about one that is queued.
+#[must_use]
+pub fn code_of(state: State, retries: bool, held_up: &HeldUp) -> Option<&'static str> {
+    match state {
+        State::Blocked => Some("dependency"),
+        State::Scheduled if retries => Some("retry"),
+        State::Scheduled => Some("time"),
+        State::Queued => Some(held_up.obstacle().code()),
+        State::Dispatching => Some("response"),
+        State::Running => Some("callback"),
+        State::Succeeded | State::Failed | State::Cancelled | State::Skipped => None,
+    }
+}
+
+fn to_be_resumed(since: Timestamp) -> String {
+    format!("the server to be resumed, which is held since {since}")
 }
 
 fn dependencies(task: &Task, first: Option<&str>) -> String {

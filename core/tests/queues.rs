@@ -83,6 +83,7 @@ fn a_visit_looks_at_no_more_than_could_start_and_one_behind() {
             now: world.now,
             shown: world.now,
             up_since: world.up_since,
+            held: None,
             permits: world.permits.clone(),
         };
         let wanted = admission::wanted(&cx, queue);
@@ -267,8 +268,11 @@ fn a_task_says_what_holds_it_up() {
     let world = World::after("queue paused, new");
     let task = &world.tasks[&support::script::key_of("a")];
     let at = Timestamp::from_secs(1_795_442_460);
-    let held_up = |shut, key, breaker| HeldUp { queue: "mail".into(), shut, key, breaker };
+    let held_up =
+        |shut, key, breaker| HeldUp { queue: "mail".into(), shut, key, breaker, ..HeldUp::default() };
+    let held = HeldUp { held: Some(at), ..held_up(Some(Shut::Paused), None, Some(at)) };
     for (held_up, code, text, until) in [
+        (held, "held", "the server to be resumed, which is held since 2026-11-23T14:01:00.000Z", None),
         (held_up(Some(Shut::Paused), None, Some(at)), "paused", "queue mail to be resumed", None),
         (
             held_up(None, None, Some(at)),
@@ -331,6 +335,7 @@ fn story() -> impl Strategy<Value = Vec<String>> {
                 .prop_map(|(task, what)| format!("{}.{what}", char::from(b'a' + task))),
             4 => (1..60_u32).prop_map(|seconds| format!("pass {seconds}s")),
             1 => select(vec!["restart", "look"]).prop_map(String::from),
+            2 => select(vec!["hold", "hold ends"]).prop_map(String::from),
             3 => (select(vec!["queue", "queue 2"]), select(vec![
                 "concurrency=1", "concurrency=2 key_concurrency=1", "key_concurrency=1", "rate=1/10s+2",
                 "key_rate=2/30s", "paused", "pause", "resume", "",
@@ -380,6 +385,7 @@ fn limits_hold(world: &World, steps: &[Step]) -> Checked {
     if defines || !steps.iter().any(began) {
         return Ok(());
     }
+    prop_assert!(world.held_since.is_none(), "a held server started something");
     for (key, task) in &world.tasks {
         let begun_now = steps.iter().flat_map(|step| &step.decided.decision.changes);
         let begun_now =
@@ -441,6 +447,9 @@ fn rates_hold(begun: &mut Begun, world: &World, steps: &[Step]) -> Checked {
 
 /// No task waits for what is there.
 fn nobody_waits_for_nothing(world: &World) -> Checked {
+    if world.held_since.is_some() {
+        return Ok(());
+    }
     for task in world.tasks.values().filter(|task| task.state == State::Queued) {
         let queue = &world.queues.queues[&task.plan.queue];
         let queue = Queue {
@@ -486,7 +495,7 @@ proptest! {
             Ok(())
         })?;
         // And with nothing in the way, everything ends.
-        world.play("queue, queue 2");
+        world.play("hold ends, queue, queue 2");
         for _ in 0..500 {
             if world.exchanges.is_empty() && world.tasks.values().all(|task| task.state.is_terminal()) {
                 return Ok(());

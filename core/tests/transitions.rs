@@ -591,8 +591,13 @@ fn a_decision_that_panics_leaves_the_others_alone() {
     // Task b was not loaded, which is a defect.
     let webhook = world.webhook(Some(key_of("b")), None, None, EventKind::Heartbeat, None);
     let round = [webhook, Input::Wake(key_of("b")), Input::Wake(key_of("a"))];
-    let mut cx =
-        Context { now: world.now, shown: world.now, up_since: world.up_since, permits: world.permits };
+    let mut cx = Context {
+        now: world.now,
+        shown: world.now,
+        up_since: world.up_since,
+        held: world.held_since,
+        permits: world.permits,
+    };
     let decided = decide_all(&mut cx, &mut subjects, &round);
     let said: Vec<String> =
         decided.iter().map(|one| words::decision(&one.decision, key_of("a"), world.now)).collect();

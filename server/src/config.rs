@@ -40,6 +40,8 @@ pub struct Config {
     pub retention: Ages,
     /// What is logged.
     pub log: LogConfig,
+    /// Hold the server at its start. Only a flag says so: as a setting, each start would undo what was resumed.
+    pub hold: bool,
 }
 
 /// Where everything is kept.
@@ -78,6 +80,8 @@ pub struct Flags {
     pub public_url: Option<String>,
     /// `--store`
     pub store: Option<String>,
+    /// `--hold`
+    pub hold: bool,
 }
 
 impl Default for Config {
@@ -93,6 +97,7 @@ impl Default for Config {
             },
             retention: Ages::default(),
             log: LogConfig { level: "info".into() },
+            hold: false,
         }
     }
 }
@@ -130,7 +135,7 @@ impl Config {
                 draft.apply(setting, Given { value: Value::Text(value.clone()), place: Place::Flag(flag) });
             }
         }
-        draft.finish()
+        draft.finish().map(|config| Config { hold: flags.hold, ..config })
     }
 
     /// Reads the settings from one text alone.

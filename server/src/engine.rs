@@ -12,7 +12,7 @@ pub mod watch;
 
 use std::sync::Arc;
 
-use taskhook_core::{EventId, HostKey, Outcome, State, TaskKey, limits};
+use taskhook_core::{EventId, HoldCommand, HostKey, Outcome, State, TaskKey, limits};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::engine::submission::Submission;
@@ -109,6 +109,13 @@ impl Engine {
             },
         )?;
         answered.await.unwrap_or(Err(SubmitError::Stopping))
+    }
+
+    /// Puts the command to hold the server in front of everything else, where nobody has submitted anything yet.
+    fn hold_first(&self) {
+        let submission = Submission::Hold(HoldCommand::Hold);
+        let Ok(room) = self.room.clone().try_acquire_many_owned(in_room(&submission)) else { return };
+        let _ = self.completions.try_send(Ask { submission, permit: None, _room: room, answer: None });
     }
 
     /// Hands in the end of an exchange, with its permit. Waits while the writer is behind: a reply is never

@@ -7,8 +7,10 @@ mod draft;
 pub mod duration;
 mod events;
 mod fields;
+mod filter;
 mod guard;
 mod health;
+mod hold;
 pub mod json;
 mod list;
 mod listen;
@@ -18,6 +20,7 @@ mod queues;
 mod rejections;
 mod respond;
 mod schedules;
+mod stats;
 mod story;
 mod target;
 mod tasks;
@@ -116,9 +119,12 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(schedules::trigger))
         .routes(routes!(schedules::backfill))
         .routes(routes!(schedules::preview))
+        .routes(routes!(stats::tasks))
         .routes(routes!(events::list))
         .routes(routes!(events::get))
         .routes(routes!(events::replay))
+        .routes(routes!(hold::get, hold::hold))
+        .routes(routes!(hold::resume))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use taskhook_core::HoldCommand;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock;
@@ -12,6 +13,7 @@ use crate::config::{Config, StoreUrl};
 use crate::dispatch::{self, Dispatcher};
 use crate::engine::Engine;
 use crate::engine::lane::{self, LaneThread};
+use crate::engine::submission::Submission;
 use crate::http::{self, App, Listener};
 use crate::secrets::{Secrets, random};
 use crate::store::read::{NodeStatus, Reader};
@@ -72,6 +74,7 @@ impl Server {
             exchanges_max: config.dispatch.exchanges,
             exchanges_per_host_max: config.dispatch.exchanges_per_host,
             retention: config.retention.clone(),
+            hold: config.hold,
             ..lane::Settings::default()
         };
         let (engine, lane) = lane::lane(&lanes, send, drains);
@@ -85,6 +88,10 @@ impl Server {
         };
         let dispatcher = Dispatcher::start(dispatches, engine.clone(), secrets.clone(), dispatching);
         let lane = lane::spawn(lane, store)?;
+        if config.hold {
+            // The lane begins with it; here it is waited for, so that whoever is answered finds it held.
+            engine.submit(Submission::Hold(HoldCommand::Hold)).await.context("the server cannot be held")?;
+        }
         let app = App {
             engine: engine.clone(),
             reader: reader.clone(),

@@ -1,10 +1,10 @@
 //! The seam between decisions and databases: few methods, and nothing behind them decides.
 //!
 //! Every store runs the same suite (`tests/it/store`): SQLite here, the memory store in `taskhook-sim`.
-//! Within a transaction there are five look-ups and no other: by key (names, tasks and what hangs on them),
-//! ready, edges, parked and claims (of deliveries, requests and unique keys); a sweep finds what is old in a
-//! transaction of its own. Between transactions there are due and, after an unknown commit, whether the batch was
-//! committed; before the first one two that find what an earlier process left: its open exchanges, and the
+//! Within a transaction there are five look-ups and no other: by key (names, tasks and what hangs on them, and whether
+//! the server is held), ready, edges, parked and claims (of deliveries, requests and unique keys); a sweep finds what is
+//! old in a transaction of its own. Between transactions there are due and, after an unknown commit, whether the batch
+//! was committed; before the first one two that find what an earlier process left: its open exchanges, and the
 //! follow-ups that it kept.
 
 pub mod read;
@@ -70,6 +70,9 @@ pub trait Store {
 pub trait Transaction {
     /// The time of this transaction; never earlier than that of the one before it.
     fn now(&self) -> Timestamp;
+
+    /// Since when the server is held; `None`: it is not.
+    async fn held(&mut self) -> Result<Option<Timestamp>, StoreError>;
 
     /// The keys of these names, in their order. A name that nobody has yet gets a new key, which is kept only
     /// if a saved decision creates something under it.

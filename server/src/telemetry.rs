@@ -64,6 +64,7 @@ pub struct Metrics {
     schedule_missed: Counter,
     commits: Histogram,
     lateness: Histogram,
+    held: Gauge,
     store_bytes: Gauge,
     path: Option<SqlitePath>,
     counted_at: Mutex<Option<Instant>>,
@@ -95,6 +96,7 @@ impl Metrics {
             schedule_missed: Counter::default(),
             commits: Histogram::new(buckets()),
             lateness: Histogram::new(buckets()),
+            held: Gauge::default(),
             store_bytes: Gauge::default(),
             path,
             counted_at: Mutex::new(None),
@@ -103,6 +105,7 @@ impl Metrics {
         registry.register("tasks", "Tasks by state", metrics.tasks.clone());
         let text = "How long the oldest task that could run has been due";
         registry.register_with_unit("oldest_due", text, Unit::Seconds, metrics.oldest_due.clone());
+        registry.register("held", "1 while the server is held, and sends nothing", metrics.held.clone());
         registry.register("attempts", "Attempts by how they ended", metrics.attempts.clone());
         registry.register("events", "Webhooks by what became of them", metrics.events.clone());
         let text = "Instants of schedules that were not decided in time and made no task";
@@ -160,6 +163,7 @@ impl Metrics {
         if counted_at.is_some_and(|at| at.elapsed() < COUNTED_FOR) {
             return Ok(());
         }
+        self.held.set(i64::from(reader.held().await?.is_some()));
         let queues = reader.queues(None, QUEUES_SHOWN_MAX).await?;
         let mut ended = std::mem::take(&mut *self.ended.lock().unwrap_or_else(PoisonError::into_inner));
         for QueueView { name, queue, counts, oldest_due, .. } in queues {

@@ -1,7 +1,7 @@
 //! Which of the tasks that are due may start: a visit of one queue.
 //!
-//! Everything that holds a task back is looked at here and nowhere else: the queue itself, its limits and those of
-//! the key, the places with the target host, the places of this node.
+//! Everything that holds a task back is looked at here and nowhere else: whether the server is held, the queue itself,
+//! its limits and those of the key, the places with the target host, the places of this node.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -54,6 +54,7 @@ pub fn wanted(cx: &Context, queue: &Queue) -> usize {
         Err(Shut::Paused | Shut::Concurrency(_)) => 0,
         // Whether anything waits at all.
         Err(Shut::Rate(_)) => 1,
+        Ok(_) if cx.held.is_some() => 1,
         // Without a free place for an exchange, whether anything waits at all.
         Ok(room) => count(room.min(cx.permits.free)).clamp(1, limits::CANDIDATES_MAX),
     }
@@ -200,6 +201,10 @@ impl<'a> Admission<'a> {
     fn turn(&mut self, at: usize) -> Turn {
         let standing = &self.visit.lines[at];
         let line = standing.line;
+        if self.cx.held.is_some() {
+            // The lines stay open, so that whoever resumes finds them.
+            return Turn::Shut;
+        }
         let room = match self.queue.room(self.cx.now) {
             Err(shut) => {
                 if let Shut::Rate(free_at) = shut {
@@ -302,7 +307,8 @@ impl<'a> Admission<'a> {
         if wake_at != self.queue.wake_at {
             self.decision.queues.push((key, QueueChange::Rearmed { wake_at }));
         }
-        let may_start = self.queue.room(self.cx.now).is_ok() && !self.permits.is_exhausted();
+        let may_start =
+            self.cx.held.is_none() && self.queue.room(self.cx.now).is_ok() && !self.permits.is_exhausted();
         let again = self.gone || ((self.behind || self.visit.more) && progress);
         if again && may_start {
             return self.decision.then(FollowUp::Look(key));

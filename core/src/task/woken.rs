@@ -44,8 +44,10 @@ fn lost(cx: &Context, task: &Task, attempt: Attempt) -> Decision {
         return steps::attempt_failed(cx, task, Failure { code: "dispatch_lost".into(), message }, true);
     }
     let allowed = task.plan.host.is_some_and(|host| cx.permits.allow(host, task.plan.payload_bytes, cx.now));
-    if !allowed {
-        let again = cx.now + limits::RESEND_PAUSE;
+    if cx.held.is_some() || !allowed {
+        // Whoever resumes looks at what is lost before this time.
+        let pause = if cx.held.is_some() { limits::LOST_AFTER } else { limits::RESEND_PAUSE };
+        let again = cx.now + pause;
         let wake_at = task.times_out_at().map_or(again, |at| at.min(again));
         return Decision::applied(task.key, [Change::Rearmed { wake_at }]);
     }

@@ -12,7 +12,7 @@ pub(crate) mod script;
 pub(crate) mod story;
 pub(crate) mod words;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use queues::Queues;
@@ -21,7 +21,7 @@ use taskhook_core::subjects::Page;
 use taskhook_core::unique::Held;
 use taskhook_core::{
     Cause, Change, ClaimKey, Context, Decided, Edge, EdgeStatus, Effect, EventId, EventKey, FollowUp,
-    HostKey, Input, Outcome, Parked, Permits, Schedule, Subjects, Task, TaskKey, Timestamp, Unique,
+    HostKey, Input, Outcome, Parked, Permits, Schedule, State, Subjects, Task, TaskKey, Timestamp, Unique,
     UniqueKey, Want, decide_all, limits, unique,
 };
 
@@ -37,6 +37,8 @@ pub(crate) struct World {
     pub(crate) up_since: Timestamp,
     /// Open exchanges allowed: in all, and with one host.
     pub(crate) exchanges_max: (u32, u32),
+    /// Since when it is held.
+    pub(crate) held_since: Option<Timestamp>,
     pub(crate) permits: Permits,
     pub(crate) tasks: BTreeMap<TaskKey, Task>,
     pub(crate) queues: Queues,
@@ -98,6 +100,7 @@ impl World {
             now: BEGINNING,
             up_since: BEGINNING,
             exchanges_max: (exchanges_max, per_host_max),
+            held_since: None,
             permits: Permits::new(exchanges_max, per_host_max),
             tasks: BTreeMap::new(),
             queues: Queues::new(),
@@ -122,17 +125,19 @@ impl World {
         for input in &batch {
             self.end_exchange(input);
         }
+        let was_held = self.held_since.is_some();
         let mut steps = Vec::new();
         let mut round = batch;
         round.extend(self.wanted(true));
         while !round.is_empty() {
             let permits = self.permits.clone();
             let (now, shown) = (self.now, self.shown());
-            let mut cx = Context { now, shown, up_since: self.up_since, permits };
+            let mut cx = Context { now, shown, up_since: self.up_since, held: self.held_since, permits };
             let mut subjects = self.load(&cx, &round);
             let decisions = decide_all(&mut cx, &mut subjects, &round);
             assert_eq!(decisions.len(), round.len(), "every input is decided");
             self.permits = cx.permits;
+            self.held_since = cx.held;
             self.tasks.extend(subjects.tasks().map(|task| (task.key, task.clone())));
             let mut next = Vec::new();
             // Before the tasks: one that begins to wait opens a line that a visit of this round has found empty.
@@ -159,6 +164,9 @@ impl World {
                 // A host that answered again in this very transaction has places now.
                 round.extend(self.wanted(false));
             }
+        }
+        if was_held && self.held_since.is_none() {
+            steps.extend(self.go_on());
         }
         steps
     }
@@ -208,6 +216,23 @@ impl World {
         let mut steps = self.commit(batch);
         steps.extend(self.resume());
         steps
+    }
+
+    /// What a lane does once its server is resumed: it looks for exchanges that were lost, and at the queues that have a
+    /// line that is open.
+    fn go_on(&mut self) -> Vec<Step> {
+        let soon = self.now + limits::LOST_AFTER;
+        let lost =
+            |task: &&Task| task.state == State::Dispatching && task.wake_at.is_some_and(|at| at <= soon);
+        let mut batch: Vec<Input> =
+            self.tasks.values().filter(lost).map(|task| Input::Wake(task.key)).collect();
+        let queued = self.tasks.values().filter(|task| task.state == State::Queued).map(queues::line_of);
+        let open = queued.filter(|line| !self.queues.closed.contains_key(line)).map(|line| line.queue);
+        let looks =
+            open.collect::<BTreeSet<_>>().into_iter().map(|queue| Input::FollowUp(FollowUp::Look(queue)));
+        batch.extend(looks);
+        batch.extend(self.schedule.iter().map(|_| Input::WakeSchedule(schedules::SCHEDULE)));
+        if batch.is_empty() { Vec::new() } else { self.commit(batch) }
     }
 
     /// Time passes, and every task is woken when it wants to be.
@@ -358,7 +383,7 @@ impl World {
             }
             Input::Schedule(_, command) => self.load_schedule(cx, Some(command), subjects),
             Input::WakeSchedule(_) => self.load_schedule(cx, None, subjects),
-            Input::Answered(_) => {}
+            Input::Hold(_) | Input::Answered(_) => {}
         }
     }
 

@@ -93,7 +93,9 @@ impl World {
 
     /// When the schedule wants to be looked at, by the time of the world.
     pub(crate) fn schedule_wakes(&self) -> Option<Timestamp> {
-        let at = self.schedule.as_ref()?.wake_at?;
+        // A lane leaves schedules alone while it is held.
+        let schedule = self.schedule.as_ref().filter(|_| self.held_since.is_none());
+        let at = schedule?.wake_at?;
         Some(Timestamp(at.0 - self.clock_is_off_by))
     }
 

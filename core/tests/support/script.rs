@@ -4,7 +4,7 @@
 //! perhaps about another task than `a` (`b.new after=a`) or about a numbered attempt (`#1.task_failed`,
 //! `b#2.200`). `limits 2 1` allows so many exchanges in all and with one host; `wait` lets time pass, `pass`
 //! also wakes what wants to be woken; `locks 01` lets the second follow-up from here on find its subject
-//! locked, and `resume` goes on with it; `answer 0 200` answers the first exchange that is open; `once k cancel`
+//! locked, and `resume` goes on with it; `hold` holds the server, and `hold ends` resumes it; `answer 0 200` answers the first exchange that is open; `once k cancel`
 //! does so at most once under the key `k`.
 
 use std::sync::Arc;
@@ -14,8 +14,9 @@ use taskhook_core::queue::Settings;
 use taskhook_core::unique::Until;
 use taskhook_core::{
     Asked, Callback, ClaimKey, Command, Completion, ConcurrencyKey, Create, Dependency, Event, EventId,
-    EventKey, EventKind, Failure, FollowUp, HostKey, Input, NewTask, On, Once, Permits, QueueCommand,
-    QueueKey, Rate, Received, Reply, ReplyKind, Response, RetryAsked, Spec, Task, TaskKey, Unique, UniqueKey,
+    EventKey, EventKind, Failure, FollowUp, HoldCommand, HostKey, Input, NewTask, On, Once, Permits,
+    QueueCommand, QueueKey, Rate, Received, Reply, ReplyKind, Response, RetryAsked, Spec, Task, TaskKey,
+    Unique, UniqueKey,
 };
 
 use super::{BEGINNING, Step, World};
@@ -85,6 +86,7 @@ impl World {
             "look" => Input::FollowUp(FollowUp::Look(QueueKey::DEFAULT)),
             "queue" => queue_command(options),
             "schedule" => self.schedule_command(options),
+            "hold" => Input::Hold(if options == "ends" { HoldCommand::Resume } else { HoldCommand::Hold }),
             "wake" => Input::Wake(task),
             "cancel" => Input::Command(task, Command::Cancel),
             "trigger" => Input::Command(task, Command::Trigger),

@@ -2,8 +2,8 @@
 
 use taskhook_core::queue::Closed;
 use taskhook_core::{
-    Change, Decision, Effect, FollowUp, Ignored, Line, Outcome, QueueChange, QueueKey, Refused, Response,
-    State, TaskKey, Timestamp,
+    Change, Decision, Effect, FollowUp, HoldChange, Ignored, Line, Outcome, QueueChange, QueueKey, Refused,
+    Response, State, TaskKey, Timestamp,
 };
 
 use super::World;
@@ -43,9 +43,14 @@ pub(crate) fn decision(decision: &Decision, subject: TaskKey, now: Timestamp) ->
     let follow_ups = decision.follow_ups.iter().map(|follow_up| follow(*follow_up, subject));
     let unparked = decision.unparked.iter();
     let unparked = unparked.map(|(event, of_event)| format!("event {}: {}", event.0, outcome(of_event)));
+    let hold = decision.hold.map(|change| match change {
+        HoldChange::Held => "held",
+        HoldChange::Resumed => "resumed",
+    });
     let queues = decision.queues.iter().filter_map(|(_, change)| of_queue(change, now));
     let parts = [
         outcome(&decision.outcome),
+        hold.unwrap_or_default().into(),
         list(changes),
         list(unparked),
         list(effects),

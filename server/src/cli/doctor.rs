@@ -1,6 +1,7 @@
 //! `taskhook doctor`: whether a server is well, or a store at rest.
 
 use clap::Args;
+use serde::Deserialize;
 use serde_json::json;
 
 use crate::cli::client::{Ask, Client};
@@ -36,6 +37,12 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<Code> {
     }
 }
 
+/// Since when a server is held.
+#[derive(Debug, Deserialize)]
+struct Hold {
+    since: Option<String>,
+}
+
 /// Asks a running server.
 async fn ask(remote: &Remote) -> anyhow::Result<Code> {
     let client = Client::new(remote)?;
@@ -54,16 +61,23 @@ async fn ask(remote: &Remote) -> anyhow::Result<Code> {
             Err(Err(error)) => return Err(error),
         }
     }
+    // Where this cannot be read either, what is wrong is said by now.
+    let hold = client.get(Ask { path: &["v1", "hold"], ..Ask::default() }).await.ok();
+    let held_since = hold.and_then(|answer| answer.read::<Hold>().ok()?.since);
     let well = checked.iter().all(|(_, found)| found == "ok");
     if client.prints_json() {
-        let mut report = json!({"server": client.base(), "ok": well});
+        let mut report = json!({"server": client.base(), "ok": well, "held_since": held_since});
         for (name, found) in &checked {
             report[*name] = json!(found);
         }
         out::data(report.to_string())?;
     } else {
         let server = [("server", client.base().to_string())];
-        table::pairs(server.into_iter().chain(checked))?;
+        let held = held_since.map(|since| {
+            let resume = format!("curl -X POST {}/v1/resume", client.base());
+            ("held", format!("since {since}: nothing is sent; to resume: {resume}"))
+        });
+        table::pairs(server.into_iter().chain(checked).chain(held))?;
     }
     Ok(if well { Code::Done } else { Code::Failed })
 }
@@ -114,6 +128,7 @@ fn report(url: &StoreUrl, audit: &Audit) -> serde_json::Value {
             "schema": audit.settings.schema,
         },
         "bytes": audit.bytes,
+        "held_since": audit.held.map(|since| since.to_string()),
         "tasks": tasks,
         "events": audit.events,
         "parked": audit.parked,
@@ -134,7 +149,10 @@ fn print(url: &StoreUrl, audit: &Audit) -> anyhow::Result<()> {
         ("size", format!("{} bytes", audit.bytes)),
         ("tasks", audit.tasks.iter().map(|(_, count)| count).sum::<i64>().to_string()),
     ];
+    let held =
+        audit.held.map(|since| format!("since {since}; a server on it sends nothing until it is resumed"));
     let after = [
+        ("held", held.unwrap_or_default()),
         ("webhooks", format!("{}, of which {} wait for their task", audit.events, audit.parked)),
         ("follow-ups", format!("{} kept for later", audit.kept)),
     ];

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
+use taskhook_core::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -31,6 +32,9 @@ pub(super) struct Arguments {
     /// The file with its settings [default: taskhook.toml, if there is one]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Receive, but send nothing until it is resumed with POST /v1/resume
+    #[arg(long)]
+    hold: bool,
 }
 
 /// Runs it until it is told to stop.
@@ -43,6 +47,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Code> {
         listen: arguments.listen,
         public_url: arguments.public_url,
         store: arguments.store,
+        hold: arguments.hold,
     };
     let config = Config::load(&flags, environment).map_err(|faults| refused(&faults))?;
     tracing_subscriber::fmt()
@@ -62,7 +67,12 @@ async fn serve(config: &Config) -> anyhow::Result<Code> {
     // Registered first: a signal during the start ends it in order.
     let mut signals = Signals::new()?;
     let mut server = Server::start(config).await?;
-    greet(config, &server);
+    let held = server.reader().held().await?;
+    greet(config, &server, held);
+    if let Some(since) = held {
+        // For whoever reads only the log. The first line of all is the greeting's.
+        tracing::warn!(%since, "held: nothing is sent until POST /v1/resume");
+    }
     let code = tokio::select! {
         name = signals.next() => {
             out::message(format_args!("{name}: stopping; a second signal stops at once"));
@@ -82,7 +92,7 @@ async fn serve(config: &Config) -> anyhow::Result<Code> {
 }
 
 /// What a newcomer needs. The first line is for programs too: it ends with the address.
-fn greet(config: &Config, server: &Server) {
+fn greet(config: &Config, server: &Server, held: Option<Timestamp>) {
     let own = format!("http://{}", server.address());
     let public = config.public_url.as_deref().unwrap_or(&own);
     let url = if own == DEFAULT_URL { String::new() } else { format!(" --url {own}") };
@@ -93,6 +103,11 @@ fn greet(config: &Config, server: &Server) {
         "  open      no keys: every program on this machine may use it; of forwarded requests only those \
          to /webhook, /callback and /healthz are answered",
     );
+    if let Some(since) = held {
+        out::message(format_args!(
+            "  held      since {since}: nothing is sent; to resume: curl -X POST {own}/v1/resume"
+        ));
+    }
     out::message(format_args!("  next      taskhook tasks create --id 123{url}"));
 }
 

@@ -14,9 +14,22 @@ pub(super) fn rows<const N: usize>(
     header: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> io::Result<()> {
+    columns(header.map(String::from), rows.into_iter().map(Vec::from))
+}
+
+/// Prints rows of as many columns as were asked for, under a header.
+///
+/// # Errors
+/// If nobody reads them.
+pub(super) fn columns(
+    header: impl IntoIterator<Item = String>,
+    rows: impl IntoIterator<Item = Vec<String>>,
+) -> io::Result<()> {
     let mut table = empty();
     table.set_header(header);
-    table.add_rows(rows.into_iter().map(|row| row.map(|cell| out::visible(&cell))));
+    table.add_rows(
+        rows.into_iter().map(|row| row.into_iter().map(|cell| out::visible(&cell)).collect::<Vec<_>>()),
+    );
     print(table)
 }
 

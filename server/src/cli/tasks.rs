@@ -3,8 +3,10 @@
 mod command;
 mod create;
 mod explain;
+mod filter;
 mod get;
 mod list;
+mod stats;
 mod wait;
 
 use clap::{Args, Subcommand};
@@ -31,6 +33,7 @@ pub(super) struct Arguments {
 enum Command {
     Create(Box<create::Arguments>),
     List(list::Arguments),
+    Stats(stats::Arguments),
     Get(get::Arguments),
     Explain(explain::Arguments),
     Wait(wait::Arguments),
@@ -48,6 +51,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<Code> {
     match arguments.command {
         Command::Create(arguments) => create::run(&client, *arguments).await,
         Command::List(arguments) => list::run(&client, arguments).await,
+        Command::Stats(arguments) => stats::run(&client, arguments).await,
         Command::Get(arguments) => get::run(&client, &arguments).await,
         Command::Explain(arguments) => explain::run(&client, &arguments).await,
         Command::Wait(arguments) => wait::run(&client, &arguments).await,

@@ -127,6 +127,7 @@ fn faults_outside_files_name_the_flag_and_the_variable() {
         config: None,
         listen: Some("8420".into()),
         store: Some("taskhook.db".into()),
+        hold: true,
         public_url: Some("https://me:secret@h.example".into()),
     };
     let environment = [("TASKHOOK_DISPATCH_EXCHANGES", "-1"), ("TASKHOOK_LOG_LEVEL", "loud")];

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use taskhook_core::retention::{Ages, Place};
 use taskhook_core::{
-    Change, Context, Decided, Decision, Effect, FollowUp, HostKey, Input, Outcome, Permits, QueueKey,
-    Request, ScheduleChange, ScheduleCommand, ScheduleKey, Subjects, Task, TaskKey, Timestamp, Want,
-    decide_all, limits, schedule,
+    Change, Context, Decided, Decision, Effect, FollowUp, HoldChange, HostKey, Input, Outcome, Permits,
+    QueueKey, Request, ScheduleChange, ScheduleCommand, ScheduleKey, Subjects, Task, TaskKey, Timestamp,
+    Want, decide_all, limits, schedule,
 };
 
 use crate::engine::Receipt;
@@ -53,6 +53,10 @@ pub struct Committed {
     pub wants: Vec<Want>,
     /// The tasks that ended.
     pub ended: Vec<TaskKey>,
+    /// What has become of the server: once it is resumed, all that may begin is to be looked at.
+    pub hold: Option<HoldChange>,
+    /// The server is held after it.
+    pub held: bool,
     /// What is counted of it.
     pub tally: Tally,
 }
@@ -154,8 +158,8 @@ async fn commit_once<S: Store>(
     id: BatchId,
 ) -> Result<(Committed, Result<(), StoreError>), StoreError> {
     let mut tx = store.begin(id).await?;
-    let permits = node.permits.clone();
-    let mut cx = Context { now: tx.now(), shown: node.shown, up_since: node.up_since, permits };
+    let (held, permits) = (tx.held().await?, node.permits.clone());
+    let mut cx = Context { now: tx.now(), shown: node.shown, up_since: node.up_since, held, permits };
     let mut subjects = Subjects::default();
     let mut done = Progress::default();
 
@@ -201,6 +205,7 @@ async fn commit_once<S: Store>(
     let mut committed = gather(&mut tx, done, &subjects, left, batch.submissions.len()).await?;
     committed.kept.extend(still_kept);
     committed.permits = Some(cx.permits);
+    committed.held = cx.held.is_some();
     let result = tx.commit().await;
     Ok((committed, result))
 }
@@ -235,6 +240,8 @@ async fn gather(
         permits: None,
         wants: done.wants,
         ended: done.ended,
+        hold: done.hold,
+        held: false,
         tally: done.tally,
     })
 }
@@ -246,6 +253,7 @@ struct Progress {
     effects: Vec<Effect>,
     wants: Vec<Want>,
     ended: Vec<TaskKey>,
+    hold: Option<HoldChange>,
     tally: Tally,
 }
 
@@ -260,6 +268,7 @@ impl Progress {
             self.tally.count(&decision, subjects);
             let ended = decision.changes.iter().filter(|(_, change)| change.is_end()).map(|(task, _)| *task);
             self.ended.extend(ended);
+            self.hold = decision.hold.or(self.hold);
             self.effects.extend(decision.effects);
             self.wants.extend(decision.wants);
             if first {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use taskhook_core::retention::{Ages, Place};
-use taskhook_core::{Permits, QueueKey, ScheduleKey, TaskKey, Timestamp, Want, limits};
+use taskhook_core::{HoldChange, Permits, QueueKey, ScheduleKey, TaskKey, Timestamp, Want, limits};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -97,6 +97,8 @@ pub struct Settings {
     pub status: Arc<NodeStatus>,
     /// How long things are kept.
     pub retention: Ages,
+    /// Hold the server before anything begins.
+    pub hold: bool,
 }
 
 impl Default for Settings {
@@ -110,6 +112,7 @@ impl Default for Settings {
             metrics: Arc::default(),
             status: Arc::default(),
             retention: Ages::default(),
+            hold: false,
         }
     }
 }
@@ -127,8 +130,12 @@ pub fn lane(
     let watch = Arc::new(Watch::default());
     let room = Arc::new(tokio::sync::Semaphore::new(limits::CHANNEL_BYTES_MAX));
     let engine = Engine { completions: completions_in, work: work_in, room, watch: watch.clone() };
+    if settings.hold {
+        engine.hold_first();
+    }
     let permits = Permits::new(settings.exchanges_max, settings.exchanges_per_host_max);
     let node = Node { up_since: (settings.clock)(), shown: (settings.shown)(), permits };
+    settings.status.set_up_since(node.up_since);
     let lane = Lane {
         completions,
         work,
@@ -167,9 +174,7 @@ impl Lane {
     /// [`StoreError::Broken`]: the store can no longer be trusted, and the process must end without answering.
     pub async fn run<S: Store>(mut self, store: &mut S) -> Result<(), StoreError> {
         self.read_backlog(store).await?;
-        // Exchanges that died with the process before would be looked at within LOST_AFTER by themselves.
-        self.lost = store.exchanges((self.clock)() + limits::LOST_AFTER).await?.into();
-        self.queues = store.waiting_queues().await?.into();
+        self.take_up(store).await?;
         if !store.schedules_ahead(self.shown.now() + limits::SET_BACK_MIN).await?.is_empty() {
             self.shown.know(Timestamp::MAX);
         }
@@ -209,6 +214,15 @@ impl Lane {
                 self.sweep_on(store).await?;
             }
         }
+    }
+
+    /// Finds all that may begin: at a start, and where the server was held until now.
+    async fn take_up<S: Store>(&mut self, store: &mut S) -> Result<(), StoreError> {
+        // Exchanges that died with the process before would be looked at within LOST_AFTER by themselves.
+        self.lost = store.exchanges((self.clock)() + limits::LOST_AFTER).await?.into();
+        self.queues.extend(store.waiting_queues().await?);
+        self.next_schedule = Timestamp(0);
+        Ok(())
     }
 
     async fn read_backlog<S: Store>(&mut self, store: &mut S) -> Result<(), StoreError> {
@@ -338,7 +352,11 @@ impl Lane {
                 if std::mem::take(&mut self.is_full) {
                     tracing::info!("there is room on the disk again");
                 }
+                let hold = committed.hold;
                 self.hand_over(asks, committed);
+                if hold == Some(HoldChange::Resumed) {
+                    self.take_up(store).await?;
+                }
             }
             Err(StoreError::Full) => {
                 // Nothing happened: callers come back, and what is due is found again.
@@ -423,6 +441,10 @@ impl Lane {
         }
         if let Some(wake) = committed.next_schedule {
             self.next_schedule = self.next_schedule.min(wake);
+        }
+        if committed.held {
+            // What is due stays due: it is looked at again when somebody may have resumed.
+            self.next_schedule = self.next_schedule.max(self.shown.now() + LOOK_AGAIN);
         }
         self.backlog.extend(committed.kept);
         let (dispatches, watch) = (self.dispatches.clone(), self.watch.clone());

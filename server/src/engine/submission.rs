@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use taskhook_core::{
-    Answered, Asked, Callback, ClaimKey, Command, Create, Dependency, Event, EventKey, EventKind, HostKey,
-    Input, NewTask, On, Once, QueueCommand, QueueKey, Received, Reply, ReplyKind, ScheduleCommand,
-    ScheduleKey, Spec, TaskKey, schedule,
+    Answered, Asked, Callback, ClaimKey, Command, Create, Dependency, Event, EventKey, EventKind,
+    HoldCommand, HostKey, Input, NewTask, On, Once, QueueCommand, QueueKey, Received, Reply, ReplyKind,
+    ScheduleCommand, ScheduleKey, Spec, TaskKey, schedule,
 };
 
 use crate::store::{Name, StoreError, Transaction};
@@ -24,6 +24,8 @@ pub enum Submission {
     Queue(String, QueueCommand),
     /// What is asked of a schedule.
     Schedule(String, ScheduleAsk),
+    /// A user's command to the server.
+    Hold(HoldCommand),
     /// The end of an exchange.
     Reply(Box<Reply>),
     /// One of these, which happens at most once under its key.
@@ -110,7 +112,7 @@ impl Submission {
                 drafts.iter().map(bytes).sum()
             }
             Submission::Event(heard) => heard.received.body.len() + 512,
-            Submission::Command(..) | Submission::Queue(..) => 256,
+            Submission::Command(..) | Submission::Queue(..) | Submission::Hold(_) => 256,
             Submission::Schedule(_, ScheduleAsk::Command(_)) => 256,
             Submission::Schedule(_, ScheduleAsk::Define(draft)) => {
                 512 + draft.settings.asked.payload_bytes as usize
@@ -153,7 +155,7 @@ impl Submission {
                 }
             }
             Submission::Once(_, inner) => inner.names(names),
-            Submission::Reply(_) | Submission::Answered(_) => {}
+            Submission::Hold(_) | Submission::Reply(_) | Submission::Answered(_) => {}
         }
     }
 }
@@ -227,6 +229,7 @@ fn keyed(
             };
             Input::Schedule(key, command)
         }
+        Submission::Hold(command) => Input::Hold(*command),
         Submission::Reply(reply) => Input::Reply(reply.clone()),
         Submission::Once(once, inner) => Input::Once(*once, Box::new(keyed(inner, names, event_keys))),
         Submission::Answered(answered) => Input::Answered(answered.clone()),

@@ -11,19 +11,18 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde_json::value::RawValue;
 use taskhook_core::id::type_id;
-use taskhook_core::{Command, Once, Outcome, Refused, State as TaskState, TaskKey, limits};
+use taskhook_core::{Command, Once, Outcome, Refused, TaskKey, limits};
 
 use crate::engine::submission::{Draft, Submission};
 use crate::http::asked::{BatchRequest, ReopenRequest, TaskRequest};
-use crate::http::fields::{Fields, escaped, parse_instant};
+use crate::http::fields::{Fields, escaped};
 use crate::http::json::{self, Members};
 use crate::http::list::{Query, cursor};
 use crate::http::once::keyed;
 use crate::http::problem::{ERRORS_MAX, FieldError, Problem, hint, key_held, refused};
 use crate::http::target::{Named, NoQuery};
 use crate::http::wire::{HistoryBody, ListBody, TaskBody};
-use crate::http::{App, body, draft, duration, respond};
-use crate::store::read::TaskFilter;
+use crate::http::{App, body, draft, duration, filter, respond};
 
 type Pairs = RawQuery<Vec<(String, String)>>;
 
@@ -216,29 +215,8 @@ pub(super) async fn show_all(app: &App, status: StatusCode, keys: Vec<TaskKey>) 
     responses((status = 200, body = ListBody<TaskBody>), Problem)
 )]
 pub(super) async fn list(State(app): State<Arc<App>>, RawQuery(pairs): Pairs) -> Result<Response, Problem> {
-    let known = ["state", "queue", "name", "label", "created_after", "limit", "cursor"];
-    let query = Query::new(pairs, &known)?;
-    let mut filter = TaskFilter {
-        name: query.one("name")?.map(String::from),
-        queue: query.one("queue")?.map(String::from),
-        ..TaskFilter::default()
-    };
-    for name in query.all("state").flat_map(|states| states.split(',')) {
-        let state = TaskState::from_name(name).ok_or_else(|| {
-            let states = TaskState::ALL.map(TaskState::name);
-            let hint = hint(name, &states);
-            Problem::bad_query(format!("{name:?} is no state{hint}; the states are {}", states.join(", ")))
-        })?;
-        filter.states.push(state);
-    }
-    for label in query.all("label") {
-        let (key, value) =
-            label.split_once(':').ok_or_else(|| Problem::bad_query("label must be key:value"))?;
-        filter.labels.push((key.into(), value.into()));
-    }
-    if let Some(text) = query.one("created_after")? {
-        filter.created_after = Some(parse_instant(text).map_err(Problem::bad_query)?);
-    }
+    let query = Query::new(pairs, &[&filter::NAMES[..], &["limit", "cursor"]].concat())?;
+    let filter = filter::of(&query)?;
     let (limit, before) = query.page()?;
     let listed = app.reader.tasks(filter, before, limit).await?;
     let data = listed.rows.into_iter().map(TaskBody::of).collect();

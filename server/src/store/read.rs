@@ -5,11 +5,14 @@
 
 mod answers;
 mod events;
+mod hold;
 pub(crate) mod queues;
 mod schedules;
+mod stats;
 mod tasks;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +23,7 @@ pub use answers::AnswerView;
 pub use events::{EventFilter, EventView};
 pub use queues::{QueueView, WaitingCount};
 pub use schedules::ScheduleView;
+pub use stats::{GroupBy, TaskGroup, TaskStats};
 pub use tasks::{HistoryEntry, SpecView, TaskFilter, TaskView};
 
 use crate::store::sqlite::{SqlitePath, keep_plans};
@@ -56,6 +60,7 @@ pub struct Reader {
 #[derive(Debug, Default)]
 pub struct NodeStatus {
     broken: Mutex<BTreeMap<HostKey, Timestamp>>,
+    up_since: AtomicI64,
 }
 
 impl NodeStatus {
@@ -70,6 +75,17 @@ impl NodeStatus {
     #[must_use]
     pub fn probe_at(&self, host: HostKey) -> Option<Timestamp> {
         self.broken.lock().unwrap_or_else(PoisonError::into_inner).get(&host).copied()
+    }
+
+    /// Learns since when the node has been up.
+    pub fn set_up_since(&self, up_since: Timestamp) {
+        self.up_since.store(up_since.0, Ordering::Relaxed);
+    }
+
+    /// Since when the node has been up. An exchange that began earlier died with the process before.
+    #[must_use]
+    pub fn up_since(&self) -> Timestamp {
+        Timestamp(self.up_since.load(Ordering::Relaxed))
     }
 
     /// The hosts that are out of order.

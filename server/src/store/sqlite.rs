@@ -6,6 +6,7 @@
 
 mod audit;
 mod checkpoint;
+mod hold;
 pub(crate) mod load;
 mod open;
 mod prune;
@@ -24,6 +25,7 @@ use taskhook_core::{
 };
 
 pub use audit::{Audit, Violation};
+pub(crate) use hold::held_since;
 pub(crate) use load::{known, task_columns, task_of};
 pub(crate) use open::keep_plans;
 pub use open::{OpenError, Settings, SqlitePath};
@@ -187,6 +189,10 @@ impl Store for SqliteStore {
 impl Transaction for SqliteTransaction<'_> {
     fn now(&self) -> Timestamp {
         self.now
+    }
+
+    async fn held(&mut self) -> Result<Option<Timestamp>, StoreError> {
+        held_since(&self.store.connection).map_err(failed)
     }
 
     async fn resolve(&mut self, names: &[Name]) -> Result<Vec<i64>, StoreError> {

@@ -2,6 +2,7 @@
 
 mod crash;
 mod disk;
+mod hold;
 mod process;
 pub(crate) mod python;
 mod queues;

@@ -113,6 +113,8 @@ pub(super) struct Data {
     pub(super) open: Table<Line, ()>,
     /// Lines of which nothing can start, and what they wait for.
     pub(super) closed: Table<Line, Closed>,
+    /// Since when the server is held.
+    pub(super) hold: Table<(), Timestamp>,
     /// The line that had the last turn.
     pub(super) turns: Table<(QueueKey, i16), ConcurrencyKey>,
     pub(super) schedules: Table<ScheduleKey, Schedule>,
@@ -157,6 +159,7 @@ impl Data {
             key_uses: Table::default(),
             open: Table::default(),
             closed: Table::default(),
+            hold: Table::default(),
             turns: Table::default(),
             schedules: Table::default(),
             events: Table::default(),
@@ -297,7 +300,7 @@ impl Data {
         }
     }
 
-    fn tables(&mut self) -> [&mut dyn Undo; 26] {
+    fn tables(&mut self) -> [&mut dyn Undo; 27] {
         [
             &mut self.names,
             &mut self.name_of,
@@ -310,6 +313,7 @@ impl Data {
             &mut self.key_uses,
             &mut self.open,
             &mut self.closed,
+            &mut self.hold,
             &mut self.turns,
             &mut self.schedules,
             &mut self.events,

@@ -55,7 +55,7 @@ impl Data {
                 subjects.put_queue_count(self.queues.len());
             }
             // Names of tasks may get a key: the transaction loads them.
-            Input::Schedule(..) | Input::WakeSchedule(_) | Input::Answered(_) => {}
+            Input::Schedule(..) | Input::WakeSchedule(_) | Input::Hold(_) | Input::Answered(_) => {}
         }
     }
 

@@ -83,6 +83,11 @@ impl Data {
             if let Some(recorded) = &one.decision.event {
                 self.save_event(recorded, &one.decision.outcome, nobody)?;
             }
+            match one.decision.hold.map(|change| change.since(self.now)) {
+                Some(Some(since)) => drop(self.hold.put((), since)),
+                Some(None) => drop(self.hold.remove(&())),
+                None => {}
+            }
             if let Some(once) = one.decision.once {
                 let tasks = match &one.decision.outcome {
                     Outcome::Created(created) => created.iter().map(|(task, _)| *task).collect(),

@@ -75,6 +75,10 @@ impl Transaction for MemoryTransaction<'_> {
         self.data.now
     }
 
+    async fn held(&mut self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.data.hold.get(&()).copied())
+    }
+
     async fn resolve(&mut self, names: &[Name]) -> Result<Vec<i64>, StoreError> {
         Ok(names.iter().map(|name| self.key_of(name)).collect())
     }

@@ -4,7 +4,8 @@ use clap::Args;
 
 use crate::cli::answer::{List, Task};
 use crate::cli::client::{Ask, Client};
-use crate::cli::{Code, input, out, table};
+use crate::cli::tasks::filter::Filter;
+use crate::cli::{Code, out, table};
 
 /// Characters of a cell that may be long.
 const CELL_CHARS: usize = 80;
@@ -13,18 +14,8 @@ const CELL_CHARS: usize = 80;
 #[derive(Debug, Args)]
 #[command(before_help = "taskhook tasks list --state failed --label customer=42")]
 pub(super) struct Arguments {
-    /// Only those in this state; several with commas between them
-    #[arg(long)]
-    state: Option<String>,
-    /// Only those of this queue
-    #[arg(long)]
-    queue: Option<String>,
-    /// Only those of this kind of work
-    #[arg(long)]
-    name: Option<String>,
-    /// Only those with this label; may be repeated
-    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = input::pair)]
-    labels: Vec<(String, String)>,
+    #[command(flatten)]
+    filter: Filter,
     /// At most so many (1 to 1000)
     #[arg(long, value_name = "N")]
     limit: Option<u32>,
@@ -38,16 +29,9 @@ pub(super) struct Arguments {
 /// # Errors
 /// If no server answers, or not with a success.
 pub(super) async fn run(client: &Client, arguments: Arguments) -> anyhow::Result<Code> {
-    let mut query: Vec<(&str, String)> = Vec::new();
-    let given = [
-        ("state", arguments.state),
-        ("queue", arguments.queue),
-        ("name", arguments.name),
-        ("limit", arguments.limit.map(|limit| limit.to_string())),
-        ("cursor", arguments.cursor),
-    ];
-    query.extend(given.into_iter().filter_map(|(name, value)| Some((name, value?))));
-    query.extend(arguments.labels.into_iter().map(|(name, value)| ("label", format!("{name}:{value}"))));
+    let mut query = arguments.filter.query();
+    let page = [("limit", arguments.limit.map(|limit| limit.to_string())), ("cursor", arguments.cursor)];
+    query.extend(page.into_iter().filter_map(|(name, value)| Some((name, value?))));
     let answer = client.get(Ask { path: &["v1", "tasks"], query, ..Ask::default() }).await?;
     client.print(&answer, |list: List<Task>| {
         let next = list.next_cursor;

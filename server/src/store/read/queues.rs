@@ -11,7 +11,7 @@ use crate::clock::wall_clock;
 use crate::store::read::tasks::name_of;
 use crate::store::read::{NodeStatus, ReadError, Reader};
 use crate::store::row::{self, COUNTED_RETRY};
-use crate::store::sqlite::{key_use_of, queue_of};
+use crate::store::sqlite::{held_since, key_use_of, queue_of};
 
 /// Lines, and hosts within one, at which the oldest task is looked for.
 const LINES_LOOKED_AT_MAX: usize = 1_000;
@@ -89,21 +89,34 @@ pub(super) fn key_of(connection: &Connection, name: &str) -> rusqlite::Result<Op
     statement.query_row(params![name], |row| row.get(0).map(QueueKey)).optional()
 }
 
-/// What holds up a task that is queued; of others only the name of their queue.
+/// What holds up a task that is queued, or that is to be sent again; of others only the name of their queue.
 pub(super) fn held_up(connection: &Connection, node: &NodeStatus, task: &Task) -> rusqlite::Result<HeldUp> {
-    let mut held_up =
-        HeldUp { queue: name_of(connection, task.plan.queue.0)?.unwrap_or_default(), ..HeldUp::default() };
+    let name = name_of(connection, task.plan.queue.0)?.unwrap_or_default();
+    if task.state == State::Dispatching {
+        let lost = task.attempt.is_some_and(|attempt| attempt.sent_at < node.up_since());
+        return Ok(HeldUp { queue: name, held: held_since(connection)?, lost, ..HeldUp::default() });
+    }
     let queue = if task.state == State::Queued { queue_of(connection, task.plan.queue)? } else { None };
-    let Some(queue) = queue else { return Ok(held_up) };
-    let now = wall_clock();
-    let key = task.plan.concurrency_key;
-    held_up.shut = queue.room(now).err();
+    let Some(queue) = queue else { return Ok(HeldUp { queue: name, ..HeldUp::default() }) };
+    let held_up = held_up_of(connection, &queue, task.plan.concurrency_key, wall_clock())?;
+    let breaker = task.plan.host.and_then(|host| node.probe_at(host));
+    Ok(HeldUp { queue: name, breaker, ..held_up })
+}
+
+/// What holds up the queued tasks of a key, but for what their hosts do, and without the queue's name.
+pub(super) fn held_up_of(
+    connection: &Connection,
+    queue: &Queue,
+    key: ConcurrencyKey,
+    now: Timestamp,
+) -> rusqlite::Result<HeldUp> {
+    let held = held_since(connection)?;
+    let mut held_up = HeldUp { held, shut: queue.room(now).err(), ..HeldUp::default() };
     if key != ConcurrencyKey::NONE {
         let used = key_use_of(connection, queue.key, key)?;
         let limit = queue.settings.key_concurrency.unwrap_or(0);
         held_up.key = queue.settings.key_room(key, used, now).err().map(|why| (why, limit));
     }
-    held_up.breaker = task.plan.host.and_then(|host| node.probe_at(host));
     Ok(held_up)
 }
 
@@ -141,14 +154,17 @@ fn view(
     }))
 }
 
-/// What the tasks wait for that are queued. What holds up the queue holds up all of them; else each key and each host
-/// its own.
+/// What the tasks wait for that are queued. What holds up the server or the queue holds up all of them; else each key
+/// and each host its own.
 fn queued(
     connection: &Connection,
     node: &NodeStatus,
     queue: &Queue,
     count: u64,
 ) -> rusqlite::Result<Vec<WaitingCount>> {
+    if held_since(connection)?.is_some() {
+        return Ok(vec![WaitingCount { code: "held", count }]);
+    }
     if let Err(Shut::Paused) = queue.room(wall_clock()) {
         return Ok(vec![WaitingCount { code: "paused", count }]);
     }

@@ -398,7 +398,8 @@ fn has_older(connection: &Connection, key: i64) -> rusqlite::Result<bool> {
     connection.prepare_cached("SELECT 1 FROM task WHERE key < ?1 LIMIT 1")?.exists(params![key])
 }
 
-fn passes(filter: &TaskFilter, row: &Row<'_>) -> rusqlite::Result<bool> {
+/// Whether a row is let through, whose first columns are key, state, creation, name and labels.
+pub(super) fn passes(filter: &TaskFilter, row: &Row<'_>) -> rusqlite::Result<bool> {
     if !filter.states.is_empty() && !filter.states.contains(&known(row::state_of(row.get(1)?), 1)?) {
         return Ok(false);
     }

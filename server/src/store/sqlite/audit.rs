@@ -2,10 +2,10 @@
 //! contradicts another. Each rule is one query for the rows that break it.
 
 use rusqlite::Connection;
-use taskhook_core::State;
+use taskhook_core::{State, Timestamp};
 
 use crate::store::row;
-use crate::store::sqlite::{Settings, SqliteStore};
+use crate::store::sqlite::{Settings, SqliteStore, held_since};
 
 /// How many rows that break one rule are named.
 const NAMED_MAX: usize = 20;
@@ -25,6 +25,8 @@ pub struct Audit {
     pub parked: i64,
     /// Follow-ups that wait for a later transaction.
     pub kept: i64,
+    /// Since when the server is held.
+    pub held: Option<Timestamp>,
     /// What should not be.
     pub violations: Vec<Violation>,
 }
@@ -231,6 +233,7 @@ impl SqliteStore {
             events: count("SELECT count(*) FROM event")?,
             parked: count("SELECT count(*) FROM parked")?,
             kept: count("SELECT count(*) FROM kept")?,
+            held: held_since(&self.connection)?,
             violations: violations(&self.connection)?,
         })
     }

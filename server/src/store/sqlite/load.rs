@@ -88,7 +88,7 @@ impl SqliteTransaction<'_> {
                 self.load_for_schedule_command(cx, *schedule, command, subjects)?;
             }
             Input::WakeSchedule(schedule) => self.load_schedule(cx, *schedule, subjects)?,
-            Input::Answered(_) => {}
+            Input::Hold(_) | Input::Answered(_) => {}
         }
         Ok(())
     }

@@ -15,11 +15,12 @@ use crate::store::sqlite::checkpoint::Checkpoints;
 /// (<https://sqlite.org/wal.html#walresetbug>).
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
-const MIGRATIONS: [(&str, &str); 5] = [
+const MIGRATIONS: [(&str, &str); 6] = [
     ("0001_tasks", include_str!("../../../migrations/sqlite/0001_tasks.sql")),
     ("0002_queues", include_str!("../../../migrations/sqlite/0002_queues.sql")),
     ("0003_retention", include_str!("../../../migrations/sqlite/0003_retention.sql")),
     ("0004_schedules", include_str!("../../../migrations/sqlite/0004_schedules.sql")),
+    ("0005_hold", include_str!("../../../migrations/sqlite/0005_hold.sql")),
     ("0006_unique", include_str!("../../../migrations/sqlite/0006_unique.sql")),
 ];
 

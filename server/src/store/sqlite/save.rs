@@ -33,6 +33,9 @@ impl SqliteTransaction<'_> {
             if let Some(recorded) = &decision.event {
                 self.save_event(recorded, &decision.outcome)?;
             }
+            if let Some(change) = decision.hold {
+                self.save_hold(change)?;
+            }
             if let Some(once) = decision.once {
                 self.save_claimed(once, decision)?;
             }

@@ -195,3 +195,27 @@ fn a_store_is_looked_at_only_while_no_server_runs_on_it() {
     }
     assert!(!folder.path().join("nothing.db").exists(), "looking makes nothing");
 }
+
+#[test]
+fn a_server_that_is_held_says_so_and_how_to_resume_it() {
+    let server = Serving::start_held();
+    let url = server.url.clone();
+    server.done(&["tasks", "create", "http://127.0.0.1:9/", "--id", "waiting"]);
+    let waits = server.done(&["tasks", "get", "waiting"]);
+    assert!(waits.contains("the server to be resumed, which is held since 2"), "{waits}");
+    let well = server.done(&["doctor"]);
+    let told = format!(": nothing is sent; to resume: curl -X POST {url}/v1/resume");
+    assert!(well.lines().any(|line| line.starts_with("held     since 2") && line.ends_with(&told)), "{well}");
+    let report: Value = serde_json::from_str(&server.done(&["doctor", "-o", "json"])).unwrap();
+    assert!(report["held_since"].is_string() && report["ok"] == true, "{report}");
+    let (_, log, folder) = server.stop();
+    assert!(log.contains("  held      since 2") && log.contains(&told), "{log}");
+    assert!(log.contains(" WARN ") && log.contains("held: nothing is sent until POST /v1/resume"), "{log}");
+
+    let rest = taskhook(&["doctor", "--store", "sqlite:taskhook.db"]).within(folder.path()).run();
+    assert_eq!(rest.code, 0, "{}", rest.err);
+    assert!(rest.out.contains("a server on it sends nothing until it is resumed"), "{}", rest.out);
+    // Held is a fact of the store.
+    let server = Serving::start_in(folder);
+    assert!(server.done(&["doctor"]).contains("\nheld     since 2"));
+}

@@ -94,7 +94,17 @@ impl Serving {
 
     /// Starts it in a folder, and waits until it listens.
     pub(super) fn start_in(folder: TempDir) -> Serving {
-        let mut command = taskhook(&["serve", "--listen", "127.0.0.1:0"]).within(folder.path()).command;
+        Serving::start_as(folder, &["serve", "--listen", "127.0.0.1:0"])
+    }
+
+    /// Starts it in a folder of its own, with `--hold`.
+    pub(super) fn start_held() -> Serving {
+        let folder = tempfile::tempdir().expect("a folder");
+        Serving::start_as(folder, &["serve", "--listen", "127.0.0.1:0", "--hold"])
+    }
+
+    fn start_as(folder: TempDir, arguments: &[&str]) -> Serving {
+        let mut command = taskhook(arguments).within(folder.path()).command;
         let mut child =
             command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the server starts");
         let mut log = BufReader::new(child.stderr.take().expect("a pipe"));

@@ -299,3 +299,32 @@ fn webhooks_are_sent_found_and_replayed() {
     assert_eq!(server.done(&["events", "list"]).lines().count(), 4);
     assert_eq!(server.run(&["events", "get", "evt_nobody"]).code, 3);
 }
+
+#[test]
+fn tasks_are_counted_in_a_table_with_the_columns_that_were_asked_for() {
+    let server = Serving::start();
+    for n in 1..=4 {
+        let id = format!("t{n}");
+        server.done(&["tasks", "create", "--id", &id, "--name", "resize", "--label", "day=1"]);
+    }
+    server.done(&["tasks", "create", "--id", "late", "--delay", "1h"]);
+    insta::assert_snapshot!(shape(&server.done(&["tasks", "stats"])), @r"
+    QUEUE STATE COUNT OLDEST CREATED NEWEST
+    default scheduled 1 late TIME late
+    default running 4 t1 TIME t4, t3, t2
+    ");
+    let by_name = ["tasks", "stats", "--by", "code,name", "--label", "day=1", "--state", "running,failed"];
+    insta::assert_snapshot!(shape(&server.done(&by_name)), @r"
+    NAME CODE COUNT OLDEST CREATED NEWEST
+    resize callback 4 t1 TIME t4, t3, t2
+    ");
+    let later = ["tasks", "stats", "--created-after", "2999-01-01T00:00:00Z"];
+    assert_eq!(shape(&server.done(&later)), "QUEUE STATE COUNT OLDEST CREATED NEWEST\n");
+    let given: Value =
+        serde_json::from_str(&server.done(&["tasks", "stats", "--by", "state", "-o", "json"])).unwrap();
+    assert_eq!(given["data"][1]["count"], 4);
+    assert_eq!(given["complete"], true);
+    let wrong = server.run(&["tasks", "stats", "--by", "stat"]);
+    assert!(wrong.err.contains("did you mean \"state\"?"), "{}", wrong.err);
+    assert_eq!((wrong.code, wrong.out.as_str()), (1, ""));
+}

@@ -432,3 +432,19 @@ async fn a_preview_says_what_a_gap_moves() {
     );
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_held_server_fires_nothing_and_goes_on_when_it_is_resumed() {
+    let server = TestServer::start().await;
+    let mut worker = Worker::start().await;
+    server.send("POST", "/v1/hold", &[], "").await.expect(200);
+    put(&server, "tick", every_second(&worker)).await.expect(201);
+    tokio::time::sleep(Duration::from_millis(2_500)).await; // real time: two instants pass
+    let held = schedule(&server, "tick").await;
+    assert_eq!((&held["counts"]["fired"], &held["last"]), (&json!(0), &json!([])));
+    server.send("POST", "/v1/resume", &[], "").await.expect(200);
+    worker.call().await.status(200);
+    let found = until(&server, "tick", |found| found["counts"]["fired"].as_u64() >= Some(1)).await;
+    assert!(found["counts"]["missed"].as_u64() >= Some(1), "{found}");
+    server.stop().await;
+}

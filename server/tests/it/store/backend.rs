@@ -93,7 +93,8 @@ impl Inspect for Sqlite {
     fn tasks(&mut self) -> Vec<Task> {
         let keys = self.lines("SELECT key FROM task ORDER BY key", |row| row.get(0).map(TaskKey));
         let look: Vec<Input> = keys.iter().map(|key| Input::Command(*key, Command::Cancel)).collect();
-        let cx = Context { now: now(), shown: now(), up_since: now(), permits: Permits::new(0, 0) };
+        let cx =
+            Context { now: now(), shown: now(), up_since: now(), held: None, permits: Permits::new(0, 0) };
         let mut subjects = Subjects::default();
         let mut tx = ready(self.store().begin(BatchId(u128::MAX))).unwrap();
         ready(tx.load(&cx, &look, &mut subjects)).unwrap();
@@ -103,7 +104,8 @@ impl Inspect for Sqlite {
     fn schedules(&mut self) -> Vec<Schedule> {
         let keys = self.lines("SELECT key FROM schedule ORDER BY key", |row| row.get(0).map(ScheduleKey));
         let look: Vec<Input> = keys.iter().map(|key| Input::WakeSchedule(*key)).collect();
-        let cx = Context { now: now(), shown: now(), up_since: now(), permits: Permits::new(0, 0) };
+        let cx =
+            Context { now: now(), shown: now(), up_since: now(), held: None, permits: Permits::new(0, 0) };
         let mut subjects = Subjects::default();
         let mut tx = ready(self.store().begin(BatchId(u128::MAX))).unwrap();
         ready(tx.load(&cx, &look, &mut subjects)).unwrap();

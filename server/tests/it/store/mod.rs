@@ -6,6 +6,7 @@
 
 mod backend;
 mod changes;
+mod hold;
 mod inspect;
 mod kept;
 mod laws;
@@ -48,6 +49,11 @@ suite! {
         every_field_of_a_creation_survives,
         every_change_survives,
         notes_are_bounded_and_ends_are_not;
+    hold:
+        that_it_is_held_survives,
+        a_hold_that_is_not_committed_is_none,
+        whoever_waited_for_its_key_is_found,
+        a_lost_exchange_waits_until_it_is_resumed;
     kept:
         what_does_not_fit_survives_and_is_taken_once,
         a_follow_up_left_aside_stays_aside,

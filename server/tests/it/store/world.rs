@@ -83,6 +83,7 @@ impl<B: Backend> World<B> {
             now: self.clock.now(),
             shown: self.shown(),
             up_since: self.node.up_since,
+            held: None,
             permits: self.node.permits.clone(),
         }
     }
