@@ -19,6 +19,7 @@ mod send;
 mod serve;
 mod table;
 mod tasks;
+mod work;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -158,7 +159,7 @@ impl Command {
             Command::Tasks(arguments) => wait_for(tasks::run(arguments)),
             Command::Events(arguments) => wait_for(events::run(arguments)),
             Command::Queues(arguments) => wait_for(queues::run(arguments)),
-            Command::Schedules(arguments) => schedules::run(&arguments),
+            Command::Schedules(arguments) => wait_for(schedules::run(arguments)),
             Command::Secrets(arguments) => secrets::run(&arguments),
             Command::Config(arguments) => config::run(&arguments),
             Command::Doctor(arguments) => wait_for(doctor::run(arguments)),

@@ -159,6 +159,90 @@ pub(super) struct RetryDefault {
     pub(super) max: Option<String>,
 }
 
+/// A schedule.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Schedule {
+    pub(super) name: String,
+    pub(super) cron: Option<String>,
+    pub(super) every: Option<String>,
+    pub(super) timezone: String,
+    pub(super) task: Template,
+    pub(super) overlap: String,
+    pub(super) catch_up: String,
+    pub(super) missed: String,
+    pub(super) jitter: String,
+    pub(super) start_at: Option<String>,
+    pub(super) end_at: Option<String>,
+    pub(super) paused: bool,
+    pub(super) next: Vec<Instant>,
+    pub(super) last: Vec<Fate>,
+    pub(super) counts: Counts,
+    pub(super) backfill: Option<Backfill>,
+    pub(super) note: Option<String>,
+}
+
+/// The task of each instant of a schedule.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Template {
+    pub(super) name: Option<String>,
+    pub(super) url: Option<String>,
+    pub(super) method: Option<String>,
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) payload: Option<Box<RawValue>>,
+    pub(super) queue: String,
+    pub(super) concurrency_key: Option<String>,
+    pub(super) priority: i64,
+    pub(super) completion: Option<String>,
+    pub(super) timeout: Option<String>,
+    pub(super) request_timeout: Option<String>,
+    pub(super) retry: Option<RetryDefault>,
+    pub(super) labels: BTreeMap<String, String>,
+}
+
+/// The instants of a preview.
+#[derive(Debug, Deserialize)]
+pub(super) struct Preview {
+    pub(super) data: Vec<Instant>,
+}
+
+/// An instant of a schedule.
+#[derive(Debug, Deserialize)]
+pub(super) struct Instant {
+    pub(super) at: String,
+    pub(super) local: String,
+    pub(super) note: Option<String>,
+}
+
+/// What became of an instant.
+#[derive(Debug, Deserialize)]
+pub(super) struct Fate {
+    pub(super) at: String,
+    pub(super) outcome: String,
+    pub(super) task: Option<String>,
+    pub(super) text: String,
+}
+
+/// How many instants have come to what.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Counts {
+    pub(super) fired: u64,
+    pub(super) requested: u64,
+    pub(super) missed: u64,
+    pub(super) overlapped: u64,
+    pub(super) skipped: u64,
+}
+
+/// Instants of the past that are being made.
+#[derive(Debug, Deserialize)]
+pub(super) struct Backfill {
+    pub(super) made_until: String,
+    pub(super) until: String,
+    pub(super) made: u32,
+}
+
 /// The answer to a webhook.
 #[derive(Debug, Deserialize)]
 pub(super) struct Receipt {
@@ -173,6 +257,17 @@ impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.limit, self.per)?;
         if self.burst > 1 { write!(f, "+{}", self.burst) } else { Ok(()) }
+    }
+}
+
+impl Schedule {
+    /// When it is due, in words.
+    pub(super) fn when(&self) -> String {
+        match (&self.cron, &self.every) {
+            (Some(cron), _) => format!("{cron} ({})", self.timezone),
+            (None, Some(every)) => format!("every {every}"),
+            (None, None) => String::new(),
+        }
     }
 }
 

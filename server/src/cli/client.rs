@@ -107,6 +107,14 @@ impl Client {
         self.send(Method::PUT, ask).await
     }
 
+    /// Takes something away.
+    ///
+    /// # Errors
+    /// If no server answers, or not with a success.
+    pub(super) async fn delete(&self, ask: Ask<'_>) -> anyhow::Result<Answer> {
+        self.send(Method::DELETE, ask).await
+    }
+
     /// Prints an answer: its body as it is, or what `table` makes of it.
     ///
     /// # Errors
