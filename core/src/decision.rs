@@ -298,6 +298,8 @@ pub enum ScheduleChange {
         until: Timestamp,
         /// What became of them.
         fates: Vec<Fate>,
+        /// More of those that were not decided in time are made up for at the next look.
+        more: bool,
     },
     /// Instants of the past were asked for.
     BackfillBegan {

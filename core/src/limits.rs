@@ -59,10 +59,12 @@ pub const INSTANTS_COUNTED_MAX: u64 = 10_000;
 pub const FATES_KEPT: usize = 10;
 /// Instants that one backfill may ask for.
 pub const BACKFILL_INSTANTS_MAX: u64 = 10_000;
-/// Tasks that one look at a schedule makes for a backfill.
-pub const BACKFILL_PAGE: usize = 32;
+/// Tasks that one look at a schedule makes.
+pub const TASKS_PER_LOOK: usize = 32;
+/// Bytes of request bodies of the tasks that one look at a schedule makes, or the body of one.
+pub const BYTES_PER_LOOK: usize = 1 << 19;
 /// Schedules looked at in one transaction.
-pub const SCHEDULES_PER_BATCH: usize = 32;
+pub const SCHEDULES_PER_BATCH: usize = 16;
 /// Tasks of a schedule that have not ended which one look at it knows: the newest.
 pub const OPEN_TASKS_KNOWN: usize = 8;
 /// A clock that is set back by more than this was wrong before: instants decided for a time that has not come are
@@ -183,6 +185,9 @@ const _: () = assert!(EXCHANGES_PER_HOST_MAX <= EXCHANGES_MAX, "one host never n
 const _: () = assert!(BODY_BYTES_MAX as u64 <= EXCHANGE_BYTES_MAX, "every payload can be sent");
 const _: () = assert!(RESPONSE_BYTES_KEPT <= BODY_BYTES_MAX, "what is kept was read");
 const _: () = assert!(BATCH_INPUTS_MAX <= CHANNEL_INPUTS_MAX, "a full channel fills a batch");
+const _: () =
+    assert!(SCHEDULES_PER_BATCH * BYTES_PER_LOOK <= BATCH_BYTES_MAX, "schedules write no more than a batch");
+const _: () = assert!(TASKS_PER_LOOK <= FOLLOW_UPS_MAX, "each task is one look at its queue");
 const _: () = assert!(PRUNED_ROWS_MAX <= BATCH_INPUTS_MAX, "a step of a sweep is no more than a batch");
 const _: () = assert!(
     PRUNED_BYTES_MAX + BODY_BYTES_MAX <= BATCH_BYTES_MAX,

@@ -42,6 +42,8 @@ pub struct Schedule {
     pub decided_until: Timestamp,
     /// Deciding about it failed by a defect: left alone until it is defined again.
     pub quarantined: bool,
+    /// It is making up for instants that were not decided in time, and has more of them.
+    pub catching_up: bool,
     /// Instants of the past that were asked for, and are not all made yet.
     pub backfill: Option<Backfill>,
     /// When it wants to be looked at again.
@@ -241,6 +243,7 @@ impl Schedule {
             created_at: shown,
             decided_until: shown,
             quarantined: false,
+            catching_up: false,
             backfill: None,
             wake_at: None,
             counts: Counts::default(),
@@ -294,6 +297,12 @@ impl Schedule {
         at + jitter(&self.name, at, self.settings.jitter)
     }
 
+    /// How many tasks one look makes, so that no transaction grows too large.
+    fn tasks_per_look(&self) -> usize {
+        let bytes = usize::try_from(self.settings.asked.payload_bytes).unwrap_or(usize::MAX);
+        (limits::BYTES_PER_LOOK / bytes.max(1)).clamp(1, limits::TASKS_PER_LOOK)
+    }
+
     /// Takes in a fact. The only way in which a schedule changes.
     #[must_use]
     pub fn evolve(mut self, change: &ScheduleChange) -> Schedule {
@@ -305,8 +314,9 @@ impl Schedule {
             }
             ScheduleChange::Paused => self.paused = true,
             ScheduleChange::Resumed => self.paused = false,
-            ScheduleChange::Decided { until, fates } => {
+            ScheduleChange::Decided { until, fates, more } => {
                 self.decided_until = *until;
+                self.catching_up = *more;
                 fates.iter().for_each(|fate| self.remember(*fate));
             }
             ScheduleChange::BackfillBegan { backfill } => self.backfill = Some(*backfill),

@@ -46,7 +46,7 @@ pub fn decide(cx: &Context, subjects: &Subjects, key: ScheduleKey, command: &Sch
             if schedule.decided_until <= cx.shown + limits::SET_BACK_MIN {
                 return Decision::nothing();
             }
-            vec![ScheduleChange::Decided { until: cx.shown, fates: Vec::new() }]
+            vec![ScheduleChange::Decided { until: cx.shown, fates: Vec::new(), more: false }]
         }
     };
     let mut decision = Decision::answer(Outcome::Applied);
@@ -98,7 +98,8 @@ fn leave_out(schedule: &Schedule, shown: Timestamp, why: Why) -> ScheduleChange 
     let fate = recurrence
         .and_then(|recurrence| woken::missed(schedule, &recurrence, schedule.decided_until, shown, why));
     // A clock that was set back shows what is decided already.
-    ScheduleChange::Decided { until: shown.max(schedule.decided_until), fates: fate.into_iter().collect() }
+    let until = shown.max(schedule.decided_until);
+    ScheduleChange::Decided { until, fates: fate.into_iter().collect(), more: false }
 }
 
 /// Makes a task now, paused or not.
@@ -117,7 +118,11 @@ fn trigger(
         What::Overlapped(task) => return refused(Refused::Overlaps { task }),
         What::Requested(_) | What::Missed { .. } => return Decision::nothing(),
     };
-    let decided = ScheduleChange::Decided { until: schedule.decided_until, fates: vec![Fate { at, what }] };
+    let decided = ScheduleChange::Decided {
+        until: schedule.decided_until,
+        fates: vec![Fate { at, what }],
+        more: schedule.catching_up,
+    };
     let decision = then(making.decision(), schedule, [decided]);
     Decision { outcome, ..decision }
 }

@@ -31,11 +31,12 @@ pub fn decide(cx: &Context, subjects: &Subjects, key: ScheduleKey) -> Decision {
             let what = making.make(*at, schedule.run_at(*at), due.turn);
             fates.push(Fate { at: *at, what });
         }
-        changes.push(ScheduleChange::Decided { until: due.until, fates });
+        changes.push(ScheduleChange::Decided { until: due.until, fates, more: due.more });
     }
     if let Some(backfill) = schedule.backfill {
         let instants = page(schedule, backfill, &recurrence);
-        changes.extend(knows(&instants).then(|| go_on(&mut making, backfill, &instants)));
+        let is_last = instants.len() < schedule.tasks_per_look();
+        changes.extend(knows(&instants).then(|| go_on(&mut making, backfill, &instants, is_last)));
     }
     let mut decision = making.decision();
     if !changes.is_empty() {
@@ -64,6 +65,8 @@ struct Due {
     after: Timestamp,
     /// and not after this one.
     until: Timestamp,
+    /// There are more that are made up for.
+    more: bool,
     /// Those that make no task, where there are any: up to this one, for this reason.
     missed: Option<(Timestamp, Why)>,
 }
@@ -80,7 +83,7 @@ impl Due {
         let first = schedule.instants(recurrence, after).next().filter(|first| *first <= until)?;
         let newest = recurrence.latest_between(after, until)?;
         let by_schedule = Turn::By(settings.overlap);
-        let due = |make, turn, missed| Some(Due { make, turn, after, until: newest, missed });
+        let due = |make, turn, missed| Some(Due { make, turn, after, until: newest, more: false, missed });
         let window = match settings.missed {
             Missed::Skip => limits::ON_TIME_WITHIN,
             Missed::Latest | Missed::All => settings.catch_up.max(limits::ON_TIME_WITHIN),
@@ -90,7 +93,8 @@ impl Due {
             let why = if settings.missed == Missed::Skip { Why::Skip } else { Why::TooLate };
             return due(Vec::new(), by_schedule, Some((newest, why)));
         }
-        if first == newest {
+        // The last of those that are made up for is one of them.
+        if first == newest && !schedule.catching_up {
             return due(vec![newest], by_schedule, None);
         }
         if settings.missed != Missed::All {
@@ -98,13 +102,16 @@ impl Due {
             let why = if settings.missed == Missed::Skip { Why::Skip } else { Why::Newer };
             return due(vec![newest], by_schedule, Some((before, why)));
         }
-        let make = newest_first(recurrence, after.max(Timestamp(counts_from.0 - 1)), newest);
+        let mut make = newest_first(recurrence, after.max(Timestamp(counts_from.0 - 1)), newest);
         let turn = if settings.overlap == Overlap::Allow { by_schedule } else { Turn::InOrder };
         let missed = make.first().filter(|oldest| first < **oldest).map(|oldest| {
             let why = if make.len() == limits::CAUGHT_UP_MAX { Why::TooMany } else { Why::TooLate };
             (Timestamp(oldest.0 - 1), why)
         });
-        due(make, turn, missed)
+        let more = make.len() > schedule.tasks_per_look();
+        make.truncate(schedule.tasks_per_look());
+        let until = make.last().copied().unwrap_or(newest);
+        Some(Due { make, turn, after, until, more, missed })
     }
 
     /// What becomes of those that make no task.
@@ -146,15 +153,19 @@ fn newest_first(recurrence: &Recurrence, after: Timestamp, newest: Timestamp) ->
 /// The next instants of a backfill.
 fn page(schedule: &Schedule, backfill: Backfill, recurrence: &Recurrence) -> Vec<Timestamp> {
     let instants = schedule.instants(recurrence, backfill.after);
-    instants.take_while(|at| *at <= backfill.until).take(limits::BACKFILL_PAGE).collect()
+    instants.take_while(|at| *at <= backfill.until).take(schedule.tasks_per_look()).collect()
 }
 
 /// Makes the tasks of one page of a backfill.
-fn go_on(making: &mut Making<'_>, backfill: Backfill, instants: &[Timestamp]) -> ScheduleChange {
+fn go_on(
+    making: &mut Making<'_>,
+    backfill: Backfill,
+    instants: &[Timestamp],
+    is_last: bool,
+) -> ScheduleChange {
     let turn = if backfill.overlapping { Turn::By(Overlap::Allow) } else { Turn::InOrder };
     // They are of the past: whatever draws them apart has no meaning any more.
     let made = instants.iter().filter(|at| matches!(making.make(**at, **at, turn), What::Fired(_))).count();
-    let is_last = instants.len() < limits::BACKFILL_PAGE;
     let after = instants.last().filter(|_| !is_last).copied().unwrap_or(backfill.until);
     ScheduleChange::BackfillWentOn { after, made: u32::try_from(made).unwrap_or(u32::MAX) }
 }

@@ -101,9 +101,7 @@ pub(super) async fn get(
 pub(super) async fn list(State(app): State<Arc<App>>, RawQuery(pairs): Pairs) -> Result<Response, Problem> {
     let query = Query::new(pairs, &["limit", "cursor"])?;
     let limit = query.limit()?;
-    let mut views = app.reader.schedules(query.name_cursor()?, limit + 1).await?;
-    let more = views.len() > limit;
-    views.truncate(limit);
+    let (views, more) = app.reader.schedules(query.name_cursor()?, limit).await?;
     let next_cursor = views.last().filter(|_| more).map(|last| name_cursor(&last.schedule.name));
     let data = views.into_iter().map(ScheduleBody::of).collect();
     Ok(respond::json(StatusCode::OK, &ListBody { data, next_cursor }))

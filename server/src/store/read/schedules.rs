@@ -7,7 +7,7 @@ use taskhook_core::schedule::What;
 use taskhook_core::{Schedule, TaskKey};
 
 use crate::store::read::tasks::name_of;
-use crate::store::read::{ReadError, Reader};
+use crate::store::read::{PAGE_BYTES_MAX, ReadError, Reader};
 use crate::store::sqlite::{schedule_columns, schedule_of};
 
 /// A schedule with everything that is shown of it.
@@ -37,7 +37,7 @@ impl Reader {
         .await
     }
 
-    /// All schedules behind the one called `after`, by name.
+    /// The schedules behind the one called `after`, by name, as many as fit a page; and whether there are more.
     ///
     /// # Errors
     /// What SQLite says.
@@ -45,14 +45,23 @@ impl Reader {
         &self,
         after: Option<String>,
         limit: usize,
-    ) -> Result<Vec<ScheduleView>, ReadError> {
+    ) -> Result<(Vec<ScheduleView>, bool), ReadError> {
         self.run(move |connection| {
             let mut statement = connection.prepare_cached(schedule_columns!(
                 "WHERE n.namespace = 1 AND n.kind = 4 AND n.text > ?1 ORDER BY n.text LIMIT ?2"
             ))?;
-            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            let rows = statement.query_map(params![after.unwrap_or_default(), limit], schedule_of)?;
-            rows.map(|schedule| view(connection, schedule?)).collect()
+            let one_more = i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX);
+            let mut rows = statement.query_map(params![after.unwrap_or_default(), one_more], schedule_of)?;
+            let (mut views, mut bytes) = (Vec::new(), 0);
+            for schedule in rows.by_ref() {
+                if views.len() == limit || bytes > PAGE_BYTES_MAX {
+                    return Ok((views, true));
+                }
+                let schedule = schedule?;
+                bytes += 4_096 + usize::try_from(schedule.settings.asked.payload_bytes).unwrap_or(usize::MAX);
+                views.push(view(connection, schedule)?);
+            }
+            Ok((views, false))
         })
         .await
     }

@@ -74,6 +74,9 @@ pub struct ProgressRow {
     counts: [u64; 5],
     /// Instant, what, task or first instant, count, why.
     last: Vec<(i64, u8, i64, u64, i64)>,
+    /// Whether it is making up for instants.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    catching_up: bool,
     /// After, until, overlapping, made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     backfill: Option<(i64, i64, bool, u32)>,
@@ -172,6 +175,7 @@ impl ProgressRow {
         ProgressRow {
             counts: [fired, requested, missed, overlapped, skipped],
             last: last.collect(),
+            catching_up: schedule.catching_up,
             backfill: schedule
                 .backfill
                 .map(|backfill| (backfill.after.0, backfill.until.0, backfill.overlapping, backfill.made)),
@@ -237,6 +241,7 @@ impl ScheduleRow {
             quarantined: self.quarantined,
             created_at: Timestamp(self.created_at),
             decided_until: Timestamp(self.decided_until),
+            catching_up: progress.catching_up,
             backfill: progress.backfill.map(|(after, until, overlapping, made)| Backfill {
                 after: Timestamp(after),
                 until: Timestamp(until),
@@ -311,6 +316,7 @@ mod tests {
             let schedule = Schedule {
                 paused: true,
                 quarantined: true,
+                catching_up: true,
                 backfill: Some(Backfill { after: at, until: at, overlapping: true, made: 7 }),
                 wake_at: Some(at),
                 counts: Counts { fired: 1, requested: 2, missed: 3, overlapped: 4, skipped: u64::MAX },
