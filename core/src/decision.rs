@@ -412,6 +412,13 @@ impl Decision {
         Decision::answer(Outcome::Unchanged)
     }
 
+    /// The key of what it changed first, a task or else a bulk: from it the answer can be made again.
+    #[must_use]
+    pub fn first_changed(&self) -> Option<i64> {
+        let task = self.changes.first().map(|(task, _)| task.0);
+        task.or_else(|| self.bulks.first().map(|(bulk, _)| bulk.0))
+    }
+
     /// The same, with one more follow-up.
     pub fn then(mut self, follow_up: FollowUp) -> Decision {
         self.follow_ups.push(follow_up);
