@@ -124,10 +124,9 @@ fn states(fields: &mut Fields<'_>, command: Option<Command>) -> Vec<State> {
     if states.is_empty() {
         fields.wrong("state", "empty", "names no state; leave it out, or name one");
     }
-    if let Some(command) = command.filter(|_| !states.is_empty()) {
-        if !states.iter().any(|state| applies_to(command, *state)) {
-            fields.wrong("state", "never_applies", only(command));
-        }
+    let never = |command: &Command| !states.iter().any(|state| applies_to(*command, *state));
+    if let Some(command) = command.filter(never).filter(|_| !states.is_empty()) {
+        fields.wrong("state", "never_applies", only(command));
     }
     states
 }
