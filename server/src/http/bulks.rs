@@ -108,7 +108,7 @@ pub(super) async fn cancel(
     show(&app, StatusCode::OK, &id).await
 }
 
-/// The answer to a request that begun or changed the bulk under this key, made again.
+/// The answer to a request that began or changed the bulk under this key, made again.
 pub(super) async fn show_again(app: &App, status: StatusCode, key: i64) -> Result<Response, Problem> {
     let id = app.reader.bulk_id(key).await?.ok_or_else(vanished)?;
     show(app, status, &id).await
