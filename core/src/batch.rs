@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::decision::{Cause, Change, Decision, Effect, Outcome, RecordedEvent, ScheduleChange};
+use crate::decision::{BulkChange, Cause, Change, Decision, Effect, Outcome, RecordedEvent, ScheduleChange};
 use crate::id::TaskKey;
 use crate::input::{FollowUp, Input, Once};
 use crate::queue::admission;
 use crate::subjects::Subjects;
 use crate::task::{Task, commanded, dependency, replied, reported, woken};
-use crate::{Context, create, hold, queue, schedule};
+use crate::{Context, bulk, create, hold, queue, schedule};
 
 /// One input's decision, with the cause that its changes carry.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +30,8 @@ pub fn decide(cx: &Context, subjects: &Subjects, input: &Input) -> Decision {
         Input::Command(task, command) => commanded::decide(cx, subjects, *task, *command),
         Input::Queue(key, command) => queue::command(subjects, *key, command),
         Input::Schedule(key, command) => schedule::commanded::decide(cx, subjects, *key, command),
+        Input::Bulk(key, command) => bulk::commanded::decide(subjects, *key, command),
+        Input::WakeBulk(key) => bulk::woken::decide(cx, subjects, *key),
         Input::WakeSchedule(key) => schedule::woken::decide(cx, subjects, *key),
         Input::Hold(command) => hold::command(cx, *command),
         Input::Reply(reply) => replied::decide(cx, subjects, reply),
@@ -72,6 +74,7 @@ fn follow(cx: &Context, subjects: &Subjects, follow_up: FollowUp) -> Decision {
             dependency::parent_reopened(cx, subjects, (task, parent), generation)
         }
         FollowUp::EndPrevious { by, after } => schedule::end_previous(subjects, by, after),
+        FollowUp::Bulk { bulk, task } => bulk::woken::tell(cx, subjects, bulk, task),
         FollowUp::Supersede { task, by: _ } => schedule::superseded(subjects, task),
     }
 }
@@ -160,6 +163,15 @@ fn quarantined(subjects: &Subjects, input: &Input) -> Decision {
         {
             decision.schedules.push((*key, ScheduleChange::Quarantined));
         }
+        Input::WakeBulk(key) if subjects.has_loaded_bulk(*key) && subjects.bulk(*key).is_some() => {
+            decision.bulks.push((*key, BulkChange::Failed));
+        }
+        // The bulk waits for every task that it has told.
+        Input::FollowUp(FollowUp::Bulk { bulk, .. })
+            if subjects.has_loaded_bulk(*bulk) && subjects.bulk(*bulk).is_some() =>
+        {
+            decision.bulks.push((*bulk, BulkChange::Refused));
+        }
         Input::Once(_, inner) => return quarantined(subjects, inner),
         _ => {}
     }
@@ -179,8 +191,13 @@ impl Input {
         match self {
             Input::Create(_) => Cause::Creation,
             Input::Event(event) => Cause::Event(event.key),
-            Input::Command(..) | Input::Queue(..) | Input::Schedule(..) | Input::Hold(_) => Cause::Command,
+            Input::Command(..)
+            | Input::Queue(..)
+            | Input::Schedule(..)
+            | Input::Bulk(..)
+            | Input::Hold(_) => Cause::Command,
             Input::WakeSchedule(key) => Cause::Schedule(*key),
+            Input::WakeBulk(key) | Input::FollowUp(FollowUp::Bulk { bulk: key, .. }) => Cause::Bulk(*key),
             Input::Reply(reply) => Cause::Reply(reply.attempt),
             Input::Wake(_) => Cause::Time,
             Input::Once(_, input) => input.cause(),

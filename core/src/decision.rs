@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::bulk;
 use crate::hold::HoldChange;
-use crate::id::{ClaimKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, TaskKey};
+use crate::id::{BulkKey, ClaimKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, TaskKey};
 use crate::input::{Answered, Event, Failure, FollowUp, NewTask, Once, Plan, Response};
 use crate::queue::{Closed, Line, Settings};
 use crate::schedule::{self, Backfill, Fate};
@@ -25,6 +26,8 @@ pub struct Decision {
     pub schedules: Vec<(ScheduleKey, ScheduleChange)>,
     /// What has become true of the server.
     pub hold: Option<HoldChange>,
+    /// What has become true of bulks, in order.
+    pub bulks: Vec<(BulkKey, BulkChange)>,
     /// What leaves after the commit.
     pub effects: Vec<Effect>,
     /// Who is to be asked again when this node has places for exchanges again.
@@ -146,6 +149,10 @@ pub enum Refused {
     NoSuchSchedule,
     /// This task of the schedule has not ended.
     Overlaps { task: TaskKey },
+    /// No bulk has this id.
+    NoSuchBulk,
+    /// The bulk has ended by itself, so it cannot be cancelled.
+    BulkEnded,
     /// The schedule is still making the tasks of an earlier backfill.
     BackfillGoesOn,
     /// A dependency names a task of the same batch that is not made, since another one holds its unique key: the
@@ -176,6 +183,8 @@ pub enum Cause {
     Queue,
     /// An instant of its schedule has come.
     Schedule(ScheduleKey),
+    /// A bulk is about it.
+    Bulk(BulkKey),
 }
 
 /// What leaves after the commit. It comes back as an input.
@@ -319,6 +328,35 @@ pub enum ScheduleChange {
     Deleted,
 }
 
+/// A fact about one bulk, in the past tense.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BulkChange {
+    /// It exists.
+    Began {
+        /// What it does, and to which tasks.
+        settings: Arc<bulk::Settings>,
+        /// The newest task there was; `None`: there was none.
+        until: Option<TaskKey>,
+    },
+    /// It has looked at more tasks.
+    Looked {
+        /// Up to this one.
+        last: TaskKey,
+        /// How many of them matched.
+        matched: u32,
+    },
+    /// A task that matched was changed.
+    Applied,
+    /// A task that matched could not be changed.
+    Refused,
+    /// A user has stopped it.
+    Cancelled,
+    /// Looked at, with nothing to do yet.
+    Rearmed,
+    /// Deciding about it failed by a defect: it stops where it is.
+    Failed,
+}
+
 /// Who waits for a free place for an exchange with a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Want {
@@ -357,6 +395,7 @@ impl Decision {
             queues: Vec::new(),
             schedules: Vec::new(),
             hold: None,
+            bulks: Vec::new(),
             effects: Vec::new(),
             wants: Vec::new(),
             follow_ups: Vec::new(),
@@ -377,6 +416,13 @@ impl Decision {
     /// Nothing to do: what a follow-up or a wake-up that comes too late finds.
     pub fn nothing() -> Decision {
         Decision::answer(Outcome::Unchanged)
+    }
+
+    /// The key of what it changed first, a task or else a bulk: from it the answer can be made again.
+    #[must_use]
+    pub fn first_changed(&self) -> Option<i64> {
+        let task = self.changes.first().map(|(task, _)| task.0);
+        task.or_else(|| self.bulks.first().map(|(bulk, _)| bulk.0))
     }
 
     /// The same, with one more follow-up.

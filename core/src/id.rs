@@ -31,6 +31,10 @@ impl ConcurrencyKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ScheduleKey(pub i64);
 
+/// Internal key of a bulk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BulkKey(pub i64);
+
 /// Internal key of a target host (`host:port` of a task's URL).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostKey(pub i64);

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::bulk;
 use crate::hold::HoldCommand;
-use crate::id::{ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, TaskKey};
+use crate::id::{
+    BulkKey, ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, TaskKey,
+};
 use crate::limits;
 use crate::queue::Settings;
 use crate::schedule::{self, Overlap};
@@ -31,6 +34,8 @@ pub enum Input {
     Schedule(ScheduleKey, ScheduleCommand),
     /// A user's command to the server.
     Hold(HoldCommand),
+    /// A user's command to one bulk.
+    Bulk(BulkKey, BulkCommand),
     /// The HTTP exchange of a dispatch has ended.
     Reply(Box<Reply>),
     /// The time of a task's `wake_at` has come. It means nothing by itself: the decision looks at the task
@@ -38,6 +43,8 @@ pub enum Input {
     Wake(TaskKey),
     /// The time of a schedule's `wake_at` has come.
     WakeSchedule(ScheduleKey),
+    /// The time of a bulk's `wake_at` has come.
+    WakeBulk(BulkKey),
     /// What an earlier decision means for another subject.
     FollowUp(FollowUp),
     /// An input that happens at most once under its key, however often it is sent.
@@ -116,6 +123,13 @@ pub enum FollowUp {
         by: TaskKey,
         /// The last of them already cancelled.
         after: TaskKey,
+    },
+    /// To one task: a bulk is about it.
+    Bulk {
+        /// The bulk.
+        bulk: BulkKey,
+        /// The task.
+        task: TaskKey,
     },
     /// To one task: its schedule has made `by`, which takes its place.
     Supersede {
@@ -537,6 +551,15 @@ pub enum ScheduleCommand {
     },
     /// The machine's clock was set back: a time that was decided long before it has come is open again.
     ClockSetBack,
+}
+
+/// A user's command to one bulk.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BulkCommand {
+    /// Do this to these tasks.
+    Begin(Arc<bulk::Settings>),
+    /// Go no further.
+    Cancel,
 }
 
 /// The end of a dispatch's HTTP exchange.

@@ -7,6 +7,7 @@
 //! Start reading at [`input`] (what can happen), go on with [`decision`] (what comes out), then `task.rs`.
 
 pub mod batch;
+pub mod bulk;
 pub mod create;
 pub mod cron;
 pub mod decision;
@@ -29,17 +30,18 @@ pub mod unique;
 pub mod waiting;
 
 pub use batch::{Decided, decide, decide_all};
+pub use bulk::Bulk;
 pub use cron::{BadRecurrence, Occurrence, Recurrence};
 pub use decision::{
-    Cause, Change, Decision, Effect, Ignored, Outcome, QueueChange, Refused, ScheduleChange, Want,
+    BulkChange, Cause, Change, Decision, Effect, Ignored, Outcome, QueueChange, Refused, ScheduleChange, Want,
 };
 pub use hold::{HoldChange, HoldCommand};
 pub use id::{
-    ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, TaskKey, UniqueKey,
+    BulkKey, ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, TaskKey, UniqueKey,
 };
 pub use input::{
-    Answered, Asked, Callback, Command, Create, Dependency, Event, EventKind, Failure, FollowUp, Input,
-    NewTask, On, Once, Plan, QueueCommand, Received, Reply, ReplyKind, Request, Response, RetryAsked,
+    Answered, Asked, BulkCommand, Callback, Command, Create, Dependency, Event, EventKind, Failure, FollowUp,
+    Input, NewTask, On, Once, Plan, QueueCommand, Received, Reply, ReplyKind, Request, Response, RetryAsked,
     RetryPolicy, ScheduleCommand, Scheduled, Spec,
 };
 pub use permits::Permits;

@@ -63,6 +63,18 @@ pub const BACKFILL_INSTANTS_MAX: u64 = 10_000;
 pub const TASKS_PER_LOOK: usize = 32;
 /// Bytes of request bodies of the tasks that one look at a schedule makes, or the body of one.
 pub const BYTES_PER_LOOK: usize = 1 << 19;
+/// Tasks that one look at a bulk goes over.
+pub const BULK_LOOKS: usize = 2_048;
+/// Tasks that match which one look at a bulk takes on.
+pub const BULK_PAGE: usize = 32;
+/// Bulks looked at in one transaction, so that they never crowd out others.
+pub const BULKS_PER_BATCH: usize = 4;
+/// Bulks that may run at the same time.
+pub const BULKS_RUNNING_MAX: usize = 16;
+/// Bulks that are kept after their end; older ones make room.
+pub const BULKS_KEPT_MAX: usize = 1_000;
+/// How often a bulk is looked at that waits for what it has begun.
+pub const BULK_LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Schedules looked at in one transaction.
 pub const SCHEDULES_PER_BATCH: usize = 16;
 /// Tasks of a schedule that have not ended which one look at it knows: the newest.
@@ -175,6 +187,8 @@ pub const EXCHANGES_PER_HOST_MAX: u32 = 64;
 pub const EXCHANGE_BYTES_MAX: u64 = 64 << 20;
 
 const _: () = assert!(FAN_OUT_PAGE >= 1 && ROUNDS_MAX >= 3, "a dependent starts in the commit of its cause");
+const _: () = assert!(BULK_PAGE <= FOLLOW_UPS_MAX, "a page of a bulk is one decision");
+const _: () = assert!(BULKS_PER_BATCH * BULK_PAGE <= ROUND_INPUTS_MAX / 4, "bulks leave a round to others");
 const _: () = assert!(BATCH_INPUTS_MAX <= ROUND_INPUTS_MAX, "a batch is the first round");
 const _: () = assert!(BODY_BYTES_MAX <= BATCH_BYTES_MAX, "every single input fits a transaction");
 const _: () = assert!(BATCH_BODY_BYTES_MAX <= BATCH_BYTES_MAX, "every single input fits a transaction");

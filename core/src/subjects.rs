@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use std::sync::Arc;
 
-use crate::decision::{Change, Decision, QueueChange, ScheduleChange};
+use crate::bulk::{Bulk, Look};
+use crate::decision::{BulkChange, Change, Decision, QueueChange, ScheduleChange};
 use crate::id::{
-    ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, TaskKey, UniqueKey,
+    BulkKey, ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, TaskKey, UniqueKey,
 };
 use crate::input::{Event, On};
 use crate::queue::admission::Visit;
@@ -39,6 +40,10 @@ pub struct Subjects {
     instants: BTreeMap<(ScheduleKey, Timestamp), TaskKey>,
     open_tasks: BTreeMap<ScheduleKey, Page<OpenTask>>,
     previous: BTreeMap<(TaskKey, TaskKey), Page<TaskKey>>,
+    bulks: BTreeMap<BulkKey, Option<Bulk>>,
+    looks: BTreeMap<BulkKey, Look>,
+    running_bulks: usize,
+    newest_task: Option<TaskKey>,
 }
 
 /// A task of a schedule that has not ended.
@@ -263,6 +268,45 @@ impl Subjects {
         self.previous.get(&(by, after)).expect("the earlier tasks were loaded")
     }
 
+    /// The bulk under `key`, or `None` where there is none.
+    #[must_use]
+    #[expect(
+        clippy::expect_used,
+        reason = "a missing load is a defect, and must not look like a missing bulk"
+    )]
+    pub fn bulk(&self, key: BulkKey) -> Option<&Bulk> {
+        self.bulks.get(&key).expect("the bulk was loaded").as_ref()
+    }
+
+    /// Whether the bulk under `key` was asked for in the store.
+    #[must_use]
+    pub fn has_loaded_bulk(&self, key: BulkKey) -> bool {
+        self.bulks.contains_key(&key)
+    }
+
+    /// The next tasks that a bulk looks at; `None` where it has to wait.
+    #[must_use]
+    pub fn look(&self, key: BulkKey) -> Option<&Look> {
+        self.looks.get(&key)
+    }
+
+    /// How many bulks run, as far as one more may begin.
+    #[must_use]
+    pub fn running_bulks(&self) -> usize {
+        self.running_bulks
+    }
+
+    /// The newest task, as far as a bulk may begin; `None`: there is none.
+    #[must_use]
+    pub fn newest_task(&self) -> Option<TaskKey> {
+        self.newest_task
+    }
+
+    /// The bulks that were loaded and exist, in key order.
+    pub fn bulks(&self) -> impl Iterator<Item = &Bulk> {
+        self.bulks.values().flatten()
+    }
+
     /// The schedules that were loaded and exist, in key order.
     pub fn schedules(&self) -> impl Iterator<Item = &Schedule> {
         self.schedules.values().flatten()
@@ -361,6 +405,26 @@ impl Subjects {
         self.previous.insert((by, after), page);
     }
 
+    /// Keeps a bulk as it is in the store now.
+    pub fn put_bulk(&mut self, key: BulkKey, bulk: Option<Bulk>) {
+        self.bulks.insert(key, bulk);
+    }
+
+    /// Keeps the next tasks that a bulk looks at.
+    pub fn put_look(&mut self, key: BulkKey, look: Look) {
+        self.looks.insert(key, look);
+    }
+
+    /// Keeps how many bulks run.
+    pub fn put_running_bulks(&mut self, count: usize) {
+        self.running_bulks = count;
+    }
+
+    /// Keeps which task is the newest.
+    pub fn put_newest_task(&mut self, task: Option<TaskKey>) {
+        self.newest_task = task;
+    }
+
     /// The tasks of a decision as they are after it. What contradicts a task's state panics here, before anything
     /// has changed.
     #[must_use]
@@ -391,6 +455,9 @@ impl Subjects {
         }
         for (key, change) in &decision.schedules {
             self.evolve_schedule(*key, change);
+        }
+        for (key, change) in &decision.bulks {
+            self.evolve_bulk(at, *key, change);
         }
         self.add_open_tasks(decision);
         if let Some(once) = decision.once {
@@ -448,6 +515,17 @@ impl Subjects {
             (schedule, _) => schedule,
         };
         *known = schedule.map(|schedule| schedule.evolve(change));
+    }
+
+    fn evolve_bulk(&mut self, at: Timestamp, key: BulkKey, change: &BulkChange) {
+        let known = self.bulks.entry(key).or_default();
+        *known = match (known.take(), change) {
+            (None, BulkChange::Began { settings, until }) => {
+                self.running_bulks += 1;
+                Some(Bulk::begun(key, settings.clone(), *until, at))
+            }
+            (bulk, _) => bulk.map(|bulk| bulk.evolve(at, change)),
+        };
     }
 
     /// A later input of the round sees the tasks that an earlier one has made.

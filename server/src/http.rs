@@ -3,6 +3,7 @@
 mod answers;
 mod asked;
 mod body;
+mod bulks;
 mod draft;
 pub mod duration;
 mod events;
@@ -108,6 +109,9 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(tasks::cancel))
         .routes(routes!(tasks::retry))
         .routes(routes!(tasks::trigger))
+        .routes(routes!(bulks::begin, bulks::list))
+        .routes(routes!(bulks::get))
+        .routes(routes!(bulks::cancel))
         .routes(routes!(queues::list))
         .routes(routes!(queues::put, queues::get))
         .routes(routes!(queues::pause))

@@ -1,10 +1,10 @@
 //! The seam between decisions and databases: few methods, and nothing behind them decides.
 //!
 //! Every store runs the same suite (`tests/it/store`): SQLite here, the memory store in `taskhook-sim`.
-//! Within a transaction there are five look-ups and no other: by key (names, tasks and what hangs on them, and whether
-//! the server is held), ready, edges, parked and claims (of deliveries, requests and unique keys); a sweep finds what is
-//! old in a transaction of its own. Between transactions there are due and, after an unknown commit, whether the batch
-//! was committed; before the first one two that find what an earlier process left: its open exchanges, and the
+//! Within a transaction there are six look-ups and no other: by key (names, tasks and what hangs on them, and whether
+//! the server is held), ready, edges, parked, claims (of deliveries, requests and unique keys) and the next tasks of a
+//! bulk; a sweep finds what is old in a transaction of its own. Between transactions there are due and, after an unknown
+//! commit, whether the batch was committed; before the first one two that find what an earlier process left: its open exchanges, and the
 //! follow-ups that it kept.
 
 pub mod read;
@@ -15,7 +15,8 @@ use std::sync::Arc;
 
 use taskhook_core::retention::{Ages, Place};
 use taskhook_core::{
-    Context, Decided, EventKey, FollowUp, Input, QueueKey, Request, ScheduleKey, Subjects, TaskKey, Timestamp,
+    BulkKey, Context, Decided, EventKey, FollowUp, Input, QueueKey, Request, ScheduleKey, Subjects, TaskKey,
+    Timestamp,
 };
 
 /// A store of everything Taskhook knows. One lane writes to it at a time.
@@ -36,8 +37,8 @@ pub trait Store {
     /// will be.
     async fn was_committed(&mut self, batch: BatchId) -> Result<bool, StoreError>;
 
-    /// The tasks and the queues whose `wake_at` is not after `by`, earliest first, at most `max` of each; and the
-    /// earliest of the others.
+    /// The tasks, the queues and the bulks whose `wake_at` is not after `by`, earliest first, at most `max` of each (of
+    /// bulks as many as a batch may hold); and the earliest of the others.
     async fn due(&mut self, by: Timestamp, max: usize) -> Result<Due, StoreError>;
 
     /// The schedules whose `wake_at` is not after `shown`, what the machine's clock shows, earliest first, at most `max`;
@@ -137,6 +138,8 @@ pub struct Due {
     pub tasks: Vec<TaskKey>,
     /// Queues, earliest first.
     pub queues: Vec<QueueKey>,
+    /// Bulks, earliest first; at most [`BULKS_PER_BATCH`](taskhook_core::limits::BULKS_PER_BATCH).
+    pub bulks: Vec<BulkKey>,
     /// When the next one behind them is due.
     pub next: Option<Timestamp>,
 }
@@ -174,6 +177,8 @@ pub enum NameKind {
     Host,
     /// A schedule.
     Schedule,
+    /// A bulk, by its id.
+    Bulk,
 }
 
 impl Name {
@@ -193,6 +198,12 @@ impl Name {
     #[must_use]
     pub fn host(text: &str) -> Name {
         Name { kind: NameKind::Host, text: text.into() }
+    }
+
+    /// A bulk's id.
+    #[must_use]
+    pub fn bulk(text: &str) -> Name {
+        Name { kind: NameKind::Bulk, text: text.into() }
     }
 
     /// A schedule's name.

@@ -7,6 +7,7 @@
 //! Each table has the undo log of the open transaction, which writes into it directly: dropping the
 //! transaction rolls them all back.
 
+mod bulks;
 mod contention;
 mod data;
 mod load;
@@ -21,8 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use taskhook::store::{BatchId, Due, Kept, KeptKey, Store, StoreError};
 use taskhook_core::{
-    Cause, Change, ClaimKey, Edge, Event, EventId, Outcome, Parked, Queue, QueueKey, Schedule, ScheduleKey,
-    Spec, State, Task, TaskKey, Timestamp, UniqueKey, unique::Held,
+    Bulk, Cause, Change, ClaimKey, Edge, Event, EventId, Outcome, Parked, Queue, QueueKey, Schedule,
+    ScheduleKey, Spec, State, Task, TaskKey, Timestamp, UniqueKey, unique::Held,
 };
 
 use crate::clock::Clock;
@@ -174,6 +175,12 @@ impl MemoryStore {
         self.data().schedules.values().cloned().collect()
     }
 
+    /// Every bulk, in key order.
+    #[must_use]
+    pub fn bulks(&self) -> Vec<Bulk> {
+        self.data().bulks.values().cloned().collect()
+    }
+
     /// How many follow-ups are kept, those left aside for a defect among them.
     #[must_use]
     pub fn kept_count(&self) -> usize {
@@ -220,8 +227,9 @@ impl Store for MemoryStore {
             data.queues.values().filter_map(|queue| Some((queue.wake_at?, queue.key))).collect();
         queues.sort_unstable();
         let due = queues.iter().take_while(|(at, _)| *at <= by).take(max).count();
-        let next = next.into_iter().chain(queues.get(due).map(|(at, _)| *at)).min();
-        Ok(Due { tasks, queues: queues[..due].iter().map(|(_, queue)| *queue).collect(), next })
+        let (bulks, next_bulk) = data.due_bulks(by);
+        let next = next.into_iter().chain(queues.get(due).map(|(at, _)| *at)).chain(next_bulk).min();
+        Ok(Due { tasks, queues: queues[..due].iter().map(|(_, queue)| *queue).collect(), bulks, next })
     }
 
     async fn due_schedules(

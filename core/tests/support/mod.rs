@@ -6,6 +6,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of the world")]
 
+pub(crate) mod bulks;
 pub(crate) mod queues;
 pub(crate) mod schedules;
 pub(crate) mod script;
@@ -20,9 +21,9 @@ use taskhook_core::schedule::Fate;
 use taskhook_core::subjects::Page;
 use taskhook_core::unique::Held;
 use taskhook_core::{
-    Cause, Change, ClaimKey, Context, Decided, Edge, EdgeStatus, Effect, EventId, EventKey, FollowUp,
-    HostKey, Input, Outcome, Parked, Permits, Schedule, State, Subjects, Task, TaskKey, Timestamp, Unique,
-    UniqueKey, Want, decide_all, limits, unique,
+    Bulk, BulkKey, Cause, Change, ClaimKey, Context, Decided, Edge, EdgeStatus, Effect, EventId, EventKey,
+    FollowUp, HostKey, Input, Outcome, Parked, Permits, Schedule, State, Subjects, Task, TaskKey, Timestamp,
+    Unique, UniqueKey, Want, decide_all, limits, unique,
 };
 
 /// When every world begins: 2026-11-23T14:00:00Z.
@@ -45,6 +46,7 @@ pub(crate) struct World {
     /// The one schedule there may be, and all that became of its instants.
     pub(crate) schedule: Option<Schedule>,
     pub(crate) fates: Vec<Fate>,
+    pub(crate) bulks: BTreeMap<BulkKey, Bulk>,
     /// By how much the machine's clock shows another time, in microseconds.
     pub(crate) clock_is_off_by: i64,
     pub(crate) edges: BTreeMap<(TaskKey, TaskKey), Edge>,
@@ -106,6 +108,7 @@ impl World {
             queues: Queues::new(),
             schedule: None,
             fates: Vec::new(),
+            bulks: BTreeMap::new(),
             clock_is_off_by: 0,
             edges: BTreeMap::new(),
             parked: BTreeMap::new(),
@@ -145,6 +148,7 @@ impl World {
                 self.queues.save(self.now, &decision.queues, &subjects);
                 self.queues.wants.extend(&decision.wants);
                 self.save_schedule(&decision.schedules, &subjects);
+                self.save_bulks(&decision.bulks, &subjects);
             }
             for (input, decided) in round.into_iter().zip(decisions) {
                 assert_eq!(decided.defect, None, "deciding {input:?}");
@@ -260,7 +264,8 @@ impl World {
         let probes = self.permits.broken().filter(|(host, _)| self.queues.wants.contains(&Want::Host(*host)));
         let probe = probes.map(|(_, at)| (at, None)).min_by_key(|(at, _)| *at);
         let schedule = self.schedule_wakes().map(|at| (at, Some(Input::WakeSchedule(schedules::SCHEDULE))));
-        [task, queue, probe, schedule].into_iter().flatten().min_by_key(|(at, _)| *at)
+        let bulk = self.bulk_wakes().map(|(at, bulk)| (at, Some(Input::WakeBulk(bulk))));
+        [task, queue, probe, schedule, bulk].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     /// The first task that wants to be woken, and when.
@@ -382,6 +387,8 @@ impl World {
                 subjects.put_queue_count(self.queues.queues.len());
             }
             Input::Schedule(_, command) => self.load_schedule(cx, Some(command), subjects),
+            Input::Bulk(key, command) => self.load_bulk_command(subjects, *key, command),
+            Input::WakeBulk(key) => self.load_look(cx, subjects, *key),
             Input::WakeSchedule(_) => self.load_schedule(cx, None, subjects),
             Input::Hold(_) | Input::Answered(_) => {}
         }
@@ -411,6 +418,11 @@ impl World {
                 subjects.put_edge(parent, task, self.edges.get(&(parent, task)).copied());
             }
             FollowUp::EndPrevious { by, after } => self.load_previous(by, after, subjects),
+            FollowUp::Bulk { bulk, task } => {
+                self.load_bulk(subjects, bulk);
+                self.load_task(subjects, task);
+                self.load_key_of(subjects, task);
+            }
             FollowUp::Supersede { task, by: _ } => self.load_task(subjects, task),
         }
     }

@@ -87,6 +87,7 @@ impl World {
             "queue" => queue_command(options),
             "schedule" => self.schedule_command(options),
             "hold" => Input::Hold(if options == "ends" { HoldCommand::Resume } else { HoldCommand::Hold }),
+            "bulk" => self.bulk_command(options),
             "wake" => Input::Wake(task),
             "cancel" => Input::Command(task, Command::Cancel),
             "trigger" => Input::Command(task, Command::Trigger),
@@ -222,7 +223,7 @@ fn unique(text: &str) -> Unique {
 }
 
 /// `3/1s`, or with a burst `3/1s+2`.
-fn rate(text: &str) -> Rate {
+pub(crate) fn rate(text: &str) -> Rate {
     let (limit, rest) = text.split_once('/').expect("a limit and a span");
     let (per, burst) = rest.split_once('+').unwrap_or((rest, "1"));
     Rate { limit: number(limit), per: span(per), burst: number(burst) }
@@ -295,7 +296,7 @@ pub(crate) fn value_of<'a>(options: &'a str, name: &str) -> Option<&'a str> {
     options.split(' ').find_map(|option| option.strip_prefix(name)?.strip_prefix('='))
 }
 
-fn number<T: std::str::FromStr>(text: &str) -> T {
+pub(crate) fn number<T: std::str::FromStr>(text: &str) -> T {
     text.parse().ok().unwrap_or_else(|| panic!("no number: {text}"))
 }
 

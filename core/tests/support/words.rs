@@ -7,15 +7,17 @@ use taskhook_core::{
 };
 
 use super::World;
+use super::bulks::bulks;
 use super::schedules::fates;
 use super::script::{key_of, name_of};
 
 /// Checks a table. Each row is what has happened `+` what happens now, and what follows: `=` the decision, or
-/// `=>` the states of all tasks after all that follows, or `->` what became of the instants of the schedule. Rows that differ are printed as they would be right.
+/// `=>` the states of all tasks after all that follows, or `->` what became of the instants of the schedule, or `~>`
+/// of bulks. Rows that differ are printed as they would be right.
 pub(crate) fn check(table: &str) {
     let mut wrong = String::new();
     for row in table.lines().map(str::trim).filter(|row| !row.is_empty()) {
-        let sign = [" => ", " -> "].into_iter().find(|sign| row.contains(sign)).unwrap_or(" = ");
+        let sign = [" => ", " -> ", " ~> "].into_iter().find(|sign| row.contains(sign)).unwrap_or(" = ");
         let (script, expected) = row.split_once(sign).expect("what follows");
         let (given, input) = script.split_once(" + ").expect("what happens now");
         let mut world = World::after(given);
@@ -23,6 +25,7 @@ pub(crate) fn check(table: &str) {
         let actual = match sign {
             " => " => states(&world),
             " -> " => fates(&world),
+            " ~> " => bulks(&world),
             _ => decision(&steps[0].decided.decision, key_of("a"), world.now),
         };
         if expected.trim() != actual {
@@ -111,6 +114,8 @@ fn refused(why: &Refused) -> String {
         Refused::NoSuchQueue { position } => format!("task {position} names no queue"),
         Refused::NoSuchSchedule => "no such schedule".into(),
         Refused::Overlaps { task } => format!("{} has not ended", name_of(*task)),
+        Refused::NoSuchBulk => "no such bulk".into(),
+        Refused::BulkEnded => "it has ended".into(),
         Refused::BackfillGoesOn => "a backfill goes on".into(),
         Refused::DependsOnReplaced { position, dependency } => {
             format!("task {position} names one that is not made in {dependency}")
@@ -132,6 +137,7 @@ fn follow(follow_up: FollowUp, subject: TaskKey) -> String {
         FollowUp::ParentEnded { task, end, .. } => format!("tell {} it {}", name_of(task), end.name()),
         FollowUp::ParentReopened { task, .. } => format!("tell {} it is open", name_of(task)),
         FollowUp::EndPrevious { by, .. } => format!("cancel those before {}", name_of(by)),
+        FollowUp::Bulk { bulk, task } => format!("bulk {} to {}", bulk.0, name_of(task)),
         FollowUp::Supersede { task, .. } => format!("cancel {}", name_of(task)),
     }
 }

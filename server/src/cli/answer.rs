@@ -149,6 +149,26 @@ pub(super) struct Rate {
     pub(super) burst: u32,
 }
 
+/// A command to many tasks.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Bulk {
+    pub(super) id: String,
+    pub(super) action: String,
+    pub(super) state: String,
+    pub(super) matched: u64,
+    pub(super) applied: u64,
+    pub(super) refused: u64,
+    pub(super) began_at: String,
+}
+
+/// How many tasks a bulk would find.
+#[derive(Debug, Deserialize)]
+pub(super) struct Counted {
+    pub(super) matched: u64,
+    pub(super) complete: bool,
+}
+
 /// A retry policy of which parts may be left open.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -257,6 +277,29 @@ impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.limit, self.per)?;
         if self.burst > 1 { write!(f, "+{}", self.burst) } else { Ok(()) }
+    }
+}
+
+impl Bulk {
+    /// How far it is, in one sentence.
+    pub(super) fn sentence(&self) -> String {
+        let Bulk { id, action, state, matched, applied, refused, .. } = self;
+        let state = match state.as_str() {
+            "cancelled" => "was stopped".to_string(),
+            state => format!("is {state}"),
+        };
+        format!("{id} ({action}) {state}: {matched} matched, {applied} changed, {refused} refused")
+    }
+}
+
+impl Counted {
+    /// How many there are, in one sentence.
+    pub(super) fn sentence(&self) -> String {
+        match (self.complete, self.matched) {
+            (true, 1) => "1 task matches".into(),
+            (true, matched) => format!("{matched} tasks match"),
+            (false, matched) => format!("at least {matched} tasks match; there was no time to count all"),
+        }
     }
 }
 

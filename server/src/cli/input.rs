@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use jiff::{Span, SpanRelativeTo};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use crate::cli::{Code, Failed};
 
@@ -104,6 +105,20 @@ pub(super) fn number(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(|number: &f64| number.is_finite()).ok_or_else(|| "must be a number".into())
 }
 
+/// `LIMIT/PER` or `LIMIT/PER+BURST`, as the API takes it.
+///
+/// # Errors
+/// What one looks like, if it is none.
+pub(super) fn rate(text: &str) -> Result<Value, String> {
+    let wrong = || "must be LIMIT/PER or LIMIT/PER+BURST, such as 100/1s or 100/1s+20".to_string();
+    let (limit, rest) = text.split_once('/').ok_or_else(wrong)?;
+    let (per, burst) = rest.split_once('+').unwrap_or((rest, "1"));
+    let count = |text: &str| text.parse::<u32>().map_err(|_| wrong());
+    let (limit, burst) = (count(limit)?, count(burst)?);
+    duration(per)?;
+    Ok(json!({"limit": limit, "per": per, "burst": burst}))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,6 +137,20 @@ mod tests {
         assert_eq!(wrong.code, Code::Usage);
         assert!(wrong.text.ends_with("a text needs quotes: '\"done\"'"), "{wrong}");
         assert_eq!(json("--result", "@/no/such/file").unwrap_err().code, Code::Usage);
+    }
+
+    #[test]
+    fn a_rate_is_a_limit_a_span_and_maybe_a_burst() {
+        let check = |text: &str, limit: u32, per: &str, burst: u32| {
+            assert_eq!(rate(text), Ok(json!({"limit": limit, "per": per, "burst": burst})), "{text}");
+        };
+        check("100/1s", 100, "1s", 1);
+        check("100/1s+20", 100, "1s", 20);
+        check("5/1h 30m+2", 5, "1h 30m", 2);
+        check("5/PT30S", 5, "PT30S", 1);
+        for wrong in ["", "100", "100/", "/1s", "100/s", "100/1s+", "1s/100", "-1/1s", "1/1s+2+3", "1.5/1s"] {
+            assert!(rate(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `taskhook tasks`: creating, reading and commanding tasks.
 
+mod bulk;
 mod command;
 mod create;
 mod explain;
@@ -40,6 +41,7 @@ enum Command {
     Cancel(command::Cancel),
     Retry(command::Retry),
     Trigger(command::Trigger),
+    Bulk(bulk::Arguments),
 }
 
 /// Runs it.
@@ -58,5 +60,6 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<Code> {
         Command::Cancel(arguments) => command::cancel(&client, &arguments).await,
         Command::Retry(arguments) => command::retry(&client, &arguments).await,
         Command::Trigger(arguments) => command::trigger(&client, &arguments).await,
+        Command::Bulk(arguments) => bulk::run(&client, arguments).await,
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use taskhook_core::retention::{Ages, Place};
 use taskhook_core::{
-    Change, Context, Decided, Decision, Effect, FollowUp, HoldChange, HostKey, Input, Outcome, Permits,
-    QueueKey, Request, ScheduleChange, ScheduleCommand, ScheduleKey, Subjects, Task, TaskKey, Timestamp,
-    Want, decide_all, limits, schedule,
+    BulkKey, Change, Context, Decided, Decision, Effect, FollowUp, HoldChange, HostKey, Input, Outcome,
+    Permits, QueueKey, Request, ScheduleChange, ScheduleCommand, ScheduleKey, Subjects, Task, TaskKey,
+    Timestamp, Want, decide_all, limits, schedule,
 };
 
 use crate::engine::Receipt;
@@ -24,6 +24,8 @@ pub struct Batch<'a> {
     pub due: Vec<TaskKey>,
     /// Schedules that want to be looked at.
     pub schedules: Vec<ScheduleKey>,
+    /// Bulks that want to be looked at.
+    pub bulks: Vec<BulkKey>,
     /// Schedules whose instants are decided for a time that has not come: the clock was set back.
     pub ahead: Vec<ScheduleKey>,
     /// Queues to look at: because of the time, or of permits that are free.
@@ -43,7 +45,7 @@ pub struct Committed {
     pub dispatches: Vec<Dispatch>,
     /// Follow-ups that did not fit: they are kept, and go on in the next transaction.
     pub kept: Vec<Kept>,
-    /// The earliest time at which a task or a queue of this batch wants to be looked at.
+    /// The earliest time at which a task, a queue or a bulk of this batch wants to be looked at.
     pub next_wake: Option<Timestamp>,
     /// The earliest time of the machine's clock at which a schedule of this batch does.
     pub next_schedule: Option<Timestamp>,
@@ -168,6 +170,7 @@ async fn commit_once<S: Store>(
     let set_back = |schedule: &ScheduleKey| Input::Schedule(*schedule, ScheduleCommand::ClockSetBack);
     round.extend(batch.ahead.iter().map(set_back));
     round.extend(batch.schedules.iter().map(|schedule| Input::WakeSchedule(*schedule)));
+    round.extend(batch.bulks.iter().map(|bulk| Input::WakeBulk(*bulk)));
     round.extend(batch.queues.iter().map(|queue| Input::FollowUp(FollowUp::Look(*queue))));
     round.extend(batch.hosts.iter().map(|host| Input::FollowUp(FollowUp::HostFree(*host))));
     round.extend(batch.kept.iter().map(|kept| Input::FollowUp(kept.follow_up)));
@@ -228,7 +231,9 @@ async fn gather(
     });
     let dispatches = dispatches.collect();
     let tasks = subjects.tasks().filter_map(|task| task.wake_at);
-    let next_wake = tasks.chain(subjects.queues().filter_map(|queue| queue.wake_at)).min();
+    let queues = subjects.queues().filter_map(|queue| queue.wake_at);
+    let bulks = subjects.bulks().filter_map(|bulk| bulk.wake_at);
+    let next_wake = tasks.chain(queues).chain(bulks).min();
     let mut receipts = done.receipts;
     receipts.truncate(submissions);
     Ok(Committed {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use taskhook_core::retention::{Ages, Place};
-use taskhook_core::{HoldChange, Permits, QueueKey, ScheduleKey, TaskKey, Timestamp, Want, limits};
+use taskhook_core::{BulkKey, HoldChange, Permits, QueueKey, ScheduleKey, TaskKey, Timestamp, Want, limits};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -196,17 +196,17 @@ impl Lane {
                 }
             }
             self.take_all(&mut asks);
-            let mut due = self.take_due(store).await?;
+            let (mut due, bulks) = self.take_due(store).await?;
             let schedules = self.take_due_schedules(store).await?;
             let lost = self.lost.len().min(limits::BATCH_INPUTS_MAX);
             due.extend(self.lost.drain(..lost));
             let nothing = asks.is_empty() && due.is_empty() && kept.is_empty() && self.queues.is_empty();
-            let nothing = nothing && schedules.is_empty() && ahead.is_empty();
+            let nothing = nothing && schedules.is_empty() && ahead.is_empty() && bulks.is_empty();
             if nothing && self.wants.next().is_none_or(|at| at > (self.clock)()) {
                 self.sweep_on(store).await?;
                 continue;
             }
-            let batch = Batch { due, schedules, ahead, kept, ..Batch::default() };
+            let batch = Batch { due, schedules, bulks, ahead, kept, ..Batch::default() };
             self.settle(store, asks, batch).await?;
             // Without a rest it goes on all the same: whoever comes meanwhile waits for one step.
             self.sweep.batches += 1;
@@ -274,21 +274,24 @@ impl Lane {
         }
     }
 
-    async fn take_due<S: Store>(&mut self, store: &mut S) -> Result<Vec<TaskKey>, StoreError> {
+    async fn take_due<S: Store>(
+        &mut self,
+        store: &mut S,
+    ) -> Result<(Vec<TaskKey>, Vec<BulkKey>), StoreError> {
         let by = (self.clock)();
         if by < self.next_wake {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), Vec::new()));
         }
         let due = match store.due(by, limits::BATCH_INPUTS_MAX).await {
             Ok(due) => due,
             // `next_wake` stays in the past, so the next round asks again.
-            Err(StoreError::Conflict) => return Ok(Vec::new()),
+            Err(StoreError::Conflict) => return Ok((Vec::new(), Vec::new())),
             Err(error) => return Err(error),
         };
         // Those of this page write their own next time when they are decided.
         self.next_wake = due.next.unwrap_or(Timestamp::MAX);
         self.queues.extend(due.queues);
-        Ok(due.tasks)
+        Ok((due.tasks, due.bulks))
     }
 
     async fn take_due_schedules<S: Store>(&mut self, store: &mut S) -> Result<Vec<ScheduleKey>, StoreError> {

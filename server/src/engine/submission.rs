@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use taskhook_core::{
-    Answered, Asked, Callback, ClaimKey, Command, Create, Dependency, Event, EventKey, EventKind,
-    HoldCommand, HostKey, Input, NewTask, On, Once, QueueCommand, QueueKey, Received, Reply, ReplyKind,
-    ScheduleCommand, ScheduleKey, Spec, TaskKey, schedule,
+    Answered, Asked, BulkCommand, BulkKey, Callback, ClaimKey, Command, Create, Dependency, Event, EventKey,
+    EventKind, HoldCommand, HostKey, Input, NewTask, On, Once, QueueCommand, QueueKey, Received, Reply,
+    ReplyKind, ScheduleCommand, ScheduleKey, Spec, TaskKey, bulk, schedule,
 };
 
 use crate::store::{Name, StoreError, Transaction};
@@ -26,6 +26,8 @@ pub enum Submission {
     Schedule(String, ScheduleAsk),
     /// A user's command to the server.
     Hold(HoldCommand),
+    /// What is asked of a bulk, by its id.
+    Bulk(String, BulkAsk),
     /// The end of an exchange.
     Reply(Box<Reply>),
     /// One of these, which happens at most once under its key.
@@ -73,6 +75,15 @@ pub struct ScheduleDraft {
     pub paused: bool,
 }
 
+/// What is asked of a bulk.
+#[derive(Debug, Clone)]
+pub enum BulkAsk {
+    /// That it begin: what it does, and the name of the queue that its filter means.
+    Begin(Box<bulk::Settings>, Option<String>),
+    /// That it go no further.
+    Cancel,
+}
+
 /// A webhook as it was mapped at the edge.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Heard {
@@ -113,6 +124,7 @@ impl Submission {
             }
             Submission::Event(heard) => heard.received.body.len() + 512,
             Submission::Command(..) | Submission::Queue(..) | Submission::Hold(_) => 256,
+            Submission::Bulk(..) => 1_024,
             Submission::Schedule(_, ScheduleAsk::Command(_)) => 256,
             Submission::Schedule(_, ScheduleAsk::Define(draft)) => {
                 512 + draft.settings.asked.payload_bytes as usize
@@ -152,6 +164,12 @@ impl Submission {
                 if let ScheduleAsk::Define(draft) = ask {
                     name(Name::queue(&draft.queue));
                     draft.host.iter().for_each(|host| name(Name::host(host)));
+                }
+            }
+            Submission::Bulk(bulk, ask) => {
+                name(Name::bulk(bulk));
+                if let BulkAsk::Begin(_, queue) = ask {
+                    queue.iter().for_each(|queue| name(Name::queue(queue)));
                 }
             }
             Submission::Once(_, inner) => inner.names(names),
@@ -230,6 +248,18 @@ fn keyed(
             Input::Schedule(key, command)
         }
         Submission::Hold(command) => Input::Hold(*command),
+        Submission::Bulk(id, ask) => {
+            let key = BulkKey(names.get(&Name::bulk(id)).copied().unwrap_or_default());
+            let command = match ask {
+                BulkAsk::Cancel => BulkCommand::Cancel,
+                BulkAsk::Begin(settings, of_queue) => {
+                    let mut settings = (**settings).clone();
+                    settings.filter.queue = of_queue.as_deref().map(queue);
+                    BulkCommand::Begin(Arc::new(settings))
+                }
+            };
+            Input::Bulk(key, command)
+        }
         Submission::Reply(reply) => Input::Reply(reply.clone()),
         Submission::Once(once, inner) => Input::Once(*once, Box::new(keyed(inner, names, event_keys))),
         Submission::Answered(answered) => Input::Answered(answered.clone()),

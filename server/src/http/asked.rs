@@ -231,3 +231,47 @@ pub(super) struct BackfillRequest {
     /// Only say how many there are. Default: false.
     dry_run: Option<bool>,
 }
+
+/// What is done to which tasks.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BulkRequest {
+    /// `cancel`: tasks that have not ended. `retry`: those that failed, were cancelled or skipped. `trigger`: those that
+    /// are scheduled. Other tasks do not match, whatever the filter says.
+    action: String,
+    /// Which tasks; at least one condition.
+    filter: BulkFilterRequest,
+    /// At most so many tasks in a span of time. Default: as many as there is time for.
+    rate: Option<RateRequest>,
+    /// With `retry`: start tasks even if their dependencies are unmet. Default: false.
+    ignore_dependencies: Option<bool>,
+    /// Only count the tasks that match now. Default: false.
+    dry_run: Option<bool>,
+}
+
+/// Which tasks: the names of the task list's query parameters. Every condition that is given must hold.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BulkFilterRequest {
+    /// One or more states, with commas between them, or a list of states.
+    state: Option<WordsRequest>,
+    /// The queue, which must exist.
+    queue: Option<String>,
+    /// What kind of work it is.
+    name: Option<String>,
+    /// `key:value`, or a list of such.
+    label: Option<WordsRequest>,
+    /// RFC 3339.
+    #[schema(format = DateTime)]
+    created_after: Option<String>,
+}
+
+/// One word, or a list of them.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum WordsRequest {
+    /// One.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
+}

@@ -16,7 +16,7 @@ use taskhook_core::{Answered, ClaimKey, Once, limits};
 
 use crate::engine::submission::Submission;
 use crate::http::problem::{Code, Problem};
-use crate::http::{App, body, tasks, webhook};
+use crate::http::{App, body, bulks, tasks, webhook};
 use crate::secrets::fingerprint;
 use crate::store::read::AnswerView;
 
@@ -111,6 +111,10 @@ async fn answer_again(
     let answer = match (view.event, view.tasks.is_empty()) {
         (Some(event), _) => webhook::answer_of_kept(app, event).await?,
         (None, true) => return Ok(None),
+        (None, false) if path == "/v1/bulk" || path.starts_with("/v1/bulk/") => {
+            let made = if path == "/v1/bulk" { StatusCode::ACCEPTED } else { StatusCode::OK };
+            bulks::show_again(app, status.unwrap_or(made), view.tasks[0].0).await?
+        }
         (None, false) if path == "/v1/tasks" => tasks::show_one(app, created, view.tasks).await?,
         (None, false) if path == "/v1/tasks/batch" => tasks::show_all(app, created, view.tasks).await?,
         (None, false) if path.starts_with("/v1/schedules/") => {

@@ -245,6 +245,10 @@ pub fn refused(why: &Refused, pointer: impl Fn(usize) -> String, name: impl Fn(u
             "overlaps",
             "an earlier task of the schedule has not ended; wait for it, or send {\"overlap\": \"allow\"}".into(),
         ),
+        Refused::NoSuchBulk => Problem::not_found("there is no bulk with this id"),
+        Refused::BulkEnded => {
+            conflict("already_ended", "the bulk has ended and cannot be cancelled; what it did stays".into())
+        }
         Refused::BackfillGoesOn => conflict(
             "backfill_goes_on",
             "the schedule is still making the tasks of an earlier backfill; try again when it has none".into(),

@@ -199,15 +199,20 @@ fn retention(fields: &mut Fields<'_>) -> Option<Option<Duration>> {
 }
 
 fn limit(fields: &mut Fields<'_>, name: &str) -> Option<u32> {
+    count(fields, name, "; to start nothing, set paused")
+}
+
+fn count(fields: &mut Fields<'_>, name: &str, or_else: &str) -> Option<u32> {
     let wanted = "an integer from 1 to 1000000";
     let limit: u32 = fields.take(name, wanted)?;
     if !(1..=limits::QUEUE_LIMIT_MAX).contains(&limit) {
-        fields.wrong(name, "out_of_range", format!("must be {wanted}; to start nothing, set paused"));
+        fields.wrong(name, "out_of_range", format!("must be {wanted}{or_else}"));
     }
     Some(limit)
 }
 
-fn rate(fields: &mut Fields<'_>, pointer: &str) -> Option<Rate> {
+/// How many may begin in a span of time.
+pub(super) fn rate(fields: &mut Fields<'_>, pointer: &str) -> Option<Rate> {
     let raw = fields.raw("rate")?;
     let Ok(members) = serde_json::from_str::<Members<'_>>(raw.get()) else {
         fields.wrong("rate", "wrong_type", "must be an object with limit, per and perhaps burst");
@@ -215,15 +220,15 @@ fn rate(fields: &mut Fields<'_>, pointer: &str) -> Option<Rate> {
     };
     let mut inner = Fields::new(members, format!("{pointer}/rate"));
     let (has_limit, has_per) = (inner.has("limit"), inner.has("per"));
-    let count = limit(&mut inner, "limit");
+    let limit = count(&mut inner, "limit", "");
     let per = draft::positive(&mut inner, "per");
-    let burst = limit(&mut inner, "burst");
+    let burst = count(&mut inner, "burst", "");
     if !has_limit {
-        inner.wrong("limit", "missing", "says how many attempts may begin in each per");
+        inner.wrong("limit", "missing", "says how many may begin in each per");
     }
     if !has_per {
         inner.wrong("per", "missing", "says in which span of time, such as \"1s\"");
     }
     fields.errors.extend(inner.finish(&["limit", "per", "burst"], &[]));
-    Some(Rate { limit: count?, per: per?, burst: burst.unwrap_or(1) })
+    Some(Rate { limit: limit?, per: per?, burst: burst.unwrap_or(1) })
 }

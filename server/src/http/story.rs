@@ -91,6 +91,8 @@ fn why(entry: &HistoryEntry) -> Option<String> {
         ("task", Some(_)) if entry.other.is_some() => None,
         ("task", Some(task)) => Some(format!("because of task {task}")),
         ("schedule", Some(schedule)) => Some(format!("by schedule {schedule}")),
+        ("bulk", Some(bulk)) => Some(format!("by bulk {bulk}")),
+        ("bulk", None) => Some("by a bulk that is no longer kept".into()),
         ("response", _) if matches!(entry.change, "responded" | "attempt_failed") => None,
         ("response", Some(attempt)) => Some(format!("by the response to attempt {attempt}")),
         _ => None,
@@ -107,6 +109,7 @@ pub(super) fn cause_kind(number: i64) -> &'static str {
         5 => "time",
         6 => "task",
         8 => "schedule",
+        9 => "bulk",
         _ => "queue",
     }
 }

@@ -1,5 +1,6 @@
 //! The public shapes. Renaming something inside never changes an answer.
 
+pub mod bulks;
 pub mod schedules;
 
 use std::collections::BTreeMap;
@@ -411,7 +412,7 @@ pub struct CauseBody {
     /// `creation`, `command`, `event`, `response`, `time`, `task`, `queue`, `schedule`.
     #[schema(value_type = String)]
     pub kind: &'static str,
-    /// The id of the event or task, the name of the schedule, or the attempt of the response.
+    /// The id of the event, task or bulk, the name of the schedule, or the attempt of the response.
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
 }

@@ -4,6 +4,7 @@
 //! and bounded: a long one would keep the write-ahead log from being checkpointed.
 
 mod answers;
+mod bulks;
 mod events;
 mod hold;
 pub(crate) mod queues;
@@ -20,6 +21,7 @@ use rusqlite::{Connection, OpenFlags};
 use taskhook_core::{HostKey, Timestamp};
 
 pub use answers::AnswerView;
+pub use bulks::{BulkView, Matches};
 pub use events::{EventFilter, EventView};
 pub use queues::{QueueView, WaitingCount};
 pub use schedules::ScheduleView;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use taskhook_core::queue::Settings;
 use taskhook_core::{
-    Cause, Change, Completion, EdgeStatus, EventKey, EventKind, Failure, FollowUp, HostKey, Ignored, On,
-    Outcome, QueueKey, Rate, RetryAsked, State, Task, TaskKey, Timestamp,
+    BulkKey, Cause, Change, Completion, EdgeStatus, EventKey, EventKind, Failure, FollowUp, HostKey, Ignored,
+    On, Outcome, QueueKey, Rate, RetryAsked, State, Task, TaskKey, Timestamp,
 };
 
 /// Pairs each value of an enum with its stored number, both ways.
@@ -26,6 +26,7 @@ macro_rules! numbered {
     };
 }
 
+pub mod bulks;
 pub mod schedules;
 
 numbered!(state_number, state_of, State, {
@@ -138,6 +139,7 @@ pub fn cause_columns(cause: Cause) -> (i64, Option<i64>) {
         Cause::Parent(task) => (6, Some(task.0)),
         Cause::Queue => (7, None),
         Cause::Schedule(schedule) => (8, Some(schedule.0)),
+        Cause::Bulk(bulk) => (9, Some(bulk.0)),
     }
 }
 
@@ -340,6 +342,7 @@ pub fn follow_up_columns(follow_up: &FollowUp) -> (i64, i64, i64, i64, i64) {
         FollowUp::ParentReopened { task, parent, generation } => (6, task.0, parent.0, generation.into(), 0),
         FollowUp::EndPrevious { by, after } => (8, by.0, after.0, 0, 0),
         FollowUp::Supersede { task, by } => (9, task.0, by.0, 0, 0),
+        FollowUp::Bulk { bulk, task } => (10, task.0, bulk.0, 0, 0),
     }
 }
 
@@ -362,6 +365,7 @@ pub fn follow_up_of(kind: i64, subject: i64, other: i64, generation: i64, end: i
         6 => FollowUp::ParentReopened { task: TaskKey(subject), parent: TaskKey(other), generation },
         8 => FollowUp::EndPrevious { by: TaskKey(subject), after: TaskKey(other) },
         9 => FollowUp::Supersede { task: TaskKey(subject), by: TaskKey(other) },
+        10 => FollowUp::Bulk { bulk: BulkKey(other), task: TaskKey(subject) },
         _ => return None,
     })
 }
@@ -528,6 +532,7 @@ mod tests {
             FollowUp::ParentReopened { task, parent, generation: 0 },
             FollowUp::EndPrevious { by: task, after: parent },
             FollowUp::Supersede { task, by: parent },
+            FollowUp::Bulk { bulk: BulkKey(3), task },
         ] {
             let (kind, subject, other, generation, end) = follow_up_columns(&follow_up);
             assert_eq!(follow_up_of(kind, subject, other, generation, end), Some(follow_up));

@@ -5,6 +5,7 @@
 //! open: closing them would drop its locks.
 
 mod audit;
+mod bulks;
 mod checkpoint;
 mod hold;
 pub(crate) mod load;
@@ -25,6 +26,7 @@ use taskhook_core::{
 };
 
 pub use audit::{Audit, Violation};
+pub(crate) use bulks::{bulk_columns, bulk_of, filtered_columns, with_facts};
 pub(crate) use hold::held_since;
 pub(crate) use load::{known, task_columns, task_of};
 pub(crate) use open::keep_plans;
@@ -134,7 +136,10 @@ impl Store for SqliteStore {
             }
             due.queues.push(QueueKey(row.get(0).map_err(failed)?));
         }
-        Ok(due)
+        drop(rows);
+        drop(statement);
+        let (bulks, next) = bulks::due(&self.connection, by).map_err(failed)?;
+        Ok(Due { bulks, next: due.next.into_iter().chain(next).min(), ..due })
     }
 
     async fn due_schedules(
@@ -313,6 +318,7 @@ pub(crate) fn kind_number(kind: NameKind) -> i64 {
         NameKind::Queue => 2,
         NameKind::Host => 3,
         NameKind::Schedule => 4,
+        NameKind::Bulk => 5,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The real binary: a process that is killed, stopped and started again, and programs that talk to it.
 
+mod bulk;
 mod crash;
 mod disk;
 mod hold;

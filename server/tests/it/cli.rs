@@ -1,5 +1,6 @@
 //! The command line, as a user has it: the real binary, its output and its exit codes.
 
+mod bulk;
 mod doctor;
 mod program;
 mod queues;

@@ -2,6 +2,7 @@
 
 mod batches;
 mod bodies;
+mod bulk;
 mod callbacks;
 mod commands;
 mod creating;

@@ -9,8 +9,8 @@ use taskhook::store::{BatchId, KeptKey, Name, NameKind};
 use taskhook_core::queue::Closed;
 use taskhook_core::unique::Held;
 use taskhook_core::{
-    ClaimKey, ConcurrencyKey, Edge, EventId, EventKey, FollowUp, HostKey, KeyUse, Line, NewTask, Parked,
-    Queue, QueueKey, Schedule, ScheduleKey, State, Task, TaskKey, Timestamp, UniqueKey,
+    Bulk, BulkKey, ClaimKey, ConcurrencyKey, Edge, EventId, EventKey, FollowUp, HostKey, KeyUse, Line,
+    NewTask, Parked, Queue, QueueKey, Schedule, ScheduleKey, State, Task, TaskKey, Timestamp, UniqueKey,
 };
 
 use super::{Entry, KeptAnswer, KeptEvent};
@@ -118,6 +118,7 @@ pub(super) struct Data {
     /// The line that had the last turn.
     pub(super) turns: Table<(QueueKey, i16), ConcurrencyKey>,
     pub(super) schedules: Table<ScheduleKey, Schedule>,
+    pub(super) bulks: Table<BulkKey, Bulk>,
     pub(super) events: Table<EventKey, KeptEvent>,
     pub(super) event_ids: Table<EventId, EventKey>,
     /// The webhooks that were refused: strangers send them, so they are bounded.
@@ -162,6 +163,7 @@ impl Data {
             hold: Table::default(),
             turns: Table::default(),
             schedules: Table::default(),
+            bulks: Table::default(),
             events: Table::default(),
             event_ids: Table::default(),
             rejected: Table::default(),
@@ -300,7 +302,7 @@ impl Data {
         }
     }
 
-    fn tables(&mut self) -> [&mut dyn Undo; 27] {
+    fn tables(&mut self) -> [&mut dyn Undo; 28] {
         [
             &mut self.names,
             &mut self.name_of,
@@ -316,6 +318,7 @@ impl Data {
             &mut self.hold,
             &mut self.turns,
             &mut self.schedules,
+            &mut self.bulks,
             &mut self.events,
             &mut self.event_ids,
             &mut self.rejected,

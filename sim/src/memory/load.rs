@@ -54,6 +54,8 @@ impl Data {
                 subjects.put_queue(*queue, self.queues.get(queue).cloned());
                 subjects.put_queue_count(self.queues.len());
             }
+            Input::Bulk(bulk, command) => self.load_for_bulk_command(*bulk, command, subjects),
+            Input::WakeBulk(bulk) => self.load_look(cx, *bulk, subjects),
             // Names of tasks may get a key: the transaction loads them.
             Input::Schedule(..) | Input::WakeSchedule(_) | Input::Hold(_) | Input::Answered(_) => {}
         }
@@ -78,6 +80,11 @@ impl Data {
                 subjects.put_edge(parent, task, self.edges.get(&(parent, task)).copied());
             }
             FollowUp::EndPrevious { by, after } => self.load_previous(by, after, subjects),
+            FollowUp::Bulk { bulk, task } => {
+                self.load_bulk(bulk, subjects);
+                self.load_task(task, subjects);
+                self.load_key_of(task, subjects);
+            }
             FollowUp::Supersede { task, by: _ } => self.load_task(task, subjects),
         }
     }

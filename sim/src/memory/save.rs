@@ -6,7 +6,7 @@ use taskhook::store::{Name, StoreError};
 use taskhook_core::decision::RecordedEvent;
 use taskhook_core::retention;
 use taskhook_core::{
-    Answered, Cause, Change, Decided, Edge, EdgeStatus, EventKey, Outcome, Parked, QueueChange,
+    Answered, BulkChange, Cause, Change, Decided, Edge, EdgeStatus, EventKey, Outcome, Parked, QueueChange,
     ScheduleChange, Subjects, TaskKey, limits, unique,
 };
 
@@ -34,6 +34,9 @@ pub(super) fn named(decided: &[Decided]) -> Vec<i64> {
                 keys.extend(settings.asked.host.map(|host| host.0));
             }
         }
+        let begun = one.decision.bulks.iter();
+        let begun = begun.filter(|(_, change)| matches!(change, BulkChange::Began { .. }));
+        keys.extend(begun.map(|(bulk, _)| bulk.0));
         let parked = one.decision.event.iter().filter(|recorded| recorded.parked);
         keys.extend(parked.filter_map(|recorded| recorded.event.task).map(|task| task.0));
     }
@@ -70,6 +73,7 @@ impl Data {
         // Before the tasks: one that begins to wait opens a line that was found empty.
         self.save_queues(decided, subjects);
         self.save_schedules(decided, subjects);
+        self.save_bulks(decided, subjects);
         for one in decided {
             for (task, change) in &one.decision.changes {
                 self.save_change(*task, change)?;
@@ -91,7 +95,7 @@ impl Data {
             if let Some(once) = one.decision.once {
                 let tasks = match &one.decision.outcome {
                     Outcome::Created(created) => created.iter().map(|(task, _)| *task).collect(),
-                    _ => one.decision.changes.first().iter().map(|(task, _)| *task).collect(),
+                    _ => one.decision.first_changed().map(TaskKey).into_iter().collect(),
                 };
                 let tasks = Some(tasks);
                 let answer = KeptAnswer { request: once.request, at: self.now, tasks, answer: None };

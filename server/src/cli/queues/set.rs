@@ -34,10 +34,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N")]
     key_concurrency: Option<u32>,
     /// How many attempts may begin in a span of time, and how many at once: 100/1s+20; without +BURST, one
-    #[arg(long, value_name = "LIMIT/PER[+BURST]", value_parser = rate)]
+    #[arg(long, value_name = "LIMIT/PER[+BURST]", value_parser = input::rate)]
     rate: Option<Value>,
     /// The same for the tasks of one concurrency key
-    #[arg(long, value_name = "LIMIT/PER[+BURST]", value_parser = rate)]
+    #[arg(long, value_name = "LIMIT/PER[+BURST]", value_parser = input::rate)]
     key_rate: Option<Value>,
     /// Start nothing; `taskhook queues resume` ends it
     #[arg(long)]
@@ -189,34 +189,9 @@ fn put(object: &mut Map<String, Value>, path: &[&str], value: Value) {
     }
 }
 
-/// `LIMIT/PER` or `LIMIT/PER+BURST`.
-fn rate(text: &str) -> Result<Value, String> {
-    let wrong = || "must be LIMIT/PER or LIMIT/PER+BURST, such as 100/1s or 100/1s+20".to_string();
-    let (limit, rest) = text.split_once('/').ok_or_else(wrong)?;
-    let (per, burst) = rest.split_once('+').unwrap_or((rest, "1"));
-    let count = |text: &str| text.parse::<u32>().map_err(|_| wrong());
-    let (limit, burst) = (count(limit)?, count(burst)?);
-    input::duration(per)?;
-    Ok(json!({"limit": limit, "per": per, "burst": burst}))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_rate_is_a_limit_a_span_and_maybe_a_burst() {
-        let check = |text: &str, limit: u32, per: &str, burst: u32| {
-            assert_eq!(rate(text), Ok(json!({"limit": limit, "per": per, "burst": burst})), "{text}");
-        };
-        check("100/1s", 100, "1s", 1);
-        check("100/1s+20", 100, "1s", 20);
-        check("5/1h 30m+2", 5, "1h 30m", 2);
-        check("5/PT30S", 5, "PT30S", 1);
-        for wrong in ["", "100", "100/", "/1s", "100/s", "100/1s+", "1s/100", "-1/1s", "1/1s+2+3", "1.5/1s"] {
-            assert!(rate(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn a_change_leaves_everything_else_as_it_was() {

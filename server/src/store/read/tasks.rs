@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use taskhook_core::bulk::Filter;
 use taskhook_core::waiting::HeldUp;
-use taskhook_core::{Failure, On, State, Task, TaskKey, Timestamp};
+use taskhook_core::{Failure, On, QueueKey, State, Task, TaskKey, Timestamp};
 
 use crate::store::read::queues::{self, held_up};
 use crate::store::read::{Listed, NodeStatus, PAGE_BYTES_MAX, ROWS_LOOKED_AT_MAX, ReadError, Reader};
 use crate::store::row::{self, Detail};
-use crate::store::sqlite::{known, task_columns, task_of};
+use crate::store::sqlite::{filtered_columns, known, task_columns, task_of, with_facts};
 
 /// A task with everything that is shown of it.
 #[derive(Debug, Clone)]
@@ -102,6 +103,19 @@ pub struct TaskFilter {
     pub created_after: Option<Timestamp>,
     /// Of the queue with this name.
     pub queue: Option<String>,
+}
+
+impl TaskFilter {
+    /// The same, with the key of the queue that it names.
+    pub(super) fn of_queue(&self, queue: Option<QueueKey>) -> Filter {
+        Filter {
+            states: self.states.clone(),
+            queue,
+            name: self.name.clone(),
+            labels: self.labels.clone(),
+            created_after: self.created_after,
+        }
+    }
 }
 
 impl Reader {
@@ -355,14 +369,13 @@ fn list(
     let queue = match &filter.queue {
         None => None,
         Some(name) => match queues::key_of(connection, name)? {
-            Some(queue) => Some(queue.0),
+            Some(queue) => Some(queue),
             None => return Ok(Listed { rows: Vec::new(), next: None }),
         },
     };
-    let mut statement = connection.prepare_cached(
-        "SELECT t.key, t.state, t.created_at, s.name, s.labels, t.queue FROM task t JOIN spec s ON s.task = t.key
-         WHERE t.key < ?1 ORDER BY t.key DESC",
-    )?;
+    let filter = filter.of_queue(queue);
+    let mut statement =
+        connection.prepare_cached(filtered_columns!("WHERE t.key < ?1 ORDER BY t.key DESC"))?;
     let mut rows = statement.query(params![before.unwrap_or(i64::MAX)])?;
     let (mut found, mut next, mut looked_at) = (Vec::new(), None, 0);
     while let Some(row) = rows.next()? {
@@ -372,7 +385,7 @@ fn list(
         }
         looked_at += 1;
         next = Some(key);
-        if queue.is_none_or(|queue| row.get(5).is_ok_and(|of: i64| of == queue)) && passes(filter, row)? {
+        if with_facts(row, &filter, |facts| filter.lets_through(facts))? {
             found.push(TaskKey(key));
         }
     }
@@ -396,24 +409,6 @@ fn list(
 
 fn has_older(connection: &Connection, key: i64) -> rusqlite::Result<bool> {
     connection.prepare_cached("SELECT 1 FROM task WHERE key < ?1 LIMIT 1")?.exists(params![key])
-}
-
-/// Whether a row is let through, whose first columns are key, state, creation, name and labels.
-pub(super) fn passes(filter: &TaskFilter, row: &Row<'_>) -> rusqlite::Result<bool> {
-    if !filter.states.is_empty() && !filter.states.contains(&known(row::state_of(row.get(1)?), 1)?) {
-        return Ok(false);
-    }
-    if filter.created_after.is_some_and(|after| row.get::<_, i64>(2).is_ok_and(|at| at <= after.0)) {
-        return Ok(false);
-    }
-    if filter.name.is_some() && filter.name != row.get::<_, Option<String>>(3)? {
-        return Ok(false);
-    }
-    if filter.labels.is_empty() {
-        return Ok(true);
-    }
-    let labels: BTreeMap<String, String> = json(row, 4)?.unwrap_or_default();
-    Ok(filter.labels.iter().all(|(key, value)| labels.get(key) == Some(value)))
 }
 
 fn history(
@@ -477,7 +472,7 @@ fn entry(connection: &Connection, position: i64) -> rusqlite::Result<HistoryEntr
             .optional()?
             .map(|id| taskhook_core::EventId(id).to_string()),
         (4, Some(attempt)) => Some(attempt.to_string()),
-        (6 | 8, Some(named)) => name_of(connection, named)?,
+        (6 | 8 | 9, Some(named)) => name_of(connection, named)?,
         _ => None,
     };
     Ok(entry.0)

@@ -50,7 +50,7 @@ struct Rule {
 
 /// The state numbers, edge statuses, kinds of follow-ups and flags are those of `store/row.rs`. `named` is what
 /// a task is called.
-const RULES: [Rule; 22] = [
+const RULES: [Rule; 24] = [
     Rule {
         text: "every task is in exactly one state",
         broken_by: "SELECT 'task ' || named || ' has the state ' || state FROM t WHERE state NOT BETWEEN 1 AND 9",
@@ -206,9 +206,23 @@ const RULES: [Rule; 22] = [
                  coalesce((SELECT text FROM name n WHERE n.key = t.schedule AND n.kind = 4), '') || '~*'",
     },
     Rule {
+        text: "a bulk that runs has a time to wake, and one that has ended has an end and none",
+        broken_by: "SELECT 'bulk ' || coalesce((SELECT text FROM name n WHERE n.key = b.key AND n.kind = 5), b.key)
+             FROM bulk b WHERE (state = 1) <> (wake_at IS NOT NULL) OR (state = 1) <> (ended_at IS NULL)
+                 OR NOT EXISTS (SELECT 1 FROM name n WHERE n.key = b.key AND n.kind = 5)",
+    },
+    Rule {
+        text: "every task that a bulk has found has heard of it, or will",
+        broken_by: "SELECT 'bulk ' || (SELECT text FROM name n WHERE n.key = b.key) || ' found ' || matched
+                 || ' tasks, of which ' || (applied + refused) || ' have heard of it'
+             FROM bulk b WHERE state IN (1, 2) AND matched <> applied + refused + (
+                 SELECT count(*) FROM kept k WHERE k.kind = 10 AND k.other = b.key AND NOT k.quarantined)",
+    },
+    Rule {
         text: "nothing is left aside because deciding about it failed",
         broken_by: "SELECT 'task ' || named FROM t WHERE flags & 16
              UNION ALL SELECT 'schedule ' || (SELECT text FROM name n WHERE n.key = c.key) FROM schedule c WHERE quarantined
+             UNION ALL SELECT 'bulk ' || (SELECT text FROM name n WHERE n.key = b.key) FROM bulk b WHERE state = 4
              UNION ALL SELECT 'follow-up ' || key || ' (kind ' || kind || ') about ' || subject
              FROM kept WHERE quarantined",
     },

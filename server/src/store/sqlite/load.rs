@@ -87,6 +87,8 @@ impl SqliteTransaction<'_> {
             Input::Schedule(schedule, command) => {
                 self.load_for_schedule_command(cx, *schedule, command, subjects)?;
             }
+            Input::Bulk(bulk, command) => self.load_for_bulk_command(*bulk, command, subjects)?,
+            Input::WakeBulk(bulk) => self.load_look(cx, *bulk, subjects)?,
             Input::WakeSchedule(schedule) => self.load_schedule(cx, *schedule, subjects)?,
             Input::Hold(_) | Input::Answered(_) => {}
         }
@@ -123,6 +125,11 @@ impl SqliteTransaction<'_> {
                 Ok(())
             }
             FollowUp::EndPrevious { by, after } => self.load_previous(by, after, subjects),
+            FollowUp::Bulk { bulk, task } => {
+                self.load_bulk(bulk, subjects)?;
+                self.load_task(task, subjects)?;
+                self.load_key_of(task, subjects)
+            }
             FollowUp::Supersede { task, by: _ } => self.load_task(task, subjects),
         }
     }

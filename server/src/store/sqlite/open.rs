@@ -15,13 +15,14 @@ use crate::store::sqlite::checkpoint::Checkpoints;
 /// (<https://sqlite.org/wal.html#walresetbug>).
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
-const MIGRATIONS: [(&str, &str); 6] = [
+const MIGRATIONS: [(&str, &str); 7] = [
     ("0001_tasks", include_str!("../../../migrations/sqlite/0001_tasks.sql")),
     ("0002_queues", include_str!("../../../migrations/sqlite/0002_queues.sql")),
     ("0003_retention", include_str!("../../../migrations/sqlite/0003_retention.sql")),
     ("0004_schedules", include_str!("../../../migrations/sqlite/0004_schedules.sql")),
     ("0005_hold", include_str!("../../../migrations/sqlite/0005_hold.sql")),
     ("0006_unique", include_str!("../../../migrations/sqlite/0006_unique.sql")),
+    ("0007_bulk", include_str!("../../../migrations/sqlite/0007_bulk.sql")),
 ];
 
 /// Why a store cannot be opened.

@@ -51,6 +51,7 @@ impl SqliteTransaction<'_> {
         }
         self.save_queues(decided, subjects)?;
         self.save_schedules(decided, subjects)?;
+        self.save_bulks(decided, subjects)?;
         self.count_places(&touched, subjects)
     }
 
@@ -341,7 +342,7 @@ impl SqliteTransaction<'_> {
     fn save_claimed(&self, once: Once, decision: &Decision) -> rusqlite::Result<()> {
         let tasks: Vec<i64> = match &decision.outcome {
             Outcome::Created(created) => created.iter().map(|(key, _)| key.0).collect(),
-            _ => decision.changes.first().iter().map(|(key, _)| key.0).collect(),
+            _ => decision.first_changed().into_iter().collect(),
         };
         let event = decision.event.as_ref().map(|recorded| recorded.event.received.id.0);
         let mut statement = self.store.connection.prepare_cached(

@@ -102,6 +102,15 @@ fn every_rule_finds_what_breaks_it() {
             "INSERT INTO name VALUES (1000, 1, 4, 'nightly'); UPDATE task SET schedule = 1000, scheduled_for = 5 WHERE key = <running>",
             "no two tasks are of one instant",
         ),
+        ("INSERT INTO bulk VALUES (1000, '{}', 1, 5, NULL, 0, 0, 0, 0, 0, 0, 5)", "a bulk that runs"),
+        (
+            "INSERT INTO name VALUES (1000, 1, 5, 'b'); INSERT INTO bulk VALUES (1000, '{}', 2, 5, 6, 0, 0, 0, 0, 0, 0, 7)",
+            "a bulk that runs",
+        ),
+        (
+            "INSERT INTO name VALUES (1000, 1, 5, 'b'); INSERT INTO bulk VALUES (1000, '{}', 2, 5, 6, 0, 0, 2, 1, 0, 0, NULL)",
+            "every task that a bulk has found",
+        ),
         ("UPDATE task SET flags = flags | 16 WHERE key = <running>", "nothing is left aside"),
         ("INSERT INTO kept VALUES (1, 1, 1, 0, 0, 0, 1)", "nothing is left aside"),
     ] {

@@ -3,8 +3,8 @@
 use taskhook::store::sqlite::{SqlitePath, SqliteStore};
 use taskhook::store::{BatchId, NameKind, Store, Transaction, row};
 use taskhook_core::{
-    Cause, Command, Context, EventKey, Input, Permits, Schedule, ScheduleKey, Subjects, Task, TaskKey,
-    Timestamp,
+    Bulk, BulkKey, Cause, Command, Context, EventKey, Input, Permits, Schedule, ScheduleKey, Subjects, Task,
+    TaskKey, Timestamp,
 };
 use taskhook_sim::memory::{Entry, KeptAnswer, KeptEvent};
 use taskhook_sim::{Clock, MemoryStore, ready};
@@ -110,6 +110,17 @@ impl Inspect for Sqlite {
         let mut tx = ready(self.store().begin(BatchId(u128::MAX))).unwrap();
         ready(tx.load(&cx, &look, &mut subjects)).unwrap();
         keys.iter().map(|key| subjects.schedule(*key).unwrap().clone()).collect()
+    }
+
+    fn bulks(&mut self) -> Vec<Bulk> {
+        let keys = self.lines("SELECT key FROM bulk ORDER BY key", |row| row.get(0).map(BulkKey));
+        let look: Vec<Input> = keys.iter().map(|key| Input::WakeBulk(*key)).collect();
+        let cx =
+            Context { now: now(), shown: now(), up_since: now(), held: None, permits: Permits::new(0, 0) };
+        let mut subjects = Subjects::default();
+        let mut tx = ready(self.store().begin(BatchId(u128::MAX))).unwrap();
+        ready(tx.load(&cx, &look, &mut subjects)).unwrap();
+        keys.iter().map(|key| subjects.bulk(*key).unwrap().clone()).collect()
     }
 
     fn history(&mut self, task: TaskKey) -> Vec<String> {
@@ -359,12 +370,17 @@ impl<const UNLUCKY: bool> Inspect for InMemory<UNLUCKY> {
             NameKind::Queue => 2,
             NameKind::Host => 3,
             NameKind::Schedule => 4,
+            NameKind::Bulk => 5,
         };
         self.0.names().into_iter().map(|(key, name)| (key, kind(name.kind), name.text)).collect()
     }
 
     fn schedules(&mut self) -> Vec<Schedule> {
         self.0.schedules()
+    }
+
+    fn bulks(&mut self) -> Vec<Bulk> {
+        self.0.bulks()
     }
 
     fn kept_count(&mut self) -> usize {
@@ -444,6 +460,7 @@ fn cause_of(number: i64, key: Option<i64>) -> Option<Cause> {
         (6, Some(task)) => Cause::Parent(TaskKey(task)),
         (7, _) => Cause::Queue,
         (8, Some(schedule)) => Cause::Schedule(ScheduleKey(schedule)),
+        (9, Some(bulk)) => Cause::Bulk(BulkKey(bulk)),
         _ => return None,
     })
 }

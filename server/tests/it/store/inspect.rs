@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use taskhook::store::row::{self, ChangeRow};
-use taskhook_core::{Cause, Schedule, Task, TaskKey, Timestamp};
+use taskhook_core::{Bulk, Cause, Schedule, Task, TaskKey, Timestamp};
 
 /// Looks into a store from outside, between transactions. Lines are ordered by key.
 pub(super) trait Inspect {
@@ -29,6 +29,8 @@ pub(super) trait Inspect {
     fn names(&mut self) -> Vec<(i64, i64, String)>;
     /// Every schedule.
     fn schedules(&mut self) -> Vec<Schedule>;
+    /// Every bulk.
+    fn bulks(&mut self) -> Vec<Bulk>;
     /// How many follow-ups are kept, those left aside among them.
     fn kept_count(&mut self) -> usize;
 
@@ -53,6 +55,7 @@ pub(super) trait Inspect {
         section("held keys", self.held_keys());
         section("edges", self.edges());
         section("schedules", self.schedules().iter().map(|schedule| format!("{schedule:?}")).collect());
+        section("bulks", self.bulks().iter().map(|bulk| format!("{bulk:?}")).collect());
         section("kept", vec![self.kept_count().to_string()]);
         text
     }
@@ -74,6 +77,7 @@ pub(super) fn history_line(at: Timestamp, cause: Cause, change: &ChangeRow) -> S
         Cause::Parent(task) => format!("parent {}", task.0),
         Cause::Queue => "queue".to_string(),
         Cause::Schedule(schedule) => format!("schedule {}", schedule.0),
+        Cause::Bulk(bulk) => format!("bulk {}", bulk.0),
     };
     let mut line = format!("{} {cause}: {}", moment(at), row::change_name(change.kind));
     if let Some(attempt) = change.attempt {

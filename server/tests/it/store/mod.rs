@@ -5,6 +5,7 @@
 //! in the same words. `suite!` makes each case a test of each store.
 
 mod backend;
+mod bulks;
 mod changes;
 mod hold;
 mod inspect;
@@ -45,6 +46,15 @@ macro_rules! suite {
 }
 
 suite! {
+    bulks:
+        what_a_bulk_says_survives,
+        every_task_there_was_hears_of_it_once,
+        a_look_goes_over_so_many_tasks,
+        a_filter_means_the_same_in_every_store,
+        a_rate_of_a_bulk_is_kept_over_restarts,
+        due_bulks_come_earliest_first_and_a_few_at_a_time,
+        of_those_that_ended_the_newest_are_kept,
+        a_bulk_begins_once_under_its_key;
     changes:
         every_field_of_a_creation_survives,
         every_change_survives,

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskhook::engine::submission::{Draft, Submission};
+use taskhook::engine::submission::{BulkAsk, Draft, Submission};
+use taskhook_core::bulk::{Filter, Settings};
 use taskhook_core::schedule::{Missed, Overlap};
 use taskhook_core::{
-    Answered, ClaimKey, Command, Completion, EventKind, On, Once, ReplyKind, Request, Response, RetryAsked,
-    ScheduleCommand, TaskKey, Timestamp, Unique, UniqueKey, unique::Until,
+    Answered, ClaimKey, Command, Completion, EventKind, On, Once, Rate, ReplyKind, Request, Response,
+    RetryAsked, ScheduleCommand, State, TaskKey, Timestamp, Unique, UniqueKey, unique::Until,
 };
 use taskhook_sim::Random;
 
@@ -26,6 +27,7 @@ const OVERLAPS: [Overlap; 4] = [Overlap::Skip, Overlap::Allow, Overlap::BufferOn
 pub(super) struct Script {
     random: Random,
     events: u64,
+    bulks: u64,
 }
 
 /// What a submission may refer to.
@@ -38,14 +40,14 @@ pub(super) struct Scene {
     pub(super) open: Vec<(TaskKey, u32)>,
     /// Whether tasks may be created together.
     pub(super) batches: bool,
-    /// Whether a schedule may cancel its earlier tasks.
+    /// Whether one input may cancel or reopen several tasks.
     pub(super) cancels: bool,
 }
 
 impl Script {
     /// The submissions that follow from `random`.
     pub(super) fn new(random: Random) -> Script {
-        Script { random, events: 0 }
+        Script { random, events: 0, bulks: 0 }
     }
 
     /// The next submission. `scene.open` loses the exchange that it answers.
@@ -69,12 +71,13 @@ impl Script {
             0..25 => self.creation(scene),
             25..50 => self.event(),
             50..60 => self.command(),
-            60..64 => self.schedule(scene),
+            60..63 => self.schedule(scene),
+            63..65 if scene.cancels => self.bulk(scene),
             _ if !open.is_empty() => {
                 let (task, attempt) = open.swap_remove(self.random.index(open.len()));
                 reply(task, attempt, self.answer())
             }
-            64..66 => {
+            65..67 => {
                 // An answer that nobody waits for, perhaps of a task that never was.
                 let task = TaskKey(1 + self.random.below(20).cast_signed());
                 reply(task, 1 + self.number(3), self.answer())
@@ -236,6 +239,35 @@ impl Script {
             }
         };
         schedule_command(&name, command)
+    }
+
+    fn bulk(&mut self, scene: &Scene) -> Submission {
+        let random = &mut self.random;
+        if random.per_mille(200) {
+            return Submission::Bulk(format!("bulk{}", random.below(self.bulks + 1)), BulkAsk::Cancel);
+        }
+        self.bulks += 1;
+        let retry = |ignore_dependencies| Command::Retry { ignore_dependencies };
+        let burst = 1 + u32::try_from(random.below(3)).unwrap_or(0);
+        let settings = Settings {
+            command: *random.pick(&[
+                Command::Cancel,
+                Command::Trigger,
+                retry(false),
+                retry(false),
+                retry(true),
+            ]),
+            filter: Filter {
+                states: if random.per_mille(200) { State::ALL[..6].to_vec() } else { Vec::new() },
+                queue: None,
+                name: random.per_mille(200).then(|| "kind".into()),
+                labels: if random.per_mille(200) { vec![("a".into(), "b".into())] } else { Vec::new() },
+                created_after: random.per_mille(200).then(|| scene.now - Duration::from_secs(20)),
+            },
+            rate: random.per_mille(500).then_some(Rate { limit: 1, per: Duration::from_secs(1), burst }),
+        };
+        let queue = random.per_mille(200).then(|| (*random.pick(&["default", "nowhere"])).to_string());
+        Submission::Bulk(format!("bulk{}", self.bulks), BulkAsk::Begin(Box::new(settings), queue))
     }
 
     fn answer(&mut self) -> ReplyKind {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use taskhook::engine::Receipt;
 use taskhook::engine::commit::{Batch, Committed, Dispatch};
 use taskhook::engine::submission::Submission;
+use taskhook::store::Due;
 use taskhook_core::retention::Ages;
 use taskhook_core::{FollowUp, Permits, ScheduleKey, TaskKey, Timestamp};
 use taskhook_sim::Random;
@@ -77,7 +78,7 @@ fn bad_luck_breaks_no_law() {
             let mut scene = Scene { now, shown, open, batches: true, cancels: true };
             let submissions: Vec<Submission> =
                 (0..random.index(5)).map(|_| script.next(&mut scene)).collect();
-            let due = world.due(world.clock.now(), random.index(5)).tasks;
+            let Due { tasks: due, bulks, .. } = world.due(world.clock.now(), random.index(5));
             if random.per_mille(50) {
                 world.clock_is_off_by += SETS[random.index(SETS.len())];
             }
@@ -85,7 +86,7 @@ fn bad_luck_breaks_no_law() {
             // What is late may be overtaken by anything.
             let kept = world.backlog[random.index(world.backlog.len() + 1)..].to_vec();
             let submissions = submissions.iter().collect();
-            world.commit_batch(&Batch { submissions, due, schedules, kept, ..Batch::default() });
+            world.commit_batch(&Batch { submissions, due, schedules, bulks, kept, ..Batch::default() });
         }
         world.drain();
         laws::hold(&mut world, seed);
@@ -142,7 +143,8 @@ impl<A: Backend, B: Backend> Twins<A, B> {
         let mut scene = self.scene();
         let count = self.random.index(6);
         let submissions: Vec<Submission> = (0..count).map(|_| self.script.next(&mut scene)).collect();
-        let due = if self.random.per_mille(600) { self.due() } else { Vec::new() };
+        let Due { tasks: due, bulks, .. } =
+            if self.random.per_mille(600) { self.due() } else { Due::default() };
         let schedules = if self.random.per_mille(600) { self.due_schedules() } else { Vec::new() };
         // Keys of kept follow-ups are the store's own affair; what is kept, and in which order, is not.
         let kept = self.random.index(self.one.backlog.len() + 1);
@@ -151,6 +153,7 @@ impl<A: Backend, B: Backend> Twins<A, B> {
             submissions: submitted.clone(),
             due: due.clone(),
             schedules: schedules.clone(),
+            bulks: bulks.clone(),
             kept: kept.to_vec(),
             ..Batch::default()
         };
@@ -175,7 +178,7 @@ impl<A: Backend, B: Backend> Twins<A, B> {
             self.other.drain();
         }
         // A task that was reported on before it came, and depends on another such task, ends as the one or the
-        // other follow-up says that comes first; so does one that a schedule cancels with the one it waits for. All are
+        // other follow-up says that comes first; so does one that a schedule or a bulk cancels with the one it waits for. All are
         // right, so that is left to the other test.
         let batches = self.one.backend.parked().is_empty();
         let submission = [self.script.next(&mut Scene { batches, cancels: false, ..self.scene() })];
@@ -191,7 +194,7 @@ impl<A: Backend, B: Backend> Twins<A, B> {
             }
         }
         if self.random.per_mille(300) {
-            for task in self.due() {
+            for task in self.due().tasks {
                 self.one.commit_batch(&Batch { due: vec![task], ..Batch::default() });
                 self.one.drain();
                 self.other.commit_batch(&Batch { due: vec![task], ..Batch::default() });
@@ -217,13 +220,13 @@ impl<A: Backend, B: Backend> Twins<A, B> {
         Scene { now: self.one.clock.now(), shown: self.one.shown(), open, batches: true, cancels: true }
     }
 
-    /// Some of the tasks that are due, on both.
-    fn due(&mut self) -> Vec<TaskKey> {
+    /// Some of the tasks that are due, and bulks, on both.
+    fn due(&mut self) -> Due {
         let max = 1 + self.random.index(5);
         let now = self.one.clock.now();
         let due = self.one.due(now, max);
         assert_eq!(due, self.other.due(now, max), "{}", self.words());
-        due.tasks
+        due
     }
 
     /// Some of the schedules that are due, on both.

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskhook::engine::commit::{Batch, Committed, Dispatch, Node, commit};
-use taskhook::engine::submission::{Draft, Heard, ScheduleAsk, ScheduleDraft, Submission};
+use taskhook::engine::submission::{BulkAsk, Draft, Heard, ScheduleAsk, ScheduleDraft, Submission};
 use taskhook::store::{BatchId, Due, Kept, KeptKey, Pruned, Store, StoreError, Transaction};
 use taskhook_core::retention::{Ages, Place};
 use taskhook_core::schedule::{Missed, Overlap, Rule, Settings};
 use taskhook_core::{
-    Asked, ClaimKey, Command, Completion, ConcurrencyKey, Context, EventId, EventKind, Failure, HostKey,
-    Input, On, Outcome, Permits, QueueKey, Received, Reply, ReplyKind, Request, Response, RetryAsked,
-    ScheduleCommand, ScheduleKey, Spec, State, Subjects, TaskKey, Timestamp, Want,
+    Asked, BulkKey, ClaimKey, Command, Completion, ConcurrencyKey, Context, EventId, EventKind, Failure,
+    HostKey, Input, On, Outcome, Permits, QueueKey, Received, Reply, ReplyKind, Request, Response,
+    RetryAsked, ScheduleCommand, ScheduleKey, Spec, State, Subjects, TaskKey, Timestamp, Want,
 };
 use taskhook_sim::{Clock, ready};
 
@@ -115,6 +115,7 @@ impl<B: Backend> World<B> {
             submissions: batch.submissions.clone(),
             due: batch.due.clone(),
             schedules: batch.schedules.clone(),
+            bulks: batch.bulks.clone(),
             ahead: batch.ahead.clone(),
             queues,
             hosts,
@@ -192,10 +193,10 @@ impl<B: Backend> World<B> {
         self.settle(&[submission]).receipts[0].outcome().clone()
     }
 
-    /// Looks at the tasks that are due by now, and settles what follows.
+    /// Looks at the tasks, queues and bulks that are due by now, and settles what follows.
     pub(super) fn wake(&mut self) {
-        let Due { tasks: due, queues, .. } = self.due(self.clock.now(), 1_000);
-        self.commit_batch(&Batch { due, queues, ..Batch::default() });
+        let Due { tasks: due, queues, bulks, .. } = self.due(self.clock.now(), 1_000);
+        self.commit_batch(&Batch { due, queues, bulks, ..Batch::default() });
         self.drain();
     }
 
@@ -209,6 +210,16 @@ impl<B: Backend> World<B> {
             assert!(steps.len() < 10_000, "a sweep without an end: {step:?}");
         }
         steps
+    }
+
+    /// The ids of the tasks that a bulk finds, which is not told of them.
+    pub(super) fn found_by_bulk(&mut self, id: &str) -> Vec<String> {
+        let bulk = BulkKey(self.name(5, id).unwrap());
+        let subjects = self.load(&self.context(), &[Input::WakeBulk(bulk)]);
+        let found = subjects.look(bulk).map(|look| look.tasks.clone()).unwrap_or_default();
+        let names = self.backend.names();
+        let name = |task: &TaskKey| names.iter().find(|name| name.0 == task.0).unwrap().2.clone();
+        found.iter().map(name).collect()
     }
 
     /// The schedules that the store says are due.
@@ -401,6 +412,11 @@ pub(super) fn define(name: &str, draft: ScheduleDraft) -> Submission {
 /// A command to a schedule.
 pub(super) fn schedule_command(name: &str, command: ScheduleCommand) -> Submission {
     Submission::Schedule(name.into(), ScheduleAsk::Command(command))
+}
+
+/// The beginning of a bulk.
+pub(super) fn bulk(id: &str, settings: taskhook_core::bulk::Settings) -> Submission {
+    Submission::Bulk(id.into(), BulkAsk::Begin(Box::new(settings), None))
 }
 
 /// A command.

@@ -5,6 +5,7 @@ use std::collections::btree_map::Entry;
 use std::time::Instant;
 
 use rusqlite::{Connection, Row, params};
+use taskhook_core::bulk::Filter;
 use taskhook_core::waiting::{HeldUp, code_of};
 use taskhook_core::{ConcurrencyKey, HostKey, Queue, QueueKey, State, Timestamp};
 
@@ -12,9 +13,8 @@ use crate::clock::wall_clock;
 use crate::store::read::NodeStatus;
 use crate::store::read::queues::held_up_of;
 use crate::store::read::stats::{Count, Found};
-use crate::store::read::tasks::passes;
 use crate::store::row;
-use crate::store::sqlite::{known, queue_of};
+use crate::store::sqlite::{known, queue_of, with_facts};
 
 /// Tasks of one slice: it is read at one moment, and nothing of the log before it can be used again meanwhile.
 const SLICE: usize = 10_000;
@@ -143,6 +143,7 @@ impl Count {
              FROM task t {} WHERE t.key {behind} ?1 ORDER BY t.key {order}",
             spec.0, spec.1
         ))?;
+        let filter = self.filter.of_queue(self.queue.map(QueueKey));
         let mut asked = Asked::new(connection);
         let mut rows = statement.query(params![from])?;
         let (mut place, mut looked_at) = (from, 0);
@@ -152,17 +153,22 @@ impl Count {
             }
             looked_at += 1;
             place = row.get(0)?;
-            self.look_at(&mut asked, row, is_down)?;
+            self.look_at(&mut asked, &filter, row, is_down)?;
         }
         Ok(None)
     }
 
-    fn look_at(&mut self, asked: &mut Asked<'_>, row: &Row<'_>, is_down: bool) -> rusqlite::Result<()> {
+    fn look_at(
+        &mut self,
+        asked: &mut Asked<'_>,
+        filter: &Filter,
+        row: &Row<'_>,
+        is_down: bool,
+    ) -> rusqlite::Result<()> {
         let state = known(row::state_of(row.get(1)?), 1)?;
         let queue: i64 = row.get(5)?;
-        let of_other_queue = self.queue.is_some_and(|only| only != queue);
         let is_known = state == State::Queued && self.parts_queued();
-        if is_known || of_other_queue || !passes(&self.filter, row)? {
+        if is_known || !with_facts(row, filter, |facts| filter.lets_through(facts))? {
             return Ok(());
         }
         let code = match (self.by.code, state) {
