@@ -24,10 +24,10 @@ pub struct Decision {
     pub queues: Vec<(QueueKey, QueueChange)>,
     /// What has become true of schedules, in order.
     pub schedules: Vec<(ScheduleKey, ScheduleChange)>,
-    /// What has become true of the server.
-    pub hold: Option<HoldChange>,
     /// What has become true of bulks, in order.
     pub bulks: Vec<(BulkKey, BulkChange)>,
+    /// What has become true of the server.
+    pub hold: Option<HoldChange>,
     /// What leaves after the commit.
     pub effects: Vec<Effect>,
     /// Who is to be asked again when this node has places for exchanges again.
@@ -394,8 +394,8 @@ impl Decision {
             changes: Vec::new(),
             queues: Vec::new(),
             schedules: Vec::new(),
-            hold: None,
             bulks: Vec::new(),
+            hold: None,
             effects: Vec::new(),
             wants: Vec::new(),
             follow_ups: Vec::new(),

@@ -32,10 +32,10 @@ pub enum Input {
     Queue(QueueKey, QueueCommand),
     /// A user's command to one schedule.
     Schedule(ScheduleKey, ScheduleCommand),
-    /// A user's command to the server.
-    Hold(HoldCommand),
     /// A user's command to one bulk.
     Bulk(BulkKey, BulkCommand),
+    /// A user's command to the server.
+    Hold(HoldCommand),
     /// The HTTP exchange of a dispatch has ended.
     Reply(Box<Reply>),
     /// The time of a task's `wake_at` has come. It means nothing by itself: the decision looks at the task

@@ -59,10 +59,6 @@ pub const INSTANTS_COUNTED_MAX: u64 = 10_000;
 pub const FATES_KEPT: usize = 10;
 /// Instants that one backfill may ask for.
 pub const BACKFILL_INSTANTS_MAX: u64 = 10_000;
-/// Tasks that one look at a schedule makes.
-pub const TASKS_PER_LOOK: usize = 32;
-/// Bytes of request bodies of the tasks that one look at a schedule makes, or the body of one.
-pub const BYTES_PER_LOOK: usize = 1 << 19;
 /// Tasks that one look at a bulk goes over.
 pub const BULK_LOOKS: usize = 2_048;
 /// Tasks that match which one look at a bulk takes on.
@@ -75,6 +71,10 @@ pub const BULKS_RUNNING_MAX: usize = 16;
 pub const BULKS_KEPT_MAX: usize = 1_000;
 /// How often a bulk is looked at that waits for what it has begun.
 pub const BULK_LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Tasks that one look at a schedule makes.
+pub const TASKS_PER_LOOK: usize = 32;
+/// Bytes of request bodies of the tasks that one look at a schedule makes, or the body of one.
+pub const BYTES_PER_LOOK: usize = 1 << 19;
 /// Schedules looked at in one transaction.
 pub const SCHEDULES_PER_BATCH: usize = 16;
 /// Tasks of a schedule that have not ended which one look at it knows: the newest.

@@ -4,8 +4,8 @@
 //! Within a transaction there are six look-ups and no other: by key (names, tasks and what hangs on them, and whether
 //! the server is held), ready, edges, parked, claims (of deliveries, requests and unique keys) and the next tasks of a
 //! bulk; a sweep finds what is old in a transaction of its own. Between transactions there are due and, after an unknown
-//! commit, whether the batch was committed; before the first one two that find what an earlier process left: its open exchanges, and the
-//! follow-ups that it kept.
+//! commit, whether the batch was committed; before the first one two that find what an earlier process left: its open
+//! exchanges, and the follow-ups that it kept.
 
 pub mod read;
 pub mod row;

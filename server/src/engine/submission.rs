@@ -24,10 +24,10 @@ pub enum Submission {
     Queue(String, QueueCommand),
     /// What is asked of a schedule.
     Schedule(String, ScheduleAsk),
-    /// A user's command to the server.
-    Hold(HoldCommand),
     /// What is asked of a bulk, by its id.
     Bulk(String, BulkAsk),
+    /// A user's command to the server.
+    Hold(HoldCommand),
     /// The end of an exchange.
     Reply(Box<Reply>),
     /// One of these, which happens at most once under its key.
@@ -247,7 +247,6 @@ fn keyed(
             };
             Input::Schedule(key, command)
         }
-        Submission::Hold(command) => Input::Hold(*command),
         Submission::Bulk(id, ask) => {
             let key = BulkKey(names.get(&Name::bulk(id)).copied().unwrap_or_default());
             let command = match ask {
@@ -260,6 +259,7 @@ fn keyed(
             };
             Input::Bulk(key, command)
         }
+        Submission::Hold(command) => Input::Hold(*command),
         Submission::Reply(reply) => Input::Reply(reply.clone()),
         Submission::Once(once, inner) => Input::Once(*once, Box::new(keyed(inner, names, event_keys))),
         Submission::Answered(answered) => Input::Answered(answered.clone()),

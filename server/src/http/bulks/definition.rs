@@ -5,12 +5,10 @@ use taskhook_core::bulk::{Filter, Settings, applies_to};
 use taskhook_core::{Command, State};
 
 use crate::http::fields::Fields;
+use crate::http::filter::NAMES;
 use crate::http::json::{self, Members};
 use crate::http::problem::{Problem, hint};
 use crate::http::queues;
-
-/// The names of a filter: those of the task list's query parameters.
-const FILTER: [&str; 5] = ["state", "queue", "name", "label", "created_after"];
 
 /// A bulk as it is asked for.
 pub(super) struct Asked {
@@ -79,12 +77,12 @@ fn filter(fields: &mut Fields<'_>, command: Option<Command>) -> (Filter, Option<
     }
     let Some(raw) = fields.raw("filter") else { return nothing };
     let Ok(members) = serde_json::from_str::<Members<'_>>(raw.get()) else {
-        fields.wrong("filter", "wrong_type", format!("must be an object with {}", FILTER.join(", ")));
+        fields.wrong("filter", "wrong_type", format!("must be an object with {}", NAMES.join(", ")));
         return nothing;
     };
     if members.values().all(|value| value.get() == "null") {
         // All tasks are named by a state that the action can be applied to, not by silence.
-        let detail = format!("names no condition; give at least one of {}", FILTER.join(", "));
+        let detail = format!("names no condition; give at least one of {}", NAMES.join(", "));
         fields.wrong("filter", "empty", detail);
         return nothing;
     }
@@ -97,7 +95,7 @@ fn filter(fields: &mut Fields<'_>, command: Option<Command>) -> (Filter, Option<
         labels: labels(&mut inner),
         created_after: inner.instant("created_after"),
     };
-    fields.errors.extend(inner.finish(&FILTER, &[]));
+    fields.errors.extend(inner.finish(&NAMES, &[]));
     (filter, queue)
 }
 

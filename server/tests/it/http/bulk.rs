@@ -204,6 +204,26 @@ async fn it_goes_on_after_a_restart() {
 }
 
 #[tokio::test]
+async fn it_goes_on_while_the_server_is_held_and_nothing_is_sent() {
+    let server = TestServer::start().await;
+    let mut worker = Worker::start().await;
+    server.create(with(task_for(&worker, "later"), json!({"delay": "1h"}))).await;
+    server.create(json!({"id": "external"})).await;
+    server.post("/v1/hold", Value::Null).await.expect(200);
+    let id = begin(&server, json!({"action": "trigger", "filter": {"queue": "default"}})).await;
+    assert_eq!(counts(&end_of(&server, &id).await), json!(["done", 1, 1, 0]));
+    let id = begin(&server, json!({"action": "cancel", "filter": {"state": "running"}})).await;
+    assert_eq!(counts(&end_of(&server, &id).await), json!(["done", 1, 1, 0]));
+    let task = server.task("later").await;
+    assert_eq!((&task["state"], &task["waiting_for"]["code"]), (&json!("queued"), &json!("held")));
+    assert!(worker.is_idle());
+    server.post("/v1/resume", Value::Null).await.expect(200);
+    worker.call().await.status(200);
+    assert_eq!(server.end_of("later").await["state"], "succeeded");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_dry_run_changes_nothing() {
     let server = TestServer::start().await;
     create_many(&server, "t", 9, json!({"labels": {"a": "1", "b": "2"}})).await;

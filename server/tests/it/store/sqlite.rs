@@ -147,7 +147,7 @@ fn a_history_that_is_too_long_for_one_step_goes_in_pieces() {
 
 /// Nobody must walk over what is kept to find what is old, or due.
 #[test]
-fn what_is_looked_for_in_steps_or_is_due_is_found_by_an_index() {
+fn what_is_looked_for_in_steps_is_found_by_an_index() {
     let mut world = World::<Sqlite>::new();
     world.settle(&[create([external("a")])]);
     let reader = rusqlite::Connection::open(world.backend.path().0).unwrap();
@@ -163,18 +163,18 @@ fn what_is_looked_for_in_steps_or_is_due_is_found_by_an_index() {
             "SEARCH kept USING INDEX kept_subject (subject=?)",
         ),
         (
-            "SELECT queue, rank, concurrency_key, host, due_at, key FROM task INDEXED BY task_ready
-                 WHERE state = 3 AND (queue, rank, concurrency_key, host, due_at, key) > (1, 2, 3, 4, 5, 6)
-                 ORDER BY queue, rank, concurrency_key, host, due_at, key",
-            "SEARCH task USING COVERING INDEX task_ready ((queue,rank,concurrency_key,host,due_at)>(?,?,?,?,?))",
-        ),
-        (
             "SELECT key, wake_at FROM bulk WHERE wake_at IS NOT NULL ORDER BY wake_at, key LIMIT 5",
             "SEARCH bulk USING COVERING INDEX bulk_due (wake_at>?)",
         ),
         (
             "SELECT key FROM bulk WHERE state <> 1 ORDER BY key DESC LIMIT 1 OFFSET 5",
             "SCAN bulk USING INDEX bulk_ended",
+        ),
+        (
+            "SELECT queue, rank, concurrency_key, host, due_at, key FROM task INDEXED BY task_ready
+                 WHERE state = 3 AND (queue, rank, concurrency_key, host, due_at, key) > (1, 2, 3, 4, 5, 6)
+                 ORDER BY queue, rank, concurrency_key, host, due_at, key",
+            "SEARCH task USING COVERING INDEX task_ready ((queue,rank,concurrency_key,host,due_at)>(?,?,?,?,?))",
         ),
     ] {
         let plan: Vec<String> = reader
@@ -197,7 +197,8 @@ fn a_store_from_before_retention_keeps_what_it_remembers() {
     tamper(
         &mut world,
         "DELETE FROM migration WHERE name >= '0003';
-         DROP TABLE bulk; DROP TABLE hold; DROP TABLE schedule; DROP INDEX task_of_schedule;
+         DROP TABLE bulk;
+         DROP TABLE hold; DROP TABLE schedule; DROP INDEX task_of_schedule;
          ALTER TABLE task DROP COLUMN schedule; ALTER TABLE task DROP COLUMN scheduled_for;
          DROP INDEX task_ended; DROP INDEX edge_child; DROP INDEX kept_subject;
          DROP TABLE left_history; DROP TABLE swept;
