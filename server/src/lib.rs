@@ -11,5 +11,6 @@ pub mod engine;
 pub mod http;
 pub mod secrets;
 pub mod serve;
+pub mod source;
 pub mod store;
 pub mod telemetry;

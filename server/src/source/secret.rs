@@ -1,0 +1,121 @@
+//! What a source's secret looks like, and the key it is.
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::{hmac, signature};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::secrets::sha256;
+use crate::source::rule::{Algorithm, KeyForm};
+
+/// Most bytes of a secret's text.
+pub const SECRET_BYTES_MAX: usize = 1_024;
+
+/// Fewer bytes than these are guessed: those who send decide, so they are only what nobody means.
+pub const SECRET_BYTES_MIN: usize = 8;
+
+/// A secret that is ready to verify with. It shows nothing of itself.
+#[derive(Clone)]
+pub struct Key {
+    pub(super) form: KeyForm,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Key").field("form", &self.form).finish_non_exhaustive()
+    }
+}
+
+impl Key {
+    /// Reads the text of a secret, in the first of these forms that it has.
+    ///
+    /// # Errors
+    /// What is wrong with it. The text itself is not in the message.
+    pub fn parse(text: &str, forms: &[KeyForm]) -> Result<Key, String> {
+        if text.len() > SECRET_BYTES_MAX {
+            return Err(format!("is longer than {SECRET_BYTES_MAX} bytes"));
+        }
+        if text.is_empty() {
+            return Err("is empty".into());
+        }
+        if text.trim() != text || text.contains(['\r', '\n', '\0']) {
+            return Err(
+                "begins or ends with a space, or holds a line break: it was copied with too much".into()
+            );
+        }
+        let mut wrong = String::new();
+        for form in forms {
+            match bytes(text, *form) {
+                Ok(bytes) => return Ok(Key { form: *form, bytes }),
+                Err(why) => wrong = why,
+            }
+        }
+        Err(wrong)
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn form(&self) -> KeyForm {
+        self.form
+    }
+
+    /// Whether `given` is the secret itself. Its hash is compared, so that not even its length takes time.
+    #[must_use]
+    pub fn is(&self, given: &[u8]) -> bool {
+        verify_slices_are_equal(&sha256(&self.bytes), &sha256(given)).is_ok()
+    }
+
+    /// The code over `parts`.
+    #[must_use]
+    pub fn code(&self, algorithm: Algorithm, parts: &[&[u8]]) -> Vec<u8> {
+        let algorithm = match algorithm {
+            Algorithm::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+            Algorithm::Sha256 => hmac::HMAC_SHA256,
+            Algorithm::Sha512 => hmac::HMAC_SHA512,
+        };
+        let mut context = hmac::Context::with_key(&hmac::Key::new(algorithm, &self.bytes));
+        parts.iter().for_each(|part| context.update(part));
+        context.sign().as_ref().to_vec()
+    }
+
+    /// Whether `given` is a signature over `parts` of which this is the public key.
+    #[must_use]
+    pub fn has_signed(&self, parts: &[&[u8]], given: &[u8]) -> bool {
+        signature::UnparsedPublicKey::new(&signature::ED25519, &self.bytes)
+            .verify(&parts.concat(), given)
+            .is_ok()
+    }
+}
+
+fn bytes(text: &str, form: KeyForm) -> Result<Vec<u8>, String> {
+    match form {
+        KeyForm::Text if text.len() < SECRET_BYTES_MIN => {
+            Err(format!("has fewer than {SECRET_BYTES_MIN} bytes, which anybody can guess"))
+        }
+        KeyForm::Text => Ok(text.into()),
+        KeyForm::Pair => match text.split_once(':') {
+            Some((user, password)) if !user.is_empty() && password.len() >= SECRET_BYTES_MIN => {
+                Ok(text.into())
+            }
+            Some(_) => {
+                Err(format!("needs a user before the colon and at least {SECRET_BYTES_MIN} bytes behind it"))
+            }
+            None => Err("is not user:password".into()),
+        },
+        KeyForm::Standard => {
+            // Some senders show theirs with the version that it signs.
+            let text = text.strip_prefix("v1,").unwrap_or(text);
+            let wrong = "is not whsec_ and 24 to 64 bytes in base64";
+            let text = text.strip_prefix("whsec_").ok_or(wrong)?;
+            let bytes = STANDARD.decode(text).map_err(|_| wrong)?;
+            if (24..=64).contains(&bytes.len()) { Ok(bytes) } else { Err(wrong.into()) }
+        }
+        KeyForm::Public => {
+            let wrong = "is no public key of Ed25519: 32 bytes in hex, or in base64, perhaps behind whpk_";
+            let text = text.strip_prefix("whpk_").unwrap_or(text);
+            let bytes = if text.len() == 64 { hex::decode(text).ok() } else { STANDARD.decode(text).ok() };
+            bytes.filter(|bytes| bytes.len() == 32).ok_or_else(|| wrong.into())
+        }
+    }
+}
