@@ -9,7 +9,7 @@ use crate::input::{FollowUp, Input, Once};
 use crate::queue::admission;
 use crate::subjects::Subjects;
 use crate::task::{Task, commanded, dependency, replied, reported, woken};
-use crate::{Context, bulk, create, hold, queue, schedule};
+use crate::{Context, bulk, create, hold, queue, schedule, source};
 
 /// One input's decision, with the cause that its changes carry.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +31,7 @@ pub fn decide(cx: &Context, subjects: &Subjects, input: &Input) -> Decision {
         Input::Queue(key, command) => queue::command(subjects, *key, command),
         Input::Schedule(key, command) => schedule::commanded::decide(cx, subjects, *key, command),
         Input::Bulk(key, command) => bulk::commanded::decide(subjects, *key, command),
+        Input::Source(key, command) => source::command(cx, subjects, *key, command),
         Input::WakeBulk(key) => bulk::woken::decide(cx, subjects, *key),
         Input::WakeSchedule(key) => schedule::woken::decide(cx, subjects, *key),
         Input::Hold(command) => hold::command(cx, *command),
@@ -195,6 +196,7 @@ impl Input {
             | Input::Queue(..)
             | Input::Schedule(..)
             | Input::Bulk(..)
+            | Input::Source(..)
             | Input::Hold(_) => Cause::Command,
             Input::WakeSchedule(key) => Cause::Schedule(*key),
             Input::WakeBulk(key) | Input::FollowUp(FollowUp::Bulk { bulk: key, .. }) => Cause::Bulk(*key),

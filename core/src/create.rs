@@ -30,6 +30,9 @@ pub fn decide(cx: &Context, subjects: &Subjects, create: &Create) -> Decision {
         if is_made(position, new) && subjects.queue(new.asked.queue).is_none() {
             return refused(Refused::NoSuchQueue { position });
         }
+        if is_made(position, new) && subjects.source(new.asked.source).is_none() {
+            return refused(Refused::NoSuchSource { position });
+        }
     }
     let mut waits_for = Vec::with_capacity(create.tasks.len());
     for (position, new) in create.tasks.iter().enumerate() {

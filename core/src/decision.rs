@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::bulk;
 use crate::hold::HoldChange;
-use crate::id::{BulkKey, ClaimKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, TaskKey};
+use crate::id::{BulkKey, ClaimKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, SourceKey, TaskKey};
 use crate::input::{Answered, Event, Failure, FollowUp, NewTask, Once, Plan, Response};
 use crate::queue::{Closed, Line, Settings};
 use crate::schedule::{self, Backfill, Fate};
+use crate::source::SourceChange;
 use crate::subjects::Edge;
 use crate::task::State;
 use crate::time::Timestamp;
@@ -24,6 +25,8 @@ pub struct Decision {
     pub queues: Vec<(QueueKey, QueueChange)>,
     /// What has become true of schedules, in order.
     pub schedules: Vec<(ScheduleKey, ScheduleChange)>,
+    /// What has become true of sources, in order.
+    pub sources: Vec<(SourceKey, SourceChange)>,
     /// What has become true of bulks, in order.
     pub bulks: Vec<(BulkKey, BulkChange)>,
     /// What has become true of the server.
@@ -89,6 +92,8 @@ pub enum Outcome {
 /// Why a webhook cannot change its task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Ignored {
+    /// The task takes reports of another source only.
+    SourceNotAllowed,
     /// The task has ended.
     Terminal,
     /// The task has ended, and the webhook says it ended otherwise.
@@ -108,6 +113,7 @@ impl Ignored {
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {
+            Ignored::SourceNotAllowed => "source_not_allowed",
             Ignored::Terminal => "terminal",
             Ignored::Contradiction => "contradiction",
             Ignored::NotStarted => "not_started",
@@ -149,6 +155,8 @@ pub enum Refused {
     NoSuchSchedule,
     /// This task of the schedule has not ended.
     Overlaps { task: TaskKey },
+    /// No source has this name: the position of the task that names it, or 0.
+    NoSuchSource { position: usize },
     /// No bulk has this id.
     NoSuchBulk,
     /// The bulk has ended by itself, so it cannot be cancelled.
@@ -394,6 +402,7 @@ impl Decision {
             changes: Vec::new(),
             queues: Vec::new(),
             schedules: Vec::new(),
+            sources: Vec::new(),
             bulks: Vec::new(),
             hold: None,
             effects: Vec::new(),

@@ -31,6 +31,15 @@ impl ConcurrencyKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ScheduleKey(pub i64);
 
+/// Internal key of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceKey(pub i64);
+
+impl SourceKey {
+    /// The source `default`, which always exists. Keys that are given out are positive.
+    pub const DEFAULT: SourceKey = SourceKey(-1);
+}
+
 /// Internal key of a bulk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BulkKey(pub i64);

@@ -7,11 +7,12 @@ use std::time::Duration;
 use crate::bulk;
 use crate::hold::HoldCommand;
 use crate::id::{
-    BulkKey, ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, TaskKey,
+    BulkKey, ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, SourceKey, TaskKey,
 };
 use crate::limits;
 use crate::queue::Settings;
 use crate::schedule::{self, Overlap};
+use crate::source::SourceCommand;
 use crate::task::{Completion, State};
 use crate::time::Timestamp;
 use crate::unique::Unique;
@@ -32,6 +33,8 @@ pub enum Input {
     Queue(QueueKey, QueueCommand),
     /// A user's command to one schedule.
     Schedule(ScheduleKey, ScheduleCommand),
+    /// A user's command to one source.
+    Source(SourceKey, SourceCommand),
     /// A user's command to one bulk.
     Bulk(BulkKey, BulkCommand),
     /// A user's command to the server.
@@ -178,6 +181,8 @@ pub struct Asked {
     pub host: Option<HostKey>,
     /// Its queue.
     pub queue: QueueKey,
+    /// The one source whose webhooks may report on it.
+    pub source: SourceKey,
     /// Whose limits it shares within the queue.
     pub concurrency_key: ConcurrencyKey,
     /// The key that it holds, so that no second task comes into being under it.
@@ -216,6 +221,7 @@ impl From<&Plan> for Asked {
         Asked {
             host: plan.host,
             queue: plan.queue,
+            source: plan.source,
             concurrency_key: plan.concurrency_key,
             unique: plan.unique,
             priority: plan.priority,
@@ -268,6 +274,8 @@ pub struct Plan {
     pub host: Option<HostKey>,
     /// Its queue.
     pub queue: QueueKey,
+    /// The one source whose webhooks may report on it.
+    pub source: SourceKey,
     /// Whose limits it shares within the queue.
     pub concurrency_key: ConcurrencyKey,
     /// The key that it holds, so that no second task comes into being under it.
@@ -305,6 +313,7 @@ impl Plan {
         Plan {
             host: asked.host,
             queue: asked.queue,
+            source: asked.source,
             concurrency_key: asked.concurrency_key,
             unique: asked.unique,
             priority: asked.priority,
@@ -413,6 +422,10 @@ impl Default for RetryPolicy {
 pub struct Event {
     /// Its key in the store.
     pub key: EventKey,
+    /// The source that has sent it.
+    pub source: SourceKey,
+    /// It came with a key that may report on any task.
+    pub by_key: bool,
     /// Under which a repeat of the same delivery is recognised; `None`: every request is a new event.
     pub claim: Option<ClaimKey>,
     /// The task it is about, by the key of its name; `None`: not about a task.
@@ -468,12 +481,32 @@ pub struct Received {
     pub task_name: Option<String>,
     /// The delivery id, as written.
     pub delivery_id: Option<String>,
+    /// The secret of its source that proved it.
+    pub secret: Option<[u8; 16]>,
     /// Header names and values.
     pub headers: Vec<(String, String)>,
     /// The raw body.
     pub body: Vec<u8>,
     /// The event that this one replays.
     pub replay_of: Option<EventId>,
+}
+
+impl Received {
+    /// A request of which nothing is known yet but its body.
+    #[must_use]
+    pub fn unread(id: EventId, body: &[u8]) -> Received {
+        Received {
+            id,
+            source: "default".into(),
+            name: None,
+            task_name: None,
+            delivery_id: None,
+            secret: None,
+            headers: Vec::new(),
+            body: body.to_vec(),
+            replay_of: None,
+        }
+    }
 }
 
 /// Why an attempt, or a task, failed.

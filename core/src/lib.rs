@@ -23,6 +23,7 @@ pub mod rate;
 pub mod retention;
 pub mod retry;
 pub mod schedule;
+pub mod source;
 pub mod subjects;
 pub mod task;
 pub mod time;
@@ -37,7 +38,8 @@ pub use decision::{
 };
 pub use hold::{HoldChange, HoldCommand};
 pub use id::{
-    BulkKey, ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, TaskKey, UniqueKey,
+    BulkKey, ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, SourceKey, TaskKey,
+    UniqueKey,
 };
 pub use input::{
     Answered, Asked, BulkCommand, Callback, Command, Create, Dependency, Event, EventKind, Failure, FollowUp,

@@ -99,7 +99,13 @@ pub const REQUEST_TIMEOUT_WITH_CALLBACK: Duration = Duration::from_secs(30);
 pub const QUEUE_LIMIT_MAX: u32 = 1_000_000;
 /// Queues that may exist.
 pub const QUEUES_MAX: usize = 10_000;
-/// Schedules that may exist.
+/// Sources that may exist. Each node has all of them at hand.
+pub const SOURCES_MAX: usize = 1_000;
+
+/// Secrets of one source that a request may be proved with, at a time.
+pub const SECRETS_PER_SOURCE_MAX: usize = 8;
+
+/// Schedules that there may be.
 pub const SCHEDULES_MAX: usize = 10_000;
 /// Bytes of a concurrency key.
 pub const CONCURRENCY_KEY_BYTES_MAX: usize = 128;

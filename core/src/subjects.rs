@@ -7,12 +7,14 @@ use std::sync::Arc;
 use crate::bulk::{Bulk, Look};
 use crate::decision::{BulkChange, Change, Decision, QueueChange, ScheduleChange};
 use crate::id::{
-    BulkKey, ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, TaskKey, UniqueKey,
+    BulkKey, ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, SourceKey, TaskKey,
+    UniqueKey,
 };
 use crate::input::{Event, On};
 use crate::queue::admission::Visit;
 use crate::queue::{KeyUse, Line, Queue};
 use crate::schedule::Schedule;
+use crate::source::Source;
 use crate::task::Task;
 use crate::time::Timestamp;
 use crate::unique::{self, Held, Step};
@@ -40,6 +42,8 @@ pub struct Subjects {
     instants: BTreeMap<(ScheduleKey, Timestamp), TaskKey>,
     open_tasks: BTreeMap<ScheduleKey, Page<OpenTask>>,
     previous: BTreeMap<(TaskKey, TaskKey), Page<TaskKey>>,
+    sources: BTreeMap<SourceKey, Option<Source>>,
+    sources_count: usize,
     bulks: BTreeMap<BulkKey, Option<Bulk>>,
     looks: BTreeMap<BulkKey, Look>,
     running_bulks: usize,
@@ -268,6 +272,28 @@ impl Subjects {
         self.previous.get(&(by, after)).expect("the earlier tasks were loaded")
     }
 
+    /// The source under `key`, or `None` where there is none.
+    #[must_use]
+    #[expect(
+        clippy::expect_used,
+        reason = "a missing load is a defect, and must not look like a missing source"
+    )]
+    pub fn source(&self, key: SourceKey) -> Option<&Source> {
+        self.sources.get(&key).expect("the source was loaded").as_ref()
+    }
+
+    /// Whether the source under `key` was asked for in the store.
+    #[must_use]
+    pub fn has_loaded_source(&self, key: SourceKey) -> bool {
+        self.sources.contains_key(&key)
+    }
+
+    /// How many sources there are, as far as one more may be made.
+    #[must_use]
+    pub fn sources_count(&self) -> usize {
+        self.sources_count
+    }
+
     /// The bulk under `key`, or `None` where there is none.
     #[must_use]
     #[expect(
@@ -405,6 +431,16 @@ impl Subjects {
         self.previous.insert((by, after), page);
     }
 
+    /// Keeps a source as it is in the store now.
+    pub fn put_source(&mut self, key: SourceKey, source: Option<Source>) {
+        self.sources.insert(key, source);
+    }
+
+    /// Keeps how many sources there are.
+    pub fn put_sources_count(&mut self, count: usize) {
+        self.sources_count = count;
+    }
+
     /// Keeps a bulk as it is in the store now.
     pub fn put_bulk(&mut self, key: BulkKey, bulk: Option<Bulk>) {
         self.bulks.insert(key, bulk);
@@ -455,6 +491,12 @@ impl Subjects {
         }
         for (key, change) in &decision.schedules {
             self.evolve_schedule(*key, change);
+        }
+        for (key, change) in &decision.sources {
+            let known = self.sources.entry(*key).or_default();
+            let (was, source) = (known.is_some(), Source::evolve(known.take(), *key, at, change));
+            self.sources_count += usize::from(!was && source.is_some());
+            *known = source;
         }
         for (key, change) in &decision.bulks {
             self.evolve_bulk(at, *key, change);

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use taskhook_core::limits;
 use taskhook_core::retention::Ages;
 
+use crate::vault::{self, KeyPlace, MasterKey};
+
 pub use fault::{Fault, Faults, Place, did_you_mean};
 use settings::{Given, SETTINGS, Setting, Value};
 
@@ -34,6 +36,10 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Where everything is kept.
     pub store: StoreUrl,
+    /// The file of the master key; `None`: beside the store.
+    pub master_key_file: Option<PathBuf>,
+    /// The master key itself, which only the environment gives.
+    pub master_key: Option<MasterKey>,
     /// How tasks are sent.
     pub dispatch: DispatchConfig,
     /// How long things are kept.
@@ -90,6 +96,8 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8420)),
             public_url: None,
             store: StoreUrl::Sqlite("taskhook.db".into()),
+            master_key_file: None,
+            master_key: None,
             dispatch: DispatchConfig {
                 exchanges: limits::EXCHANGES_MAX,
                 exchanges_per_host: limits::EXCHANGES_PER_HOST_MAX,
@@ -135,7 +143,31 @@ impl Config {
                 draft.apply(setting, Given { value: Value::Text(value.clone()), place: Place::Flag(flag) });
             }
         }
+        if let Some(text) = variable(vault::VARIABLE) {
+            draft.config.master_key = MasterKey::parse(&text);
+            if draft.config.master_key.is_none() {
+                let place = Place::Variable(vault::VARIABLE.into());
+                draft
+                    .faults
+                    .push(Fault::new(place, "holds no master key: it must be 32 bytes in base64".into()));
+            }
+        }
         draft.finish().map(|config| Config { hold: flags.hold, ..config })
+    }
+
+    /// Where the master key of the store comes from.
+    #[must_use]
+    pub fn key_place(&self) -> KeyPlace {
+        if let Some(key) = &self.master_key {
+            return KeyPlace::Given(key.clone());
+        }
+        let StoreUrl::Sqlite(store) = &self.store;
+        let beside = || {
+            let mut path = store.clone().into_os_string();
+            path.push("-key");
+            PathBuf::from(path)
+        };
+        KeyPlace::File(self.master_key_file.clone().unwrap_or_else(beside))
     }
 
     /// Reads the settings from one text alone.

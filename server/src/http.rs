@@ -21,6 +21,7 @@ mod queues;
 mod rejections;
 mod respond;
 mod schedules;
+mod sources;
 mod stats;
 mod story;
 mod target;
@@ -42,6 +43,7 @@ use uuid::Uuid;
 use crate::engine::Engine;
 use crate::http::problem::Problem;
 use crate::secrets::Secrets;
+use crate::source::registry::Registry;
 use crate::store::read::Reader;
 use crate::telemetry::Metrics;
 
@@ -57,6 +59,10 @@ pub struct App {
     pub engine: Engine,
     /// For answers.
     pub reader: Reader,
+    /// Who may send webhooks.
+    pub sources: Arc<Registry>,
+    /// The URL under which the server is reached, without a slash at its end.
+    pub public_url: String,
     /// For callback tokens.
     pub secrets: Arc<Secrets>,
     /// The time, for `delay`.
@@ -123,6 +129,10 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(schedules::trigger))
         .routes(routes!(schedules::backfill))
         .routes(routes!(schedules::preview))
+        .routes(routes!(sources::list))
+        .routes(routes!(sources::put, sources::get, sources::delete))
+        .routes(routes!(sources::rotate))
+        .routes(routes!(sources::test))
         .routes(routes!(stats::tasks))
         .routes(routes!(events::list))
         .routes(routes!(events::get))

@@ -16,9 +16,11 @@ use crate::engine::lane::{self, LaneThread};
 use crate::engine::submission::Submission;
 use crate::http::{self, App, Listener};
 use crate::secrets::{Secrets, random};
+use crate::source::registry::Registry;
 use crate::store::read::{NodeStatus, Reader};
 use crate::store::sqlite::{Settings, SqlitePath, SqliteStore};
 use crate::telemetry::Metrics;
+use crate::vault::{MasterKey, Vault};
 
 /// How long open exchanges may take to end when the server stops.
 const DRAIN_TIME: Duration = Duration::from_secs(8);
@@ -38,6 +40,7 @@ pub struct Server {
     lane: LaneThread,
     engine: Engine,
     reader: Reader,
+    sources: Arc<Registry>,
     settings: Settings,
 }
 
@@ -53,10 +56,10 @@ impl Server {
         // Before the lane asks for the time: what died with an earlier process was sent before this one began.
         clock::later_than(store.last_now());
         let settings = store.settings()?;
-        let fresh = || random().map_err(|_| anyhow::anyhow!("the system gives no random bytes"));
+        let vault = Vault::new(&MasterKey::load(&config.key_place(), store.has_sealed()?)?);
         let secrets = Arc::new(Secrets::new(
-            &store.secret_or("callback", &fresh()?)?,
-            &store.secret_or("dispatch", &fresh()?)?,
+            &own_secret(&store, &vault, "callback")?,
+            &own_secret(&store, &vault, "dispatch")?,
         ));
         let status: Arc<NodeStatus> = Arc::default();
         let reader = Reader::open(&path, status.clone())?;
@@ -78,10 +81,10 @@ impl Server {
             ..lane::Settings::default()
         };
         let (engine, lane) = lane::lane(&lanes, send, drains);
-        let callback_base = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+        let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
         let allow = config.dispatch.allow.iter().map(|network| network.parse()).collect::<Result<_, _>>()?;
         let dispatching = dispatch::Settings {
-            callback_base,
+            callback_base: public_url.clone(),
             allow_loopback: address.ip().is_loopback(),
             allow,
             ..dispatch::Settings::default()
@@ -92,8 +95,11 @@ impl Server {
             // The lane begins with it; here it is waited for, so that whoever is answered finds it held.
             engine.submit(Submission::Hold(HoldCommand::Hold)).await.context("the server cannot be held")?;
         }
+        let sources = Arc::new(Registry::load(&reader, vault).await?);
         let app = App {
             engine: engine.clone(),
+            sources: sources.clone(),
+            public_url: public_url.clone(),
             reader: reader.clone(),
             secrets,
             clock: clock::wall_clock,
@@ -106,7 +112,7 @@ impl Server {
             metrics,
         };
         let listener = Listener::start(socket, http::router(app), http::Settings::default())?;
-        Ok(Server { listener, dispatcher, draining, lane, engine, reader, settings })
+        Ok(Server { listener, dispatcher, draining, lane, engine, reader, sources, settings })
     }
 
     /// The address it listens on.
@@ -125,6 +131,12 @@ impl Server {
     #[must_use]
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// The sources, for a process that serves itself.
+    #[must_use]
+    pub fn sources(&self) -> &Arc<Registry> {
+        &self.sources
     }
 
     /// For reading, for a process that serves itself.
@@ -165,4 +177,25 @@ impl Server {
             tracing::warn!("the writer has not stopped in time");
         }
     }
+}
+
+/// One of the server's own secrets. It is made where there is none yet, and sealed where a store of before has it plain.
+fn own_secret(store: &SqliteStore, vault: &Vault, name: &str) -> anyhow::Result<Vec<u8>> {
+    let place = own_place(name);
+    let plain = match store.secret(name)? {
+        Some(stored) if stored.is_sealed => {
+            return vault
+                .open(&place, &stored.value)
+                .with_context(|| format!("the secret {name} does not open"));
+        }
+        Some(stored) => stored.value,
+        None => random().map_err(|_| anyhow::anyhow!("the system gives no random bytes"))?.to_vec(),
+    };
+    store.keep_secret(name, &vault.seal(&place, &plain)?)?;
+    Ok(plain)
+}
+
+/// Where in the store one of the server's own secrets stands.
+pub(crate) fn own_place(name: &str) -> String {
+    format!("secret/{name}")
 }

@@ -3,8 +3,10 @@
 //! One engine ([`verify`]) checks every scheme over the raw bytes, before anything is parsed. What a scheme signs, with
 //! what and where, is data ([`rule`], [`presets`]); what a secret may look like is in [`secret`].
 
+pub mod definition;
 pub mod facts;
 pub mod presets;
+pub mod registry;
 pub mod rule;
 pub mod secret;
 pub mod verify;

@@ -179,6 +179,8 @@ pub enum NameKind {
     Schedule,
     /// A bulk, by its id.
     Bulk,
+    /// A source. The store is made with the one called `default`.
+    Source,
 }
 
 impl Name {
@@ -198,6 +200,12 @@ impl Name {
     #[must_use]
     pub fn host(text: &str) -> Name {
         Name { kind: NameKind::Host, text: text.into() }
+    }
+
+    /// A source's name.
+    #[must_use]
+    pub fn source(text: &str) -> Name {
+        Name { kind: NameKind::Source, text: text.into() }
     }
 
     /// A bulk's id.

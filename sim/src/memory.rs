@@ -15,12 +15,14 @@ mod prune;
 mod queues;
 mod save;
 mod schedules;
+mod sources;
 mod transaction;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use taskhook::store::{BatchId, Due, Kept, KeptKey, Store, StoreError};
+use taskhook_core::source::Source;
 use taskhook_core::{
     Bulk, Cause, Change, ClaimKey, Edge, Event, EventId, Outcome, Parked, Queue, QueueKey, Schedule,
     ScheduleKey, Spec, State, Task, TaskKey, Timestamp, UniqueKey, unique::Held,
@@ -173,6 +175,12 @@ impl MemoryStore {
     #[must_use]
     pub fn schedules(&self) -> Vec<Schedule> {
         self.data().schedules.values().cloned().collect()
+    }
+
+    /// Every source, in key order.
+    #[must_use]
+    pub fn sources(&self) -> Vec<Source> {
+        self.data().sources.values().cloned().collect()
     }
 
     /// Every bulk, in key order.

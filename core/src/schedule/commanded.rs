@@ -66,6 +66,9 @@ fn define(
     if subjects.queue(settings.asked.queue).is_none() {
         return refused(Refused::NoSuchQueue { position: 0 });
     }
+    if subjects.source(settings.asked.source).is_none() {
+        return refused(Refused::NoSuchSource { position: 0 });
+    }
     let defined =
         ScheduleChange::Defined { name: name.clone(), settings: settings.clone(), paused, shown: cx.shown };
     let Some(schedule) = schedule else {

@@ -72,7 +72,7 @@ pub fn unpark(cx: &Context, subjects: &Subjects, key: TaskKey, after: EventKey) 
 /// the meantime.
 fn before_its_task(cx: &Context, task: &Task, event: &Event) -> Decision {
     match event.attempt {
-        _ if task.is_external() => about(cx, task, event),
+        _ if task.is_external() || !may_report(task, event) => about(cx, task, event),
         Some(_) => ignored(task, Ignored::UnknownAttempt),
         None => ignored(task, Ignored::NotStarted),
     }
@@ -80,6 +80,9 @@ fn before_its_task(cx: &Context, task: &Task, event: &Event) -> Decision {
 
 /// What a webhook does to the task it is about.
 fn about(cx: &Context, task: &Task, event: &Event) -> Decision {
+    if !may_report(task, event) {
+        return ignored(task, Ignored::SourceNotAllowed);
+    }
     let newest = task.attempt_number();
     let named = event.attempt.unwrap_or(newest);
     if event.attempt.is_some_and(|number| number == 0 || number > newest) {
@@ -120,6 +123,11 @@ fn about(cx: &Context, task: &Task, event: &Event) -> Decision {
         EventKind::Progress(progress, message) => alive(task, *progress, message.clone()),
         EventKind::Rejected(_) | EventKind::Other(_) => Decision::answer(Outcome::Recorded(None)),
     }
+}
+
+/// Whether an event's sender may report on this task: its source, its callback's holder, or whoever has a key for it.
+fn may_report(task: &Task, event: &Event) -> bool {
+    event.by_key || event.callback.is_some() || event.source == task.plan.source
 }
 
 /// The end of an external task that has not begun is the end of an attempt that nobody announced.

@@ -17,7 +17,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use queues::Queues;
+use taskhook_core::SourceKey;
 use taskhook_core::schedule::Fate;
+use taskhook_core::source::Source;
 use taskhook_core::subjects::Page;
 use taskhook_core::unique::Held;
 use taskhook_core::{
@@ -47,6 +49,7 @@ pub(crate) struct World {
     pub(crate) schedule: Option<Schedule>,
     pub(crate) fates: Vec<Fate>,
     pub(crate) bulks: BTreeMap<BulkKey, Bulk>,
+    pub(crate) sources: BTreeMap<SourceKey, Source>,
     /// By how much the machine's clock shows another time, in microseconds.
     pub(crate) clock_is_off_by: i64,
     pub(crate) edges: BTreeMap<(TaskKey, TaskKey), Edge>,
@@ -109,6 +112,7 @@ impl World {
             schedule: None,
             fates: Vec::new(),
             bulks: BTreeMap::new(),
+            sources: [(SourceKey::DEFAULT, Source::default_at(BEGINNING))].into(),
             clock_is_off_by: 0,
             edges: BTreeMap::new(),
             parked: BTreeMap::new(),
@@ -149,6 +153,12 @@ impl World {
                 self.queues.wants.extend(&decision.wants);
                 self.save_schedule(&decision.schedules, &subjects);
                 self.save_bulks(&decision.bulks, &subjects);
+                for (key, _) in &decision.sources {
+                    match subjects.source(*key) {
+                        Some(source) => drop(self.sources.insert(*key, source.clone())),
+                        None => drop(self.sources.remove(key)),
+                    }
+                }
             }
             for (input, decided) in round.into_iter().zip(decisions) {
                 assert_eq!(decided.defect, None, "deciding {input:?}");
@@ -365,6 +375,7 @@ impl World {
                     self.load_queue(subjects, new.asked.queue);
                     new.after.iter().for_each(|edge| self.load_task(subjects, edge.parent));
                     self.load_held(subjects, new.asked.unique);
+                    self.load_source(subjects, new.asked.source);
                 }
             }
             Input::Event(event) => {
@@ -387,6 +398,7 @@ impl World {
                 subjects.put_queue_count(self.queues.queues.len());
             }
             Input::Schedule(_, command) => self.load_schedule(cx, Some(command), subjects),
+            Input::Source(key, _) => self.load_source(subjects, *key),
             Input::Bulk(key, command) => self.load_bulk_command(subjects, *key, command),
             Input::WakeBulk(key) => self.load_look(cx, subjects, *key),
             Input::WakeSchedule(_) => self.load_schedule(cx, None, subjects),
@@ -425,6 +437,11 @@ impl World {
             }
             FollowUp::Supersede { task, by: _ } => self.load_task(subjects, task),
         }
+    }
+
+    pub(crate) fn load_source(&self, subjects: &mut Subjects, key: SourceKey) {
+        subjects.put_source(key, self.sources.get(&key).cloned());
+        subjects.put_sources_count(self.sources.len());
     }
 
     fn load_key_of(&self, subjects: &mut Subjects, task: TaskKey) {

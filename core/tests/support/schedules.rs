@@ -107,6 +107,7 @@ impl World {
     ) {
         if let Some(ScheduleCommand::Define { settings, .. }) = command {
             self.load_queue(subjects, settings.asked.queue);
+            self.load_source(subjects, settings.asked.source);
         }
         if let Some(schedule) = &self.schedule {
             self.load_queue(subjects, schedule.settings.asked.queue);

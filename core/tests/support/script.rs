@@ -10,7 +10,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use taskhook_core::SourceKey;
 use taskhook_core::queue::Settings;
+use taskhook_core::source::Source;
 use taskhook_core::unique::Until;
 use taskhook_core::{
     Asked, Callback, ClaimKey, Command, Completion, ConcurrencyKey, Create, Dependency, Event, EventId,
@@ -48,6 +50,10 @@ impl World {
             "pass" => return self.pass(span(options)),
             "clock" => self.set_clock(options),
             "crash" => self.crash(),
+            "source" => {
+                let key = SourceKey(number(options));
+                self.sources.insert(key, Source { key, ..Source::default_at(self.now) });
+            }
             "restart" => {
                 self.crash();
                 return self.start();
@@ -106,7 +112,13 @@ impl World {
                     let by_token = options.contains("by-token");
                     let callback =
                         by_token.then(|| Callback { names_another_task: options.contains("for-another") });
-                    self.webhook(Some(task), attempt, callback, kind, claim)
+                    let mut input = self.webhook(Some(task), attempt, callback, kind, claim);
+                    if let Input::Event(event) = &mut input {
+                        event.source =
+                            value_of(options, "from").map_or(event.source, |key| SourceKey(number(key)));
+                        event.by_key = options.contains("by-key");
+                    }
+                    input
                 }
                 None => {
                     let newest = self.tasks.get(&task).map_or(1, Task::attempt_number);
@@ -133,6 +145,7 @@ impl World {
             name: None,
             task_name: None,
             delivery_id: None,
+            secret: None,
             headers: Vec::new(),
             body: Vec::new(),
             replay_of: None,
@@ -140,6 +153,8 @@ impl World {
         let key = EventKey(self.events);
         Input::Event(Box::new(Event {
             key,
+            source: SourceKey::DEFAULT,
+            by_key: false,
             claim,
             task,
             attempt,
@@ -163,6 +178,7 @@ impl World {
         let asked = Asked {
             host: (!external).then(|| HostKey(value("host").map_or(1, number))),
             queue: QueueKey(value("queue").map_or(1, number)),
+            source: SourceKey(value("source").map_or(SourceKey::DEFAULT.0, number)),
             concurrency_key: ConcurrencyKey(value("key").map_or(0, number)),
             unique: value("unique").map(unique),
             priority: value("priority").map_or(0, number),

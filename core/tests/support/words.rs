@@ -112,6 +112,7 @@ fn refused(why: &Refused) -> String {
         Refused::NamesAnotherTask => "it names another task".into(),
         Refused::ParkingFull => "parking full".into(),
         Refused::NoSuchQueue { position } => format!("task {position} names no queue"),
+        Refused::NoSuchSource { position } => format!("task {position} names no source"),
         Refused::NoSuchSchedule => "no such schedule".into(),
         Refused::Overlaps { task } => format!("{} has not ended", name_of(*task)),
         Refused::NoSuchBulk => "no such bulk".into(),

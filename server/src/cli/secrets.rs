@@ -6,7 +6,9 @@ use serde_json::json;
 use crate::cli::{Code, Failed, Output, Printed, doctor, out, serve};
 use crate::config::{Config, Flags, StoreUrl};
 use crate::secrets::dispatch_secret_text;
+use crate::serve::own_place;
 use crate::store::sqlite::SqlitePath;
+use crate::vault::{MasterKey, Vault};
 
 /// Show the secrets that Taskhook signs with
 #[derive(Debug, Args)]
@@ -66,6 +68,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
         let text = format!("{} has no secret {name} yet; the first `taskhook serve` makes it", config.store);
         Failed::new(Code::NotFound, text)
     })?;
+    let secret = match secret.is_sealed {
+        false => secret.value,
+        true => {
+            let vault = Vault::new(&MasterKey::load(&config.key_place(), true)?);
+            vault.open(&own_place(name), &secret.value)?
+        }
+    };
     let text = dispatch_secret_text(&secret);
     match arguments.printed.output {
         Output::Table => out::data(text)?,

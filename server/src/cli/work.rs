@@ -32,6 +32,9 @@ pub(super) struct Work {
     /// The queue it waits in
     #[arg(long, value_name = "NAME")]
     queue: Option<String>,
+    /// The one source whose webhooks may report on it
+    #[arg(long, value_name = "SOURCE")]
+    source: Option<String>,
     /// Tasks with one key share the queue's per-key limits, and take turns with those of other keys
     #[arg(long, value_name = "KEY")]
     concurrency_key: Option<String>,
@@ -79,6 +82,7 @@ impl Work {
             task.insert("payload".into(), input::json("--payload", given)?);
         }
         put(task, "queue", self.queue)?;
+        put(task, "source", self.source)?;
         put(task, "concurrency_key", self.concurrency_key)?;
         put(task, "completion", self.completion)?;
         put(task, "timeout", self.timeout)?;

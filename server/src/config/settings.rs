@@ -41,7 +41,7 @@ pub(super) enum Value {
 }
 
 /// All settings, in the order of `config.default.toml`.
-pub(super) const SETTINGS: [Setting; 10] = [
+pub(super) const SETTINGS: [Setting; 11] = [
     Setting {
         key: "listen",
         set: |config, given| {
@@ -60,6 +60,13 @@ pub(super) const SETTINGS: [Setting; 10] = [
         key: "store",
         set: |config, given| {
             config.store = given.text().and_then(|text| given.refuse(StoreUrl::parse(text)))?;
+            Ok(())
+        },
+    },
+    Setting {
+        key: "master_key_file",
+        set: |config, given| {
+            config.master_key_file = Some(given.text()?.into());
             Ok(())
         },
     },

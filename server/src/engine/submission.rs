@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use taskhook_core::source::SourceCommand;
 use taskhook_core::{
     Answered, Asked, BulkCommand, BulkKey, Callback, ClaimKey, Command, Create, Dependency, Event, EventKey,
     EventKind, HoldCommand, HostKey, Input, NewTask, On, Once, QueueCommand, QueueKey, Received, Reply,
-    ReplyKind, ScheduleCommand, ScheduleKey, Spec, TaskKey, bulk, schedule,
+    ReplyKind, ScheduleCommand, ScheduleKey, SourceKey, Spec, TaskKey, bulk, schedule,
 };
 
 use crate::store::{Name, StoreError, Transaction};
@@ -24,6 +25,8 @@ pub enum Submission {
     Queue(String, QueueCommand),
     /// What is asked of a schedule.
     Schedule(String, ScheduleAsk),
+    /// A user's command to a source.
+    Source(String, SourceCommand),
     /// What is asked of a bulk, by its id.
     Bulk(String, BulkAsk),
     /// A user's command to the server.
@@ -45,7 +48,9 @@ pub struct Draft {
     pub host: Option<String>,
     /// The name of its queue.
     pub queue: String,
-    /// What is asked; its `host` and `queue` are filled in from the names.
+    /// The name of the source that may report on it.
+    pub source: String,
+    /// What is asked; its `host`, `queue` and `source` are filled in from the names.
     pub asked: Asked,
     /// What only people and the dispatcher need; `after` names the tasks it waits for.
     pub spec: Spec,
@@ -71,6 +76,8 @@ pub struct ScheduleDraft {
     pub host: Option<String>,
     /// The name of their queue.
     pub queue: String,
+    /// The name of the source that may report on them.
+    pub source: String,
     /// Whether it makes no tasks by itself.
     pub paused: bool,
 }
@@ -87,6 +94,10 @@ pub enum BulkAsk {
 /// A webhook as it was mapped at the edge.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Heard {
+    /// The source that has sent it.
+    pub source: SourceKey,
+    /// It came with a key that may report on any task.
+    pub by_key: bool,
     /// The task that its body names, by id.
     pub task: Option<String>,
     /// The task that its callback token is bound to.
@@ -125,6 +136,8 @@ impl Submission {
             Submission::Event(heard) => heard.received.body.len() + 512,
             Submission::Command(..) | Submission::Queue(..) | Submission::Hold(_) => 256,
             Submission::Bulk(..) => 1_024,
+            Submission::Source(_, SourceCommand::Define { definition, .. }) => 4_096 + definition.len(),
+            Submission::Source(..) => 1_024,
             Submission::Schedule(_, ScheduleAsk::Command(_)) => 256,
             Submission::Schedule(_, ScheduleAsk::Define(draft)) => {
                 512 + draft.settings.asked.payload_bytes as usize
@@ -152,6 +165,7 @@ impl Submission {
                 for draft in drafts {
                     name(Name::task(&draft.id));
                     name(Name::queue(&draft.queue));
+                    name(Name::source(&draft.source));
                     draft.host.iter().for_each(|host| name(Name::host(host)));
                     draft.spec.after.iter().for_each(|(id, _)| name(Name::task(id)));
                 }
@@ -163,9 +177,11 @@ impl Submission {
                 name(Name::schedule(schedule));
                 if let ScheduleAsk::Define(draft) = ask {
                     name(Name::queue(&draft.queue));
+                    name(Name::source(&draft.source));
                     draft.host.iter().for_each(|host| name(Name::host(host)));
                 }
             }
+            Submission::Source(source, _) => name(Name::source(source)),
             Submission::Bulk(bulk, ask) => {
                 name(Name::bulk(bulk));
                 if let BulkAsk::Begin(_, queue) = ask {
@@ -210,10 +226,12 @@ fn keyed(
 ) -> Input {
     let task = |id: &str| TaskKey(names.get(&Name::task(id)).copied().unwrap_or_default());
     let queue = |name: &str| QueueKey(names.get(&Name::queue(name)).copied().unwrap_or_default());
+    let source = |name: &str| SourceKey(names.get(&Name::source(name)).copied().unwrap_or_default());
     let host = |host: &String| HostKey(names.get(&Name::host(host)).copied().unwrap_or_default());
     match submission {
         Submission::Create(drafts) => {
-            let tasks = drafts.iter().map(|draft| Arc::new(new_task(draft, task, queue, host))).collect();
+            let tasks =
+                drafts.iter().map(|draft| Arc::new(new_task(draft, task, queue, source, host))).collect();
             Input::Create(Create { tasks })
         }
         Submission::Event(heard) => {
@@ -223,6 +241,8 @@ fn keyed(
                 .map(|bound| Callback { names_another_task: named.is_some_and(|named| named != bound) });
             Input::Event(Box::new(Event {
                 key: event_keys.next().unwrap_or_default(),
+                source: heard.source,
+                by_key: heard.by_key,
                 claim: heard.claim,
                 task: heard.token.or(named),
                 attempt: heard.attempt,
@@ -240,12 +260,17 @@ fn keyed(
                 ScheduleAsk::Define(draft) => {
                     let mut settings = draft.settings.clone();
                     settings.asked.queue = queue(&draft.queue);
+                    settings.asked.source = source(&draft.source);
                     settings.asked.host = draft.host.as_ref().map(host);
                     let name = name.as_str().into();
                     ScheduleCommand::Define { name, settings: Arc::new(settings), paused: draft.paused }
                 }
             };
             Input::Schedule(key, command)
+        }
+        Submission::Source(name, command) => {
+            let key = names.get(&Name::source(name)).copied().unwrap_or_default();
+            Input::Source(SourceKey(key), command.clone())
         }
         Submission::Bulk(id, ask) => {
             let key = BulkKey(names.get(&Name::bulk(id)).copied().unwrap_or_default());
@@ -270,6 +295,7 @@ fn new_task(
     draft: &Draft,
     task: impl Fn(&str) -> TaskKey,
     queue: impl Fn(&str) -> QueueKey,
+    source: impl Fn(&str) -> SourceKey,
     host: impl Fn(&String) -> HostKey,
 ) -> NewTask {
     let dependency = |(id, on): &(String, On)| Dependency { parent: task(id), on: *on };
@@ -278,6 +304,7 @@ fn new_task(
         asked: Asked {
             host: draft.host.as_ref().map(host),
             queue: queue(&draft.queue),
+            source: source(&draft.source),
             ..draft.asked.clone()
         },
         after: draft.spec.after.iter().map(dependency).collect(),

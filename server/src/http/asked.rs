@@ -30,6 +30,8 @@ pub(super) struct TaskRequest {
     payload: Option<serde_json::Value>,
     /// The queue, which must exist. Default: `default`.
     queue: Option<String>,
+    /// The one source, besides callback URLs, whose webhooks may report on it; it must exist. Default: `default`.
+    source: Option<String>,
     /// Tasks with one key share the queue's per-key limits, and take turns with those of other keys.
     #[schema(min_length = 1, max_length = 128)]
     concurrency_key: Option<String>,
@@ -274,4 +276,87 @@ pub(super) enum WordsRequest {
     One(String),
     /// Several.
     Many(Vec<String>),
+}
+
+/// What a source says; `PUT` replaces all of it, but for secrets that are left out.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SourceRequest {
+    /// How its requests prove themselves. Only `default` may leave it out.
+    verify: Option<VerifyRequest>,
+    /// What its requests mean.
+    map: Option<MapRequest>,
+    /// What a webhook that was taken in is answered, in the place of the usual JSON.
+    response: Option<ResponseRequest>,
+}
+
+/// How requests prove themselves.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct VerifyRequest {
+    /// `standard-webhooks`, `github`, `gitlab`, `bitbucket`, `stripe`, `slack`, `shopify`, `twilio`, `linear`,
+    /// `pagerduty`, `discord`, `zoom`, `square`, `paddle`, `meta`, `azure-event-grid`, `cloudevents`, `hmac`, `ed25519`,
+    /// `bearer`, `basic`, `header`, `none`.
+    scheme: String,
+    /// Up to eight, of which any may prove a request. Never shown; left out, they stay; null takes them away.
+    secrets: Option<Vec<String>>,
+    /// How far from now a request may have been signed, where its scheme says when. Default: the scheme's.
+    tolerance: Option<String>,
+    /// With `hmac`, `ed25519`, `header`: the header with the proof.
+    header: Option<String>,
+    /// With `hmac`: `sha1`, `sha256` or `sha512`. Default: `sha256`.
+    algorithm: Option<String>,
+    /// With `hmac`, `ed25519`: `hex`, in lower case, or `base64`, with padding. Default: `hex`.
+    encoding: Option<String>,
+    /// With `hmac`, `ed25519`, `header`: what stands before the proof. Default: nothing.
+    prefix: Option<String>,
+    /// With `hmac`, `ed25519`: what is signed, text with `{body}`, `{timestamp}`, `{url}` and `{header:NAME}`. Default:
+    /// `{body}`; where `timestamp_header` is given too, with `ed25519` `{timestamp}{body}`.
+    signed: Option<String>,
+    /// With `hmac`, `ed25519`: the header that says when it was signed, in seconds or milliseconds since 1970.
+    timestamp_header: Option<String>,
+    /// Where a URL is signed: the one that the sender knows, if it does not begin with `public_url`.
+    url: Option<String>,
+}
+
+/// What the requests of a source mean.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MapRequest {
+    /// Names of its events, and which of the six events about tasks each of them means.
+    event: Option<BTreeMap<String, String>>,
+}
+
+/// What a webhook that was taken in is answered.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ResponseRequest {
+    /// 200 to 299. Default: 200.
+    status: Option<u16>,
+    /// Up to 4,096 bytes. Default: nothing.
+    body: Option<String>,
+    /// Its media type. Default: plain text.
+    content_type: Option<String>,
+}
+
+/// One more secret of a source.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RotateRequest {
+    /// The new secret.
+    secret: String,
+    /// How long the others go on. Default: `24h`.
+    keep: Option<String>,
+}
+
+/// A request as it would come.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TestRequest {
+    /// The raw body.
+    body: Option<String>,
+    /// Its headers.
+    headers: Option<BTreeMap<String, String>>,
+    /// The URL that it would be sent to. Default: that of the source.
+    url: Option<String>,
 }

@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 use taskhook_core::id::is_callers_id;
 use taskhook_core::unique::Until;
 use taskhook_core::{
-    Asked, Completion, ConcurrencyKey, On, QueueKey, Request, RetryAsked, Spec, Timestamp, Unique, UniqueKey,
-    limits,
+    Asked, Completion, ConcurrencyKey, On, QueueKey, Request, RetryAsked, SourceKey, Spec, Timestamp, Unique,
+    UniqueKey, limits,
 };
 
 use crate::engine::submission::Draft;
@@ -21,7 +21,7 @@ use crate::http::problem::FieldError;
 use crate::secrets::fingerprint;
 
 /// The fields of a task that can be given.
-const KNOWN: [&str; 19] = [
+const KNOWN: [&str; 20] = [
     "id",
     "name",
     "url",
@@ -29,6 +29,7 @@ const KNOWN: [&str; 19] = [
     "headers",
     "payload",
     "queue",
+    "source",
     "concurrency_key",
     "unique",
     "priority",
@@ -44,7 +45,7 @@ const KNOWN: [&str; 19] = [
 ];
 
 /// Fields of the contract whose features are not built yet.
-const LATER: [&str; 6] = ["heartbeat", "deadline", "status", "cancel_url", "source", "correlate"];
+const LATER: [&str; 5] = ["heartbeat", "deadline", "status", "cancel_url", "correlate"];
 
 /// Headers that are Taskhook's own to set.
 const OWN_HEADERS: [&str; 4] = ["host", "content-length", "transfer-encoding", "connection"];
@@ -66,7 +67,8 @@ pub(super) fn read(
     let target = request(&mut fields);
     let external = target.is_none();
     let priority = priority(&mut fields);
-    let queue = queue(&mut fields);
+    let queue = named(&mut fields, "queue");
+    let source = named(&mut fields, "source");
     let key = short_text(&mut fields, "concurrency_key", limits::CONCURRENCY_KEY_BYTES_MAX);
     let (unique_key, unique) = unique(&mut fields, pointer).unzip();
     let run_at = run_at(&mut fields, now);
@@ -96,9 +98,11 @@ pub(super) fn read(
         id: id.unwrap_or_else(fresh_id),
         host,
         queue: queue.unwrap_or_else(|| "default".into()),
+        source: source.unwrap_or_else(|| "default".into()),
         asked: Asked {
             host: None,
             queue: QueueKey::DEFAULT,
+            source: SourceKey::DEFAULT,
             concurrency_key: key.as_deref().map_or(ConcurrencyKey::NONE, concurrency_key),
             unique,
             priority,
@@ -247,16 +251,16 @@ fn priority(fields: &mut Fields<'_>) -> i16 {
     i16::try_from(priority).unwrap_or(0)
 }
 
-fn queue(fields: &mut Fields<'_>) -> Option<String> {
-    let queue: String = fields.take("queue", "a string")?;
-    if !is_callers_id(&queue, limits::NAME_BYTES_MAX) {
+fn named(fields: &mut Fields<'_>, field: &str) -> Option<String> {
+    let name: String = fields.take(field, "a string")?;
+    if !is_callers_id(&name, limits::NAME_BYTES_MAX) {
         fields.wrong(
-            "queue",
+            field,
             "not_a_name",
             "must begin with a letter or digit and have at most 64 of A-Z a-z 0-9 . _ : @ -",
         );
     }
-    Some(queue)
+    Some(name)
 }
 
 /// What is remembered of a concurrency key.

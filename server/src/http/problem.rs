@@ -200,6 +200,11 @@ pub fn refused(why: &Refused, pointer: impl Fn(usize) -> String, name: impl Fn(u
             code: "no_such_queue",
             detail: "no queue has this name; make it first, with PUT /v1/queues/{name}".into(),
         }]),
+        Refused::NoSuchSource { position } => Problem::invalid(vec![FieldError {
+            pointer: format!("{}/source", pointer(*position)),
+            code: "no_such_source",
+            detail: "no source has this name; make it first, with PUT /v1/sources/{name}".into(),
+        }]),
         Refused::TooMany { what, max } => {
             conflict("too_many", format!("there are {max} {what}, and there may be no more"))
         }

@@ -1,23 +1,31 @@
 //! `POST /webhook` and `POST /callback/{token}`: a request becomes an event.
 
+pub(super) mod map;
+
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::Response;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::value::RawValue;
-use taskhook_core::{ClaimKey, EventId, EventKind, Failure, Outcome, Received, Refused, limits};
+use taskhook_core::{ClaimKey, EventId, EventKind, Outcome, Received, Refused, SourceKey, limits};
 use utoipa::ToSchema;
 
 use crate::engine::Receipt;
 use crate::engine::submission::{Heard, Submission};
-use crate::http::json::{self, Members};
+use crate::http::json;
 use crate::http::problem::{Problem, refused};
 use crate::http::target::Named;
+use crate::http::webhook::map::Mapped;
 use crate::http::{App, body, respond};
 use crate::secrets::fingerprint;
+use crate::source::definition::Answer;
+use crate::source::facts;
+use crate::source::presets::Preset;
+use crate::source::registry::Live;
+use crate::source::verify::Seen;
 use crate::store::read::EventView;
 
 /// Headers whose values are never stored.
@@ -61,16 +69,16 @@ pub(super) struct WebhookAnswer {
 )]
 pub(super) async fn receive(
     State(app): State<Arc<App>>,
+    uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let mapped = map(&app, &headers, body, None).await?;
-    submit(&app, mapped).await
+    receive_for(&app, "default", &uri, &headers, body).await
 }
 
 /// Receives a webhook for a named source.
 ///
-/// Only `default` exists so far; what is sent to another one is kept as rejected.
+/// It is verified over its raw body, as its source says, before it is read. Its source may say another answer.
 #[utoipa::path(
     post, path = "/webhook/{source}", tag = "webhooks",
     request_body(content = serde_json::Value),
@@ -79,25 +87,63 @@ pub(super) async fn receive(
 )]
 pub(super) async fn receive_from(
     State(app): State<Arc<App>>,
-    Named(source): Named,
+    Named(name): Named,
+    uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    if let Some(detail) = no_source(&source) {
-        let problem = Problem::not_found(detail);
-        let bytes = body::read(&app, &headers, body, limits::BODY_BYTES_MAX).await;
-        let received = Received {
-            source: cut(&source, limits::NAME_BYTES_MAX),
-            ..received(&app, &headers, bytes.as_deref().unwrap_or(&Bytes::new()))
-        };
-        return Err(reject(&app, None, received, problem).await);
-    }
-    receive(State(app), headers, body).await
+    receive_for(&app, &name, &uri, &headers, body).await
 }
 
-/// Why a webhook to this source is refused.
-fn no_source(source: &str) -> Option<String> {
-    (source != "default").then(|| format!("there is no source {source:?}; there is only \"default\" so far"))
+async fn receive_for(
+    app: &App,
+    name: &str,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let Some(source) = app.sources.get(name) else {
+        let problem = Problem::not_found(no_source(&cut(name, limits::NAME_BYTES_MAX)));
+        let bytes = body::read(app, headers, body, limits::BODY_BYTES_MAX).await;
+        let bytes = bytes.as_deref().cloned().unwrap_or_default();
+        let received = Received {
+            source: cut(name, limits::NAME_BYTES_MAX),
+            headers: stored_headers(headers, &[]),
+            ..Received::unread(event_id(app), &bytes)
+        };
+        return Err(reject(app, SourceKey::DEFAULT, "", received, problem).await);
+    };
+    let way = Way { app, source: &source, headers, token: None };
+    let bytes = way.read(body).await?;
+    let url = format!("{}{uri}", app.public_url);
+    let seen = Seen { headers, body: &bytes, url: &url, at: (app.clock)() };
+    let secret = match source.verify(&seen) {
+        Ok(secret) => secret,
+        // Why is for whoever owns the source: the sender may be anybody.
+        Err(denied) => return Err(way.reject_because(&bytes, unauthorized(), &denied.0).await),
+    };
+    let heard = way.map(&seen, secret).await?;
+    let receipt = app.engine.submit(Submission::Event(Box::new(heard))).await?;
+    let usual = answer(&receipt)?;
+    Ok(source.definition.response.as_ref().map_or(usual, in_its_words))
+}
+
+fn no_source(name: &str) -> String {
+    format!("there is no source {name:?}; make it with PUT /v1/sources/{{name}}")
+}
+
+fn unauthorized() -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "signature does not verify")
+}
+
+/// What the source wants its sender to be answered.
+fn in_its_words(said: &Answer) -> Response {
+    let status = StatusCode::from_u16(said.status).unwrap_or(StatusCode::OK);
+    let kind = said.content_type.as_deref().unwrap_or("text/plain; charset=utf-8");
+    match said.body.is_empty() {
+        true => status.into_response(),
+        false => (status, [(header::CONTENT_TYPE, kind)], said.body.clone()).into_response(),
+    }
 }
 
 /// Receives a webhook about the attempt that a callback URL was made for. It names neither task nor attempt.
@@ -113,13 +159,17 @@ pub(super) async fn call_back(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
+    // Whoever has the token has proved enough; what it says is read as the default source's would be.
+    let source = app.sources.callbacks();
+    let way = Way { app: &app, source: &source, headers: &headers, token: Some(&token) };
     let Some((task, attempt)) = app.secrets.read_callback_token(&token) else {
         let problem = Problem::not_found("this is no callback URL of this server");
         let bytes = body::read(&app, &headers, body, limits::BODY_BYTES_MAX).await;
-        let received = received(&app, &headers, bytes.as_deref().unwrap_or(&Bytes::new()));
-        return Err(reject(&app, Some(&token), received, problem).await);
+        return Err(way.reject(bytes.as_deref().unwrap_or(&Bytes::new()), problem).await);
     };
-    let mut heard = map(&app, &headers, body, Some(&token)).await?;
+    let bytes = way.read(body).await?;
+    let seen = Seen { headers: &headers, body: &bytes, url: "", at: (app.clock)() };
+    let mut heard = way.map(&seen, None).await?;
     heard.token = Some(task);
     heard.attempt = Some(attempt);
     let received = heard.received.clone();
@@ -130,12 +180,7 @@ pub(super) async fn call_back(
     let problem = refused(why, |_| String::new(), |_| String::new());
     // It is listed under no task: the one that it names has nothing to do with it.
     let received = Received { name: None, task_name: None, delivery_id: None, ..received.as_ref().clone() };
-    Err(reject(&app, Some(&token), received, problem).await)
-}
-
-async fn submit(app: &App, heard: Heard) -> Result<Response, Problem> {
-    let receipt = app.engine.submit(Submission::Event(Box::new(heard))).await?;
-    answer(&receipt)
+    Err(reject(&app, source.key, BY_CALLBACK, received, problem).await)
 }
 
 /// The answer to a webhook: only a receipt becomes a 200.
@@ -183,56 +228,120 @@ pub(super) async fn answer_of_kept(app: &App, id: EventId) -> Result<Response, P
     Ok(respond::json(StatusCode::OK, &answer))
 }
 
-/// Reads and maps a request. `token` is the callback token that it came by. A request that is refused is kept
-/// too, for whoever looks for it.
-async fn map(app: &App, headers: &HeaderMap, body: Body, token: Option<&str>) -> Result<Heard, Problem> {
-    let is_json = header_text(headers, header::CONTENT_TYPE.as_str())
-        .is_some_and(|kind| kind.split(';').next().is_some_and(|kind| is_json(kind.trim())));
-    if headers.contains_key(header::ORIGIN) && !is_json {
-        let detail = "a request from a web page must say content-type: application/json";
-        let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail);
-        return Err(reject(app, token, received(app, headers, &Bytes::new()), problem).await);
-    }
-    let bytes = match body::read(app, headers, body, limits::BODY_BYTES_MAX).await {
-        Ok(bytes) => bytes,
-        Err(problem) => {
-            return Err(reject(app, token, received(app, headers, &Bytes::new()), problem).await);
-        }
-    };
-    let members = match json::object(&bytes) {
-        Ok(members) => members,
-        Err(wrong) => {
-            let problem = Problem::malformed(wrong);
-            return Err(reject(app, token, received(app, headers, &bytes), problem).await);
-        }
-    };
-    let delivery_id = delivery_id(headers, &members).filter(|id| !app.secrets.is_attempt_id(id));
-    let scope: [&[u8]; 2] = match token {
-        Some(token) => [b"callback", token.as_bytes()],
-        None => [b"source", b"default"],
-    };
-    let claim = delivery_id.as_ref().map(|id| ClaimKey(fingerprint(&[scope[0], scope[1], id.as_bytes()])));
-    let (name, task, attempt, kind) = read(&members, token.is_some());
-    let received = Received {
-        name,
-        task_name: task.as_deref().map(|task| cut(task, limits::ID_BYTES_MAX * 2)),
-        delivery_id: delivery_id.map(|id| cut(&id, limits::ID_BYTES_MAX * 2)),
-        ..received(app, headers, &bytes)
-    };
-    Ok(Heard { task, token: None, attempt, kind, claim, received: Arc::new(received) })
+/// A request on its way to become an event.
+struct Way<'a> {
+    app: &'a App,
+    source: &'a Live,
+    headers: &'a HeaderMap,
+    /// The callback token that it came by.
+    token: Option<&'a str>,
 }
 
-/// Keeps a refused request, as far as the bounds allow, and gives its answer back. `token` is the callback token
-/// that it came by.
-async fn reject(app: &App, token: Option<&str>, received: Received, problem: Problem) -> Problem {
-    // Who is told to come back is not rejected.
-    if problem.status >= 500 || !app.rejections.allow() {
-        return problem;
+impl Way<'_> {
+    /// Its whole body. A request that is refused is kept too, for whoever looks for it.
+    async fn read(&self, body: Body) -> Result<body::Whole, Problem> {
+        let kind = facts::header(self.headers, header::CONTENT_TYPE.as_str());
+        let is_json =
+            kind.is_some_and(|kind| kind.split(';').next().is_some_and(|kind| is_json(kind.trim())));
+        let problem = if self.headers.contains_key(header::ORIGIN) && !is_json {
+            let detail = "a request from a web page must say content-type: application/json";
+            Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail)
+        } else {
+            match body::read(self.app, self.headers, body, limits::BODY_BYTES_MAX).await {
+                Ok(whole) => return Ok(whole),
+                Err(problem) => problem,
+            }
+        };
+        Err(self.reject(&Bytes::new(), problem).await)
     }
-    let way = if token.is_some() { BY_CALLBACK } else { "" };
+
+    /// Reads what it says. `secret` has proved it.
+    async fn map(&self, seen: &Seen<'_>, secret: Option<[u8; 16]>) -> Result<Heard, Problem> {
+        let text = as_json(self.source, seen);
+        let members = match json::object(&text) {
+            Ok(members) => members,
+            Err(wrong) => return Err(self.reject(seen.body, Problem::malformed(wrong)).await),
+        };
+        let secrets = &self.app.secrets;
+        let delivery_id =
+            map::delivery_id(self.source, &members, seen).filter(|id| !secrets.is_attempt_id(id));
+        let scope: [&[u8]; 2] = match self.token {
+            Some(token) => [b"callback", token.as_bytes()],
+            None => [b"source", self.source.name.as_bytes()],
+        };
+        let claim =
+            delivery_id.as_ref().map(|id| ClaimKey(fingerprint(&[scope[0], scope[1], id.as_bytes()])));
+        let Mapped { name, task, attempt, kind } =
+            map::map(self.source, &members, seen, self.token.is_some());
+        let received = Received {
+            name,
+            task_name: task.as_deref().map(|task| cut(task, limits::ID_BYTES_MAX * 2)),
+            delivery_id: delivery_id.map(|id| cut(&id, limits::ID_BYTES_MAX * 2)),
+            secret,
+            ..self.received(seen.body)
+        };
+        let received = Arc::new(received);
+        let source = self.source.key;
+        Ok(Heard { source, by_key: false, task, token: None, attempt, kind, claim, received })
+    }
+
+    fn received(&self, body: &[u8]) -> Received {
+        Received {
+            source: self.source.name.clone(),
+            headers: stored_headers(self.headers, &self.source.secret_headers()),
+            ..Received::unread(event_id(self.app), body)
+        }
+    }
+
+    /// Keeps it as refused, as far as the bounds allow, and gives its answer back.
+    async fn reject(&self, body: &[u8], problem: Problem) -> Problem {
+        let way = if self.token.is_some() { BY_CALLBACK } else { "" };
+        reject(self.app, self.source.key, way, self.received(body), problem).await
+    }
+
+    /// The same, with a reason that the sender does not hear.
+    async fn reject_because(&self, body: &[u8], problem: Problem, why: &str) -> Problem {
+        let reason = format!("{}: {why}", problem.detail);
+        keep_rejected(self.app, self.source.key, &reason, self.received(body)).await;
+        problem
+    }
+}
+
+/// The body as JSON: of a form, an object of its fields. Of fields with one name, the first counts.
+pub(super) fn as_json<'a>(source: &Live, seen: &Seen<'a>) -> Cow<'a, [u8]> {
+    // `curl -d` says that it sends a form, whatever it sends.
+    let sends_forms = source.preset().is_some_and(Preset::sends_forms);
+    let fields = if sends_forms { facts::fields(seen.headers, seen.body) } else { None };
+    let Some(fields) = fields else { return seen.body.into() };
+    let mut object = serde_json::Map::new();
+    for (name, value) in fields {
+        object.entry(name).or_insert(value.into());
+    }
+    serde_json::Value::Object(object).to_string().into_bytes().into()
+}
+
+/// Keeps a refused request, as far as the bounds allow, and gives its answer back. `way` says how it came.
+async fn reject(app: &App, source: SourceKey, way: &str, received: Received, problem: Problem) -> Problem {
+    // Who is told to come back is not rejected.
+    if problem.status < 500 {
+        keep_rejected(app, source, &format!("{way}{}", problem.detail), received).await;
+    }
+    problem
+}
+
+fn event_id(app: &App) -> EventId {
+    EventId(*app.new_id().as_bytes())
+}
+
+async fn keep_rejected(app: &App, source: SourceKey, reason: &str, received: Received) {
+    if !app.rejections.allow() {
+        return;
+    }
     // It may repeat what a stranger wrote.
-    let reason = format!("{way}{}", cut(&problem.detail, limits::MESSAGE_BYTES_MAX));
+    let reason = cut(reason, limits::MESSAGE_BYTES_MAX);
     let heard = Heard {
+        source,
+        by_key: false,
         task: None,
         token: None,
         attempt: None,
@@ -242,148 +351,65 @@ async fn reject(app: &App, token: Option<&str>, received: Received, problem: Pro
     };
     // The sender hears that the request is refused, whether or not there was room to keep it.
     let _ = app.engine.submit(Submission::Event(Box::new(heard))).await;
-    problem
-}
-
-fn received(app: &App, headers: &HeaderMap, body: &Bytes) -> Received {
-    Received {
-        id: EventId(*app.new_id().as_bytes()),
-        source: "default".into(),
-        name: None,
-        task_name: None,
-        delivery_id: None,
-        headers: stored_headers(headers),
-        body: body.to_vec(),
-        replay_of: None,
-    }
 }
 
 /// Maps a kept webhook once more, as a new one.
 ///
 /// # Errors
-/// 409 where nobody can tell any more what it would be about, 400 where its body cannot be read.
+/// 409 where nobody can tell any more what it would be about, or whether it is from its source; 400 where its body cannot
+/// be read.
 pub(super) fn map_again(app: &App, event: EventView) -> Result<Heard, Problem> {
     let not_replayable = |detail: String| Problem::new(StatusCode::CONFLICT, "not_replayable", detail);
-    if let Some(detail) = no_source(&event.source) {
-        return Err(not_replayable(detail));
-    }
+    let source = app.sources.get(&event.source).ok_or_else(|| not_replayable(no_source(&event.source)))?;
     let is_rejected = event.outcome == "rejected";
     if is_rejected && event.reason.as_ref().is_some_and(|reason| reason.starts_with(BY_CALLBACK)) {
         let detail = "it was rejected at a callback URL, which is not kept; send it again to the URL";
         return Err(not_replayable(detail.into()));
     }
-    let members = json::object(&event.body).map_err(Problem::malformed)?;
+    let headers: HeaderMap = event
+        .headers
+        .iter()
+        .filter_map(|(name, value)| {
+            Some((name.parse::<HeaderName>().ok()?, HeaderValue::from_str(value).ok()?))
+        })
+        .collect();
+    let url = format!("{}/webhook/{}", app.public_url, event.source);
+    // By the time at which it came: what was signed in time then still is.
+    let seen = Seen { headers: &headers, body: &event.body, url: &url, at: event.received_at };
+    let secret = match is_rejected {
+        false => None,
+        true if !source.secret_headers().is_empty() => {
+            let detail = "its proof is the secret itself, which is not kept; have it sent again";
+            return Err(not_replayable(detail.into()));
+        }
+        true => source
+            .verify(&seen)
+            .map_err(|denied| not_replayable(format!("it still does not verify: {denied}")))?,
+    };
+    let text = as_json(&source, &seen);
+    let members = json::object(&text).map_err(Problem::malformed)?;
     // What came by a callback token named no task in its body; it is about the same task and attempt again.
     let by_token = event.attempt.filter(|_| event.task.is_some());
-    let (name, task, attempt, kind) = read(&members, by_token.is_some());
-    let task = task.or(event.task);
+    let Mapped { name, task, attempt, kind } = map::map(&source, &members, &seen, by_token.is_some());
+    let task = task.or(event.task.clone());
     Ok(Heard {
+        source: source.key,
+        by_key: false,
         task: task.clone(),
         token: None,
         attempt: attempt.or(by_token),
         kind,
         claim: None,
         received: Arc::new(Received {
-            id: EventId(*app.new_id().as_bytes()),
-            source: event.source,
+            source: event.source.clone(),
             name,
             task_name: task,
-            delivery_id: None,
-            headers: event.headers,
-            body: event.body,
+            headers: event.headers.clone(),
+            secret,
             replay_of: Some(event.id),
+            ..Received::unread(event_id(app), &event.body)
         }),
     })
-}
-
-type Mapped = (Option<String>, Option<String>, Option<u32>, EventKind);
-
-/// The default mapping: of each the first that is present and a string or integer.
-fn read(members: &Members<'_>, by_token: bool) -> Mapped {
-    let data: Members<'_> =
-        members.get("data").and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or_default();
-    // What is null is not there, and hides nothing.
-    let either = |name: &str| {
-        [members, &data].into_iter().find_map(|all| all.get(name).copied().filter(|raw| raw.get() != "null"))
-    };
-    let name = ["event", "type"].iter().find_map(|key| text_of(members.get(*key).copied()?));
-    let task = text_of_either(members.get("task_id").copied(), data.get("task_id").copied());
-    let attempt = either("attempt").map(|raw| text_of(raw).and_then(|text| text.parse().ok()).unwrap_or(0));
-    let Some(name) = name else {
-        return (None, None, attempt, EventKind::Other(Some("it has no event name")));
-    };
-    let kind = match name.replace('.', "_").as_str() {
-        "task_started" => EventKind::Started,
-        "task_heartbeat" => EventKind::Heartbeat,
-        "task_progress" => EventKind::Progress(
-            either("progress").and_then(|raw| raw.get().parse().ok()).map(|part: f64| part.clamp(0.0, 1.0)),
-            either("message").and_then(text_of).map(|text| cut(&text, limits::MESSAGE_BYTES_MAX)),
-        ),
-        "task_completed" => EventKind::Completed(either("result").map(|raw| raw.get().as_bytes().into())),
-        "task_failed" => failed(either("error"), either("message")),
-        "task_cancelled" => EventKind::Cancelled,
-        _ => EventKind::Other(None),
-    };
-    if matches!(kind, EventKind::Other(_)) {
-        return (Some(name), task.filter(|task| by_token || is_task_id(task)), attempt, kind);
-    }
-    match task {
-        Some(task) if is_task_id(&task) => (Some(name), Some(task), attempt, kind),
-        // No task can be called so, but it is not the one that the token stands for.
-        Some(task) if by_token => (Some(name), Some(task), attempt, kind),
-        Some(_) => (Some(name), None, attempt, EventKind::Other(Some("its task_id is no id of a task"))),
-        None if by_token => (Some(name), None, attempt, kind),
-        None => (Some(name), None, attempt, EventKind::Other(Some("it names no task"))),
-    }
-}
-
-fn failed(error: Option<&RawValue>, message: Option<&RawValue>) -> EventKind {
-    let parts: Members<'_> = error.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
-    let text = |name: &str| parts.get(name).copied().and_then(text_of);
-    let said = error.and_then(text_of).or_else(|| text("message")).or_else(|| message.and_then(text_of));
-    let message = said.unwrap_or_else(|| "the worker reported a failure without a message".into());
-    let code = text("code").unwrap_or_else(|| "reported".into());
-    let retryable = parts.get("retryable").is_none_or(|raw| raw.get() != "false");
-    let failure = Failure {
-        code: cut(&code, limits::CODE_BYTES_MAX),
-        message: cut(&message, limits::MESSAGE_BYTES_MAX),
-    };
-    EventKind::Failed(failure, retryable)
-}
-
-/// Whether a task can have this id: one that a caller may choose, or one that Taskhook derives.
-fn is_task_id(text: &str) -> bool {
-    let shape = |byte: u8| byte.is_ascii_alphanumeric() || b"._:@-~".contains(&byte);
-    text.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && text.len() <= limits::ID_BYTES_MAX * 2
-        && text.bytes().all(shape)
-}
-
-fn text_of_either(first: Option<&RawValue>, second: Option<&RawValue>) -> Option<String> {
-    first.and_then(text_of).or_else(|| second.and_then(text_of))
-}
-
-/// A string, or an integer as its decimal text.
-fn text_of(raw: &RawValue) -> Option<String> {
-    let text = raw.get();
-    if text.starts_with('"') {
-        return serde_json::from_str(text).ok();
-    }
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.to_string())
-}
-
-/// The header `webhook-id`, or the id of a CloudEvent within its source.
-fn delivery_id(headers: &HeaderMap, members: &Members<'_>) -> Option<String> {
-    if let Some(id) = header_text(headers, "webhook-id") {
-        return Some(id.to_string());
-    }
-    if let (Some(source), Some(id)) = (header_text(headers, "ce-source"), header_text(headers, "ce-id")) {
-        return Some(format!("{source}\n{id}"));
-    }
-    let member = |name: &str| members.get(name).copied().and_then(text_of);
-    member("specversion")?;
-    Some(format!("{}\n{}", member("source")?, member("id")?))
 }
 
 /// Whether a media type is JSON: `application/json`, `application/cloudevents+json`.
@@ -392,15 +418,12 @@ fn is_json(kind: &str) -> bool {
     kind.is_char_boundary(end) && kind[end..].eq_ignore_ascii_case("json")
 }
 
-fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty())
-}
-
-fn stored_headers(headers: &HeaderMap) -> Vec<(String, String)> {
+fn stored_headers(headers: &HeaderMap, secret: &[&str]) -> Vec<(String, String)> {
     headers
         .iter()
         .map(|(name, value)| {
-            let shown = match SECRET_HEADERS.contains(&name.as_str()) {
+            let is_secret = |names: &[&str]| names.contains(&name.as_str());
+            let shown = match is_secret(&SECRET_HEADERS) || is_secret(secret) {
                 true => "[redacted]".into(),
                 false => String::from_utf8_lossy(value.as_bytes()).into_owned(),
             };

@@ -2,6 +2,7 @@
 
 pub mod bulks;
 pub mod schedules;
+pub mod sources;
 
 use std::collections::BTreeMap;
 
@@ -37,6 +38,8 @@ pub struct TaskBody {
     pub payload: Option<Box<RawValue>>,
     /// Its queue.
     pub queue: String,
+    /// The one source, besides callback URLs, whose webhooks may report on it.
+    pub source: String,
     /// Whose limits it shares within its queue.
     pub concurrency_key: Option<String>,
     /// The key under which no second task is created while this one holds it.
@@ -165,7 +168,7 @@ impl TaskBody {
     /// A task as it is shown.
     #[must_use]
     pub fn of(view: TaskView) -> TaskBody {
-        let TaskView { id, task, spec, result, error, waits_for, held_up, schedule } = view;
+        let TaskView { id, task, spec, result, error, waits_for, held_up, source, schedule } = view;
         let waiting = taskhook_core::waiting::waiting_for(&task, waits_for.as_deref(), &held_up);
         let mut warnings = Vec::new();
         if task.answered_too_early {
@@ -197,6 +200,7 @@ impl TaskBody {
             headers: spec.headers.into_iter().collect(),
             payload: raw(spec.payload),
             queue: held_up.queue,
+            source,
             concurrency_key: spec.concurrency_key,
             unique: spec
                 .unique_key
@@ -451,6 +455,8 @@ pub struct EventBody {
     pub attempt: Option<u32>,
     /// Its delivery id.
     pub delivery_id: Option<String>,
+    /// The secret of its source that proved it.
+    pub secret: Option<String>,
     /// When it was received.
     pub received_at: String,
     /// What became of it.
@@ -480,6 +486,7 @@ impl EventBody {
             task: view.task,
             attempt: view.attempt,
             delivery_id: view.delivery_id,
+            secret: view.secret.as_ref().map(sources::secret_id),
             received_at: view.received_at.to_string(),
             outcome: view.outcome,
             reason: view.reason,

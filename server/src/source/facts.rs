@@ -39,6 +39,15 @@ pub fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     values.next().is_none().then_some(value)
 }
 
+/// The name of a header, in lower case.
+///
+/// # Errors
+/// If it is none.
+pub fn header_name(text: &str) -> Result<String, String> {
+    let name = axum::http::HeaderName::from_bytes(text.as_bytes());
+    name.map(|name| name.as_str().into()).map_err(|_| format!("{text:?} is no name of a header"))
+}
+
 /// The member of a JSON object at `path`, a string or an integer, as text.
 #[must_use]
 pub fn member(body: &[u8], path: &[&str]) -> Option<String> {

@@ -30,6 +30,14 @@ pub struct Preset {
     pub handshake: Option<Handshake>,
 }
 
+impl Preset {
+    /// Whether some of its bodies are forms.
+    #[must_use]
+    pub fn sends_forms(&self) -> bool {
+        self.delivery_id.iter().chain(self.kind).flat_map(|way| *way).any(|fact| matches!(fact, Field(_)))
+    }
+}
+
 /// A question that a sender asks before it sends, or now and then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Handshake {
@@ -65,6 +73,11 @@ fn items(separator: char, equals: char, name: &'static str) -> Form {
     Form::Items { separator, equals, name }
 }
 
+/// This text.
+fn text(text: &str) -> Part {
+    Part::Text(text.into())
+}
+
 /// An HMAC with SHA-256.
 fn hmac<const N: usize>(encoding: Encoding, parts: [Part; N], time: Option<Time>) -> Proof {
     Proof::Hmac(Algorithm::Sha256, encoding, Signed { parts: parts.into(), time })
@@ -84,7 +97,7 @@ fn time_in(header: &str) -> Option<Time> {
 /// Standard Webhooks 1.0.0, with the headers of this prefix: `v1` with a shared secret, `v1a` with a public key.
 fn standard(prefix: &str) -> [Rule; 2] {
     let header = |name: &str| format!("{prefix}-{name}");
-    let parts = [Part::Header(header("id")), Part::Text("."), Part::Time, Part::Text("."), Part::Body];
+    let parts = [Part::Header(header("id")), text("."), Part::Time, text("."), Part::Body];
     let signed = Signed { parts: parts.into(), time: time_in(&header("timestamp")) };
     let signature = header("signature");
     [
@@ -220,7 +233,7 @@ pub static PRESETS: LazyLock<Vec<Preset>> = LazyLock::new(|| {
             [rule(
                 ["paddle-signature"],
                 items(';', '=', "h1"),
-                hmac(Encoding::Hex, [Part::Time, Part::Text(":"), Part::Body], time(TimePlace::Item("ts"))),
+                hmac(Encoding::Hex, [Part::Time, text(":"), Part::Body], time(TimePlace::Item("ts"))),
             )],
             &[&[Body(&["notification_id"])], &[Body(&["event_id"])]],
             &[&[Body(&["event_type"])]],
@@ -275,7 +288,7 @@ pub static PRESETS: LazyLock<Vec<Preset>> = LazyLock::new(|| {
             [rule(
                 ["stripe-signature"],
                 items(',', '=', "v1"),
-                hmac(Encoding::Hex, [Part::Time, Part::Text("."), Part::Body], time(TimePlace::Item("t"))),
+                hmac(Encoding::Hex, [Part::Time, text("."), Part::Body], time(TimePlace::Item("t"))),
             )],
             &[&[Body(&["id"])]],
             &[&[Body(&["type"])]],
@@ -316,7 +329,7 @@ pub static PRESETS: LazyLock<Vec<Preset>> = LazyLock::new(|| {
 
 /// `v0:` and the time, `:` and the body: Slack's, which Zoom has taken over.
 fn version_0(time: &str) -> Proof {
-    hmac(Encoding::Hex, [Part::Text("v0:"), Part::Time, Part::Text(":"), Part::Body], time_in(time))
+    hmac(Encoding::Hex, [text("v0:"), Part::Time, text(":"), Part::Body], time_in(time))
 }
 
 /// The preset of this name.

@@ -75,7 +75,7 @@ pub struct Signed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part {
     /// This text.
-    Text(&'static str),
+    Text(String),
     /// The raw body.
     Body,
     /// The address that the request was sent to, as its sender knows it.

@@ -21,6 +21,12 @@ pub struct Key {
     pub(super) bytes: Vec<u8>,
 }
 
+impl PartialEq for Key {
+    fn eq(&self, other: &Key) -> bool {
+        self.form == other.form && self.is(&other.bytes)
+    }
+}
+
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Key").field("form", &self.form).finish_non_exhaustive()

@@ -9,6 +9,7 @@ mod events;
 mod hold;
 pub(crate) mod queues;
 mod schedules;
+mod sources;
 mod stats;
 mod tasks;
 
@@ -25,6 +26,7 @@ pub use bulks::{BulkView, Matches};
 pub use events::{EventFilter, EventView};
 pub use queues::{QueueView, WaitingCount};
 pub use schedules::ScheduleView;
+pub use sources::SourceView;
 pub use stats::{GroupBy, TaskGroup, TaskStats};
 pub use tasks::{HistoryEntry, SpecView, TaskFilter, TaskView};
 

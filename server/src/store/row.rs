@@ -28,6 +28,7 @@ macro_rules! numbered {
 
 pub mod bulks;
 pub mod schedules;
+pub mod sources;
 
 numbered!(state_number, state_of, State, {
     1 => State::Blocked, 2 => State::Scheduled, 3 => State::Queued, 4 => State::Dispatching, 5 => State::Running,
@@ -43,6 +44,7 @@ numbered!(edge_status_number, edge_status_of, EdgeStatus, {
     1 => EdgeStatus::Pending, 2 => EdgeStatus::Met, 3 => EdgeStatus::Broken,
 });
 numbered!(ignored_number, ignored_of, Ignored, {
+    7 => Ignored::SourceNotAllowed,
     1 => Ignored::Terminal, 2 => Ignored::Contradiction, 3 => Ignored::NotStarted, 4 => Ignored::CompletedByResponse,
     5 => Ignored::UnknownAttempt, 6 => Ignored::AttemptEnded,
 });

@@ -14,6 +14,7 @@ mod prune;
 mod queues;
 mod save;
 mod schedules;
+mod sources;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -30,9 +31,10 @@ pub(crate) use bulks::{bulk_columns, bulk_of, filtered_columns, with_facts};
 pub(crate) use hold::held_since;
 pub(crate) use load::{known, task_columns, task_of};
 pub(crate) use open::keep_plans;
-pub use open::{OpenError, Settings, SqlitePath};
+pub use open::{OpenError, Settings, SqlitePath, StoredSecret};
 pub(crate) use queues::{key_use_of, queue_of};
 pub(crate) use schedules::{schedule_columns, schedule_of};
+pub(crate) use sources::source_of;
 
 use crate::store::{
     BatchId, Due, Kept, KeptKey, Name, NameKind, Pruned, Store, StoreError, Transaction, row,
@@ -319,6 +321,7 @@ pub(crate) fn kind_number(kind: NameKind) -> i64 {
         NameKind::Host => 3,
         NameKind::Schedule => 4,
         NameKind::Bulk => 5,
+        NameKind::Source => 6,
     }
 }
 

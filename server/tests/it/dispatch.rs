@@ -108,6 +108,7 @@ fn dispatch_at(now: Timestamp, request: Request) -> Dispatch {
     let plan = Plan {
         host: Some(HostKey(5)),
         queue: QueueKey::DEFAULT,
+        source: taskhook_core::SourceKey::DEFAULT,
         concurrency_key: ConcurrencyKey::NONE,
         unique: None,
         priority: 0,

@@ -23,6 +23,7 @@ mod races;
 mod reading;
 mod recovery;
 mod schedules;
+mod sources;
 mod stats;
 mod strangers;
 mod unique;

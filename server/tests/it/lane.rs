@@ -97,9 +97,11 @@ fn draft(id: String) -> Arc<Draft> {
         id,
         host: Some("h:1".into()),
         queue: "default".into(),
+        source: "default".into(),
         asked: Asked {
             host: None,
             queue: QueueKey::DEFAULT,
+            source: taskhook_core::SourceKey::DEFAULT,
             concurrency_key: ConcurrencyKey::NONE,
             unique: None,
             scheduled: None,

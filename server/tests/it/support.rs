@@ -94,6 +94,11 @@ impl Answer {
         errors.iter().map(|error| (text(error, "pointer"), text(error, "code"))).collect()
     }
 
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
     /// A header's text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
@@ -194,6 +199,8 @@ impl TestServer {
         App {
             engine: server.engine().clone(),
             reader: server.reader().clone(),
+            sources: server.sources().clone(),
+            public_url: self.api.url.clone(),
             secrets: Arc::new(Secrets::new(b"callback", b"dispatch")),
             clock: wall_clock,
             body_time: http::BODY_TIME,

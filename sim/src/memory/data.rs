@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use taskhook::store::{BatchId, KeptKey, Name, NameKind};
 use taskhook_core::queue::Closed;
+use taskhook_core::source::Source;
 use taskhook_core::unique::Held;
 use taskhook_core::{
     Bulk, BulkKey, ClaimKey, ConcurrencyKey, Edge, EventId, EventKey, FollowUp, HostKey, KeyUse, Line,
-    NewTask, Parked, Queue, QueueKey, Schedule, ScheduleKey, State, Task, TaskKey, Timestamp, UniqueKey,
+    NewTask, Parked, Queue, QueueKey, Schedule, ScheduleKey, SourceKey, State, Task, TaskKey, Timestamp,
+    UniqueKey,
 };
 
 use super::{Entry, KeptAnswer, KeptEvent};
@@ -119,6 +121,7 @@ pub(super) struct Data {
     pub(super) turns: Table<(QueueKey, i16), ConcurrencyKey>,
     pub(super) schedules: Table<ScheduleKey, Schedule>,
     pub(super) bulks: Table<BulkKey, Bulk>,
+    pub(super) sources: Table<SourceKey, Source>,
     pub(super) events: Table<EventKey, KeptEvent>,
     pub(super) event_ids: Table<EventId, EventKey>,
     /// The webhooks that were refused: strangers send them, so they are bounded.
@@ -164,6 +167,7 @@ impl Data {
             turns: Table::default(),
             schedules: Table::default(),
             bulks: Table::default(),
+            sources: Table::default(),
             events: Table::default(),
             event_ids: Table::default(),
             rejected: Table::default(),
@@ -186,6 +190,11 @@ impl Data {
         data.name_of.put(data.next.name, default);
         data.next.name += 1;
         data.queues.put(QueueKey::DEFAULT, Queue::new(QueueKey::DEFAULT));
+        // So has the source, which nobody can be given.
+        let source = Name::source("default");
+        data.names.put(source.clone(), SourceKey::DEFAULT.0);
+        data.name_of.put(SourceKey::DEFAULT.0, source);
+        data.sources.put(SourceKey::DEFAULT, Source::default_at(Timestamp(0)));
         data.settle();
         data
     }
@@ -302,7 +311,7 @@ impl Data {
         }
     }
 
-    fn tables(&mut self) -> [&mut dyn Undo; 28] {
+    fn tables(&mut self) -> [&mut dyn Undo; 29] {
         [
             &mut self.names,
             &mut self.name_of,
@@ -319,6 +328,7 @@ impl Data {
             &mut self.turns,
             &mut self.schedules,
             &mut self.bulks,
+            &mut self.sources,
             &mut self.events,
             &mut self.event_ids,
             &mut self.rejected,

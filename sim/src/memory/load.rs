@@ -20,6 +20,7 @@ impl Data {
                     if !subjects.has_loaded_queue(new.asked.queue) {
                         subjects.put_queue(new.asked.queue, self.queues.get(&new.asked.queue).cloned());
                     }
+                    self.load_source(new.asked.source, subjects);
                     self.load_held(new.asked.unique, subjects);
                     for dependency in &new.after {
                         self.load_task(dependency.parent, subjects);
@@ -54,6 +55,7 @@ impl Data {
                 subjects.put_queue(*queue, self.queues.get(queue).cloned());
                 subjects.put_queue_count(self.queues.len());
             }
+            Input::Source(source, _) => self.load_source(*source, subjects),
             Input::Bulk(bulk, command) => self.load_for_bulk_command(*bulk, command, subjects),
             Input::WakeBulk(bulk) => self.load_look(cx, *bulk, subjects),
             // Names of tasks may get a key: the transaction loads them.

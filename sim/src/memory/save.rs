@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use taskhook::store::{Name, StoreError};
 use taskhook_core::decision::RecordedEvent;
 use taskhook_core::retention;
+use taskhook_core::source::SourceChange;
 use taskhook_core::{
     Answered, BulkChange, Cause, Change, Decided, Edge, EdgeStatus, EventKey, Outcome, Parked, QueueChange,
     ScheduleChange, Subjects, TaskKey, limits, unique,
@@ -37,6 +38,9 @@ pub(super) fn named(decided: &[Decided]) -> Vec<i64> {
         let begun = one.decision.bulks.iter();
         let begun = begun.filter(|(_, change)| matches!(change, BulkChange::Began { .. }));
         keys.extend(begun.map(|(bulk, _)| bulk.0));
+        let defined = one.decision.sources.iter();
+        let defined = defined.filter(|(_, change)| matches!(change, SourceChange::Defined { .. }));
+        keys.extend(defined.map(|(source, _)| source.0));
         let parked = one.decision.event.iter().filter(|recorded| recorded.parked);
         keys.extend(parked.filter_map(|recorded| recorded.event.task).map(|task| task.0));
     }
@@ -73,6 +77,7 @@ impl Data {
         // Before the tasks: one that begins to wait opens a line that was found empty.
         self.save_queues(decided, subjects);
         self.save_schedules(decided, subjects);
+        self.save_sources(decided, subjects);
         self.save_bulks(decided, subjects);
         for one in decided {
             for (task, change) in &one.decision.changes {

@@ -24,6 +24,9 @@ impl MemoryTransaction<'_> {
             Some(ScheduleCommand::Define { settings, .. }) => Some(settings.asked.queue),
             _ => None,
         };
+        if let Some(ScheduleCommand::Define { settings, .. }) = command {
+            self.data.load_source(settings.asked.source, subjects);
+        }
         for queue in found.iter().map(|schedule| schedule.settings.asked.queue).chain(defined) {
             if !subjects.has_loaded_queue(queue) {
                 subjects.put_queue(queue, self.data.queues.get(&queue).cloned());

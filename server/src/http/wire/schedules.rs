@@ -81,6 +81,9 @@ pub struct TemplateBody {
     pub payload: Option<Box<RawValue>>,
     /// Its queue.
     pub queue: String,
+    /// The source that may report on it; left out where it is `default`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// Whose limits it shares within its queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency_key: Option<String>,
@@ -266,6 +269,7 @@ fn template(view: &ScheduleView) -> TemplateBody {
         headers: request.map(|request| request.headers.iter().cloned().collect()).unwrap_or_default(),
         payload: raw(request.and_then(|request| request.payload.as_ref()).map(text)),
         queue: view.queue.clone(),
+        source: Some(view.source.clone()).filter(|source| source != "default"),
         concurrency_key: spec.concurrency_key.clone(),
         priority: asked.priority,
         completion: asked.completion.map(completion_name),

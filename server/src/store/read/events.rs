@@ -26,6 +26,8 @@ pub struct EventView {
     pub attempt: Option<u32>,
     /// Its delivery id.
     pub delivery_id: Option<String>,
+    /// The secret of its source that proved it.
+    pub secret: Option<[u8; 16]>,
     /// The contract's word for what became of it.
     pub outcome: &'static str,
     /// Why, where there is more to say.
@@ -54,7 +56,7 @@ pub struct EventFilter {
 }
 
 const COLUMNS: &str = "SELECT e.key, e.id, e.received_at, e.source, e.name, coalesce(n.text, e.task_name), e.attempt, \
-     e.delivery_id, e.outcome, e.reason, e.duplicate_of, e.replay_of, e.headers, e.body \
+     e.delivery_id, e.outcome, e.reason, e.duplicate_of, e.replay_of, e.headers, e.body, e.secret \
      FROM event e LEFT JOIN name n ON n.key = e.task ";
 
 impl Reader {
@@ -152,5 +154,6 @@ fn view(row: &Row<'_>) -> rusqlite::Result<EventView> {
         replay_of: row.get::<_, Option<[u8; 16]>>(11)?.map(EventId),
         headers: known(serde_json::from_str(&headers).ok(), 12)?,
         body: row.get(13)?,
+        secret: row.get(14)?,
     })
 }

@@ -17,6 +17,8 @@ pub struct ScheduleView {
     pub schedule: Schedule,
     /// The name of its tasks' queue.
     pub queue: String,
+    /// The name of the source that may report on its tasks.
+    pub source: String,
     /// The ids of the tasks that were in the way, as far as they are kept.
     pub names: BTreeMap<TaskKey, String>,
 }
@@ -83,5 +85,6 @@ fn view(connection: &Connection, schedule: Schedule) -> rusqlite::Result<Schedul
         }
     }
     let queue = name_of(connection, schedule.settings.asked.queue.0)?.unwrap_or_default();
-    Ok(ScheduleView { schedule, queue, names })
+    let source = name_of(connection, schedule.settings.asked.source.0)?.unwrap_or_default();
+    Ok(ScheduleView { schedule, queue, source, names })
 }

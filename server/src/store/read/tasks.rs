@@ -29,6 +29,8 @@ pub struct TaskView {
     pub waits_for: Option<String>,
     /// What holds it up, where it is queued; the name of its queue always.
     pub held_up: HeldUp,
+    /// The name of the source that may report on it.
+    pub source: String,
     /// The name of the schedule that made it.
     pub schedule: Option<String>,
 }
@@ -236,6 +238,7 @@ fn view(connection: &Connection, node: &NodeStatus, key: TaskKey) -> rusqlite::R
         id: name_of(connection, key.0)?.unwrap_or_default(),
         spec: spec(connection, key)?,
         held_up: held_up(connection, node, &task)?,
+        source: name_of(connection, task.plan.source.0)?.unwrap_or_default(),
         schedule: match task.plan.scheduled {
             Some(scheduled) => name_of(connection, scheduled.schedule.0)?,
             None => None,

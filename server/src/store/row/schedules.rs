@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use taskhook_core::schedule::{Backfill, Counts, Fate, Missed, Overlap, Rule, Schedule, Settings, What, Why};
 use taskhook_core::{
-    Asked, ConcurrencyKey, HostKey, QueueKey, RetryAsked, ScheduleKey, Spec, TaskKey, Timestamp,
+    Asked, ConcurrencyKey, HostKey, QueueKey, RetryAsked, ScheduleKey, SourceKey, Spec, TaskKey, Timestamp,
 };
 
 use super::{completion_number, completion_of, micros, span};
@@ -47,6 +47,9 @@ struct AskedRow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     host: Option<i64>,
     queue: i64,
+    /// That of the source `default` where it is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<i64>,
     concurrency_key: i64,
     priority: i16,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,6 +107,7 @@ impl ScheduleSettingsRow {
             task: AskedRow {
                 host: asked.host.map(|host| host.0),
                 queue: asked.queue.0,
+                source: Some(asked.source.0).filter(|_| asked.source != SourceKey::DEFAULT),
                 concurrency_key: asked.concurrency_key.0,
                 priority: asked.priority,
                 completion: asked.completion.map(completion_number),
@@ -133,6 +137,7 @@ impl ScheduleSettingsRow {
             asked: Asked {
                 host: task.host.map(HostKey),
                 queue: QueueKey(task.queue),
+                source: task.source.map_or(SourceKey::DEFAULT, SourceKey),
                 concurrency_key: ConcurrencyKey(task.concurrency_key),
                 priority: task.priority,
                 run_at: Timestamp(0),
@@ -285,6 +290,7 @@ mod tests {
             let asked = Asked {
                 host: Some(HostKey(9)),
                 queue: QueueKey(3),
+                source: SourceKey(4),
                 concurrency_key: ConcurrencyKey(-4),
                 priority: -100,
                 run_at: Timestamp(0),

@@ -50,7 +50,7 @@ struct Rule {
 
 /// The state numbers, edge statuses, kinds of follow-ups and flags are those of `store/row.rs`. `named` is what
 /// a task is called.
-const RULES: [Rule; 24] = [
+const RULES: [Rule; 25] = [
     Rule {
         text: "every task is in exactly one state",
         broken_by: "SELECT 'task ' || named || ' has the state ' || state FROM t WHERE state NOT BETWEEN 1 AND 9",
@@ -204,6 +204,15 @@ const RULES: [Rule; 24] = [
              GROUP BY schedule, scheduled_for HAVING count(*) > 1
              UNION ALL SELECT 'task ' || named FROM t WHERE schedule IS NOT NULL AND named NOT GLOB
                  coalesce((SELECT text FROM name n WHERE n.key = t.schedule AND n.kind = 4), '') || '~*'",
+    },
+    Rule {
+        // A source may be deleted, its name stays.
+        text: "every source has a name, and every task that of one; the source default is there",
+        broken_by: "SELECT 'source number ' || s.key FROM source s
+             WHERE NOT EXISTS (SELECT 1 FROM name n WHERE n.key = s.key AND n.kind = 6)
+             UNION ALL SELECT 'task ' || named FROM t
+             WHERE NOT EXISTS (SELECT 1 FROM name n WHERE n.key = t.source AND n.kind = 6)
+             UNION ALL SELECT 'no default' WHERE NOT EXISTS (SELECT 1 FROM source WHERE key = -1)",
     },
     Rule {
         text: "a bulk that runs has a time to wake, and one that has ended has an end and none",

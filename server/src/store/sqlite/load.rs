@@ -8,8 +8,8 @@ use taskhook_core::subjects::Page;
 use taskhook_core::unique::{Held, Until};
 use taskhook_core::{
     Attempt, ClaimKey, ConcurrencyKey, Context, Edge, Event, EventId, EventKey, FollowUp, HostKey, Input,
-    Parked, Plan, QueueKey, Received, Request, RetryPolicy, ScheduleKey, Scheduled, Subjects, Task, TaskKey,
-    Timestamp, Unique, UniqueKey, limits,
+    Parked, Plan, QueueKey, Received, Request, RetryPolicy, ScheduleKey, Scheduled, SourceKey, Subjects,
+    Task, TaskKey, Timestamp, Unique, UniqueKey, limits,
 };
 
 use crate::store::row::{self, Mapped, flag};
@@ -25,7 +25,7 @@ macro_rules! task_columns {
             "state, due_at, wake_at, generation, dependencies_pending, dependencies_broken, flags, ",
             "attempt, attempt_began_at, attempt_sent_at, attempt_sends, attempts_before, attempts_used, ",
             "progress, message, ended_at, notes, last_change, concurrency_key, ",
-            "unique_key, unique_for, schedule, scheduled_for ",
+            "unique_key, unique_for, schedule, scheduled_for, source ",
             $rest
         )
     };
@@ -50,6 +50,7 @@ impl SqliteTransaction<'_> {
                     if !subjects.has_loaded_queue(new.asked.queue) {
                         self.load_queue(new.asked.queue, subjects)?;
                     }
+                    self.load_source(new.asked.source, subjects)?;
                     self.load_held(new.asked.unique, subjects)?;
                     for dependency in &new.after {
                         self.load_task(dependency.parent, subjects)?;
@@ -87,6 +88,7 @@ impl SqliteTransaction<'_> {
             Input::Schedule(schedule, command) => {
                 self.load_for_schedule_command(cx, *schedule, command, subjects)?;
             }
+            Input::Source(source, command) => self.load_for_source_command(*source, command, subjects)?,
             Input::Bulk(bulk, command) => self.load_for_bulk_command(*bulk, command, subjects)?,
             Input::WakeBulk(bulk) => self.load_look(cx, *bulk, subjects)?,
             Input::WakeSchedule(schedule) => self.load_schedule(cx, *schedule, subjects)?,
@@ -252,7 +254,7 @@ impl SqliteTransaction<'_> {
 
     fn parked_page(&self, task: TaskKey, after: EventKey) -> rusqlite::Result<Page<Parked>> {
         let mut statement = self.store.connection.prepare_cached(
-            "SELECT p.event, p.at, p.mapped, e.attempt, e.id, e.source, e.name, e.task_name, e.delivery_id
+            "SELECT p.event, p.at, p.mapped, e.attempt, e.id, e.source, e.name, e.task_name, e.delivery_id, p.source
              FROM parked p JOIN event e ON e.key = p.event
              WHERE p.task = ?1 AND p.event > ?2 ORDER BY p.event LIMIT ?3",
         )?;
@@ -264,6 +266,8 @@ impl SqliteTransaction<'_> {
                 at: row::time(row.get(1)?),
                 event: Event {
                     key: EventKey(row.get(0)?),
+                    source: row.get::<_, Option<i64>>(9)?.map_or(SourceKey::DEFAULT, SourceKey),
+                    by_key: row.get::<_, Option<i64>>(9)?.is_none(),
                     claim: None,
                     task: Some(task),
                     attempt: row.get(3)?,
@@ -275,6 +279,7 @@ impl SqliteTransaction<'_> {
                         name: row.get(6)?,
                         task_name: row.get(7)?,
                         delivery_id: row.get(8)?,
+                        secret: None,
                         headers: Vec::new(),
                         body: Vec::new(),
                         replay_of: None,
@@ -352,6 +357,7 @@ pub(crate) fn task_of(row: &Row<'_>) -> rusqlite::Result<Task> {
         key: TaskKey(row.get(0)?),
         plan: Arc::new(Plan {
             queue: QueueKey(row.get(1)?),
+            source: SourceKey(row.get(38)?),
             priority: -rank,
             host: row.get::<_, Option<i64>>(3)?.map(HostKey),
             completion: known(row::completion_of(row.get(4)?), 4)?,

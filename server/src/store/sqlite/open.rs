@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use taskhook_core::Timestamp;
 
 use crate::store::sqlite::SqliteStore;
@@ -15,7 +15,7 @@ use crate::store::sqlite::checkpoint::Checkpoints;
 /// (<https://sqlite.org/wal.html#walresetbug>).
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
-const MIGRATIONS: [(&str, &str); 7] = [
+const MIGRATIONS: [(&str, &str); 8] = [
     ("0001_tasks", include_str!("../../../migrations/sqlite/0001_tasks.sql")),
     ("0002_queues", include_str!("../../../migrations/sqlite/0002_queues.sql")),
     ("0003_retention", include_str!("../../../migrations/sqlite/0003_retention.sql")),
@@ -23,6 +23,7 @@ const MIGRATIONS: [(&str, &str); 7] = [
     ("0005_hold", include_str!("../../../migrations/sqlite/0005_hold.sql")),
     ("0006_unique", include_str!("../../../migrations/sqlite/0006_unique.sql")),
     ("0007_bulk", include_str!("../../../migrations/sqlite/0007_bulk.sql")),
+    ("0008_sources", include_str!("../../../migrations/sqlite/0008_sources.sql")),
 ];
 
 /// Why a store cannot be opened.
@@ -112,16 +113,31 @@ impl SqlitePath {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn secret(&self, name: &str) -> rusqlite::Result<Option<Vec<u8>>> {
+    pub fn secret(&self, name: &str) -> rusqlite::Result<Option<StoredSecret>> {
         let connection = Connection::open_with_flags(&self.0, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        let mut statement = connection.prepare("SELECT value FROM secret WHERE name = ?1")?;
-        statement.query_row(params![name], |row| row.get(0)).optional()
+        let has_seals = "SELECT 1 FROM pragma_table_info('secret') WHERE name = 'sealed'";
+        let has_seals = connection.prepare(has_seals)?.exists([])?;
+        let sql = match has_seals {
+            true => "SELECT value, sealed FROM secret WHERE name = ?1",
+            // A store of before, which no server of this version has opened.
+            false => "SELECT value, 0 FROM secret WHERE name = ?1",
+        };
+        connection.prepare(sql)?.query_row(params![name], stored_secret).optional()
     }
 
     /// As a person reads it.
     pub(super) fn text(&self) -> String {
         self.0.display().to_string()
     }
+}
+
+/// A secret as it is in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredSecret {
+    /// Its bytes.
+    pub value: Vec<u8>,
+    /// They are sealed. A store of before had them plain.
+    pub is_sealed: bool,
 }
 
 /// The settings that durability depends on, as SQLite reports them.
@@ -219,17 +235,40 @@ impl SqliteStore {
         self.last_now
     }
 
-    /// The secret under `name`; where there is none yet, `fresh` is stored and becomes it.
+    /// Whether anything in it is sealed, so that its master key is needed.
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn secret_or(&self, name: &str, fresh: &[u8]) -> rusqlite::Result<Vec<u8>> {
-        self.connection.execute(
-            "INSERT INTO secret (name, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
-            params![name, fresh],
-        )?;
-        self.connection.query_row("SELECT value FROM secret WHERE name = ?1", params![name], |row| row.get(0))
+    pub fn has_sealed(&self) -> rusqlite::Result<bool> {
+        self.connection.prepare("SELECT 1 FROM secret WHERE sealed = 1")?.exists([])
     }
+
+    /// The secret under `name`.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn secret(&self, name: &str) -> rusqlite::Result<Option<StoredSecret>> {
+        let mut statement = self.connection.prepare("SELECT value, sealed FROM secret WHERE name = ?1")?;
+        statement.query_row(params![name], stored_secret).optional()
+    }
+
+    /// Keeps a sealed secret under `name`, in the place of what was there: of that no byte is left in the file.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn keep_secret(&self, name: &str, sealed: &[u8]) -> rusqlite::Result<()> {
+        self.connection.pragma_update(None, "secure_delete", true)?;
+        let kept = self.connection.execute(
+            "INSERT OR REPLACE INTO secret (name, value, sealed) VALUES (?1, ?2, 1)",
+            params![name, sealed],
+        );
+        self.connection.pragma_update(None, "secure_delete", false)?;
+        kept.map(drop)
+    }
+}
+
+fn stored_secret(row: &Row<'_>) -> rusqlite::Result<StoredSecret> {
+    Ok(StoredSecret { value: row.get(0)?, is_sealed: row.get(1)? })
 }
 
 fn lock(path: &SqlitePath) -> Result<File, OpenError> {

@@ -51,6 +51,7 @@ impl SqliteTransaction<'_> {
         }
         self.save_queues(decided, subjects)?;
         self.save_schedules(decided, subjects)?;
+        self.save_sources(decided, subjects)?;
         self.save_bulks(decided, subjects)?;
         self.count_places(&touched, subjects)
     }
@@ -212,9 +213,9 @@ impl SqliteTransaction<'_> {
                  state, due_at, wake_at, generation, dependencies_pending, dependencies_broken, flags,
                  attempt, attempt_began_at, attempt_sent_at, attempt_sends, attempts_before, attempts_used,
                  progress, message, ended_at, notes, last_change, concurrency_key, unique_key, unique_for,
-                 schedule, scheduled_for)
+                 schedule, scheduled_for, source)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
-                 ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38)
+                 ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39)
              ON CONFLICT (key) DO UPDATE SET
                  state = ?16, due_at = ?17, wake_at = ?18, generation = ?19, dependencies_pending = ?20,
                  dependencies_broken = ?21, flags = ?22, attempt = ?23, attempt_began_at = ?24,
@@ -260,6 +261,7 @@ impl SqliteTransaction<'_> {
             unique_for,
             plan.scheduled.map(|scheduled| scheduled.schedule.0),
             plan.scheduled.map(|scheduled| scheduled.at.0),
+            plan.source.0,
         ])?;
         Ok(())
     }
@@ -281,8 +283,8 @@ impl SqliteTransaction<'_> {
         let (number, reason) = row::outcome_columns(outcome);
         let mut statement = self.store.connection.prepare_cached(
             "INSERT INTO event (key, id, received_at, source, name, task, task_name, attempt, delivery_id,
-                 outcome, reason, duplicate_of, replay_of, headers, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+                 outcome, reason, duplicate_of, replay_of, headers, body, secret)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
         )?;
         statement.execute(params![
             event.key.0,
@@ -300,8 +302,12 @@ impl SqliteTransaction<'_> {
             received.replay_of.map(|id| id.0),
             headers,
             body,
+            received.secret,
         ])?;
         drop(statement);
+        if let Some(secret) = received.secret {
+            self.save_use(secret)?;
+        }
         if let Outcome::Rejected(_) = outcome {
             self.make_room_for_rejected()?;
         }
@@ -319,11 +325,16 @@ impl SqliteTransaction<'_> {
             }
         }
         if let (true, Some(task), Some(mapped)) = (recorded.parked, event.task, Mapped::of(&event.kind)) {
-            let mut statement = self
-                .store
-                .connection
-                .prepare_cached("INSERT INTO parked (task, event, at, mapped) VALUES (?1, ?2, ?3, ?4)")?;
-            statement.execute(params![task.0, event.key.0, self.now.0, text_of(&mapped)?])?;
+            let mut statement = self.store.connection.prepare_cached(
+                "INSERT INTO parked (task, event, at, mapped, source) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?;
+            statement.execute(params![
+                task.0,
+                event.key.0,
+                self.now.0,
+                text_of(&mapped)?,
+                (!event.by_key).then_some(event.source.0)
+            ])?;
         }
         Ok(())
     }

@@ -65,6 +65,7 @@ impl SqliteTransaction<'_> {
         self.load_schedule(cx, key, subjects)?;
         match command {
             ScheduleCommand::Define { settings, .. } => {
+                self.load_source(settings.asked.source, subjects)?;
                 if !subjects.has_loaded_queue(settings.asked.queue) {
                     self.load_queue(settings.asked.queue, subjects)?;
                 }

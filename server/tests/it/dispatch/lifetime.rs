@@ -129,6 +129,7 @@ fn draft(url: String) -> Draft {
         id: dispatch.id,
         host: Some("127.0.0.1".into()),
         queue: "default".into(),
+        source: "default".into(),
         asked: Asked::from(&*dispatch.task.plan),
         spec,
         content: [0; 16],

@@ -32,7 +32,8 @@ async fn every_field_has_its_default() {
     }
     let wanted = json!({
         "id": id, "name": null, "state": "running", "attempt": 1, "url": null, "method": null, "headers": {},
-        "payload": null, "queue": "default", "concurrency_key": null, "unique": null, "priority": 0, "run_at": external["run_at"], "after": [],
+        "payload": null, "queue": "default", "source": "default", "concurrency_key": null, "unique": null, "priority": 0,
+        "run_at": external["run_at"], "after": [],
         "completion": "auto", "timeout": null, "request_timeout": "5m",
         "retry": {"max_attempts": 8, "initial": "5s", "factor": 4.0, "max": "1h"}, "late_success": "accept",
         "labels": {}, "schedule": null, "scheduled_for": null,
@@ -238,7 +239,6 @@ async fn a_field_whose_feature_is_not_built_yet_is_refused_as_not_supported() {
         ("deadline", json!("1h")),
         ("status", json!("http://127.0.0.1:9/status")),
         ("cancel_url", json!("http://127.0.0.1:9/cancel")),
-        ("source", json!("default")),
         ("correlate", json!("response.id")),
         ("late_success", json!("reject")),
     ] {

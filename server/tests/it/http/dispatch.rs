@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use taskhook::store::sqlite::{SqlitePath, SqliteStore};
+use taskhook::vault::{KeyPlace, MasterKey, Vault};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{TestServer, Worker, task_for, with};
@@ -102,7 +103,11 @@ async fn a_request_is_signed_by_standard_webhooks_with_the_secret_of_the_store()
     let folder = server.into_folder().await;
     let path = SqlitePath(folder.path().join("store.db"));
     let store = SqliteStore::open(&path, taskhook::clock::wall_clock).expect("the store");
-    let secret = store.secret_or("dispatch", b"none").expect("a secret");
+    let sealed = store.secret("dispatch").expect("the store").expect("a secret");
+    assert!(sealed.is_sealed);
+    let key = KeyPlace::File(folder.path().join("store.db-key"));
+    let vault = Vault::new(&MasterKey::load(&key, true).expect("the master key"));
+    let secret = vault.open("secret/dispatch", &sealed.value).expect("it opens");
     assert_eq!(secret.len(), 32);
     let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
     for (content, signature) in signed {

@@ -111,9 +111,11 @@ async fn a_crash_between_doing_and_answering_does_not_make_it_happen_twice() {
         id: "made-before-the-crash".into(),
         host: None,
         queue: "default".into(),
+        source: "default".into(),
         asked: Asked {
             host: None,
             queue: QueueKey::DEFAULT,
+            source: taskhook_core::SourceKey::DEFAULT,
             concurrency_key: ConcurrencyKey::NONE,
             unique: None,
             priority: 0,

@@ -41,6 +41,7 @@ async fn every_path_of_the_contract_is_in_the_document_and_every_path_in_it_is_s
     listed.sort();
     let wanted = [
         "DELETE /v1/schedules/{name}",
+        "DELETE /v1/sources/{name}",
         "GET /healthz",
         "GET /metrics",
         "GET /openapi.json",
@@ -55,6 +56,8 @@ async fn every_path_of_the_contract_is_in_the_document_and_every_path_in_it_is_s
         "GET /v1/schedules",
         "GET /v1/schedules/{name}",
         "GET /v1/schedules/{name}/preview",
+        "GET /v1/sources",
+        "GET /v1/sources/{name}",
         "GET /v1/stats/tasks",
         "GET /v1/tasks",
         "GET /v1/tasks/{id}",
@@ -71,6 +74,8 @@ async fn every_path_of_the_contract_is_in_the_document_and_every_path_in_it_is_s
         "POST /v1/schedules/{name}/pause",
         "POST /v1/schedules/{name}/resume",
         "POST /v1/schedules/{name}/trigger",
+        "POST /v1/sources/{name}/rotate-secret",
+        "POST /v1/sources/{name}/test",
         "POST /v1/tasks",
         "POST /v1/tasks/batch",
         "POST /v1/tasks/{id}/cancel",
@@ -80,6 +85,7 @@ async fn every_path_of_the_contract_is_in_the_document_and_every_path_in_it_is_s
         "POST /webhook/{source}",
         "PUT /v1/queues/{name}",
         "PUT /v1/schedules/{name}",
+        "PUT /v1/sources/{name}",
     ];
     assert_eq!(listed, wanted);
 

@@ -243,9 +243,11 @@ fn draft(id: &str, after: &[&str]) -> Arc<Draft> {
         id: id.into(),
         host: None,
         queue: "default".into(),
+        source: "default".into(),
         asked: Asked {
             host: None,
             queue: QueueKey::DEFAULT,
+            source: taskhook_core::SourceKey::DEFAULT,
             concurrency_key: ConcurrencyKey::NONE,
             unique: None,
             priority: 0,
@@ -268,6 +270,8 @@ fn draft(id: &str, after: &[&str]) -> Arc<Draft> {
 fn completed(id: &str) -> Submission {
     Submission::Event(Box::new(Heard {
         task: Some(id.into()),
+        source: taskhook_core::SourceKey::DEFAULT,
+        by_key: false,
         token: None,
         attempt: None,
         kind: EventKind::Completed(None),
@@ -278,6 +282,7 @@ fn completed(id: &str) -> Submission {
             name: Some("task_completed".into()),
             task_name: Some(id.into()),
             delivery_id: None,
+            secret: None,
             headers: Vec::new(),
             body: b"{}".to_vec(),
             replay_of: None,

@@ -2,6 +2,8 @@
 
 use taskhook::store::sqlite::{SqlitePath, SqliteStore};
 use taskhook::store::{BatchId, NameKind, Store, Transaction, row};
+use taskhook_core::SourceKey;
+use taskhook_core::source::{Source, SourceCommand};
 use taskhook_core::{
     Bulk, BulkKey, Cause, Command, Context, EventKey, Input, Permits, Schedule, ScheduleKey, Subjects, Task,
     TaskKey, Timestamp,
@@ -110,6 +112,17 @@ impl Inspect for Sqlite {
         let mut tx = ready(self.store().begin(BatchId(u128::MAX))).unwrap();
         ready(tx.load(&cx, &look, &mut subjects)).unwrap();
         keys.iter().map(|key| subjects.schedule(*key).unwrap().clone()).collect()
+    }
+
+    fn sources(&mut self) -> Vec<Source> {
+        let keys = self.lines("SELECT key FROM source ORDER BY key", |row| row.get(0).map(SourceKey));
+        let look: Vec<Input> = keys.iter().map(|key| Input::Source(*key, SourceCommand::Delete)).collect();
+        let cx =
+            Context { now: now(), shown: now(), up_since: now(), held: None, permits: Permits::new(0, 0) };
+        let mut subjects = Subjects::default();
+        let mut tx = ready(self.store().begin(BatchId(u128::MAX))).unwrap();
+        ready(tx.load(&cx, &look, &mut subjects)).unwrap();
+        keys.iter().map(|key| subjects.source(*key).unwrap().clone()).collect()
     }
 
     fn bulks(&mut self) -> Vec<Bulk> {
@@ -371,12 +384,17 @@ impl<const UNLUCKY: bool> Inspect for InMemory<UNLUCKY> {
             NameKind::Host => 3,
             NameKind::Schedule => 4,
             NameKind::Bulk => 5,
+            NameKind::Source => 6,
         };
         self.0.names().into_iter().map(|(key, name)| (key, kind(name.kind), name.text)).collect()
     }
 
     fn schedules(&mut self) -> Vec<Schedule> {
         self.0.schedules()
+    }
+
+    fn sources(&mut self) -> Vec<Source> {
+        self.0.sources()
     }
 
     fn bulks(&mut self) -> Vec<Bulk> {

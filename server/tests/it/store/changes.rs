@@ -23,9 +23,11 @@ fn full(id: &str) -> Draft {
         id: id.into(),
         host: Some("h.example:8443".into()),
         queue: "default".into(),
+        source: "default".into(),
         asked: Asked {
             host: None,
             queue: QueueKey::DEFAULT,
+            source: taskhook_core::SourceKey::DEFAULT,
             concurrency_key: ConcurrencyKey::NONE,
             unique: Some(Unique {
                 key: UniqueKey([9; 16]),

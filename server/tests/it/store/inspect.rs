@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use taskhook::store::row::{self, ChangeRow};
+use taskhook_core::source::Source;
 use taskhook_core::{Bulk, Cause, Schedule, Task, TaskKey, Timestamp};
 
 /// Looks into a store from outside, between transactions. Lines are ordered by key.
@@ -31,6 +32,8 @@ pub(super) trait Inspect {
     fn schedules(&mut self) -> Vec<Schedule>;
     /// Every bulk.
     fn bulks(&mut self) -> Vec<Bulk>;
+    /// Every source, in key order.
+    fn sources(&mut self) -> Vec<Source>;
     /// How many follow-ups are kept, those left aside among them.
     fn kept_count(&mut self) -> usize;
 
@@ -56,6 +59,7 @@ pub(super) trait Inspect {
         section("edges", self.edges());
         section("schedules", self.schedules().iter().map(|schedule| format!("{schedule:?}")).collect());
         section("bulks", self.bulks().iter().map(|bulk| format!("{bulk:?}")).collect());
+        section("sources", self.sources().iter().map(|source| format!("{source:?}")).collect());
         section("kept", vec![self.kept_count().to_string()]);
         text
     }

@@ -20,6 +20,7 @@ mod retention;
 mod schedules;
 mod script;
 mod sequences;
+mod sources;
 mod sqlite;
 mod sweeping;
 mod transactions;
@@ -118,6 +119,10 @@ suite! {
         a_webhook_may_come_before_its_instant,
         due_schedules_come_earliest_first,
         schedules_of_one_transaction_see_each_other;
+    sources:
+        a_source_is_kept_as_it_was_given,
+        a_task_names_a_source_that_exists,
+        a_parked_webhook_is_still_its_sources;
     transactions:
         a_dropped_transaction_leaves_nothing,
         time_never_goes_back,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use taskhook::store::sqlite::{OpenError, SqlitePath, SqliteStore};
+use taskhook::store::sqlite::{OpenError, SqlitePath, SqliteStore, StoredSecret};
 use taskhook::store::{BatchId, Store, Transaction};
 use taskhook_core::retention::{Ages, Place};
 use taskhook_core::{EventId, EventKind, FollowUp, Outcome, QueueKey, limits};
@@ -30,7 +30,7 @@ fn the_settings_that_durability_needs_are_in_force() {
     for _ in 0..2 {
         let settings = world.backend.store().settings().unwrap();
         assert_eq!((settings.journal_mode.as_str(), settings.synchronous), ("wal", 2));
-        assert_eq!(settings.schema, "0007_bulk");
+        assert_eq!(settings.schema, "0008_sources");
         assert_eq!(settings.sqlite_version, rusqlite::version());
         world.restart();
     }
@@ -111,13 +111,19 @@ fn a_transaction_that_the_process_did_not_survive_is_gone() {
 }
 
 #[test]
-fn a_secret_is_made_once() {
+fn a_secret_is_kept_sealed_and_what_it_replaces_is_gone() {
     let mut world = World::<Sqlite>::new();
-    let made = world.backend.store().secret_or("dispatch", &[1, 2, 3]).unwrap();
-    assert_eq!(made, [1, 2, 3]);
+    let store = world.backend.store();
+    assert_eq!(store.secret("dispatch").unwrap(), None);
+    assert!(!store.has_sealed().unwrap());
+    store.keep_secret("dispatch", &[1, 2, 3]).unwrap();
     world.restart();
-    assert_eq!(world.backend.store().secret_or("dispatch", &[4, 5, 6]).unwrap(), [1, 2, 3]);
-    assert_eq!(world.backend.store().secret_or("callback", &[7]).unwrap(), [7]);
+    let store = world.backend.store();
+    let kept = |value: &[u8]| Some(StoredSecret { value: value.into(), is_sealed: true });
+    assert_eq!(store.secret("dispatch").unwrap(), kept(&[1, 2, 3]));
+    store.keep_secret("dispatch", &[4, 5]).unwrap();
+    assert_eq!(store.secret("dispatch").unwrap(), kept(&[4, 5]));
+    assert!(store.has_sealed().unwrap());
 }
 
 #[test]
@@ -197,7 +203,10 @@ fn a_store_from_before_retention_keeps_what_it_remembers() {
     tamper(
         &mut world,
         "DELETE FROM migration WHERE name >= '0003';
-         DROP TABLE bulk;
+         DROP TABLE bulk; DROP TABLE source; DROP TABLE secret_use;
+         DELETE FROM name WHERE kind = 6;
+         ALTER TABLE task DROP COLUMN source; ALTER TABLE event DROP COLUMN secret;
+         ALTER TABLE parked DROP COLUMN source; ALTER TABLE secret DROP COLUMN sealed;
          DROP TABLE hold; DROP TABLE schedule; DROP INDEX task_of_schedule;
          ALTER TABLE task DROP COLUMN schedule; ALTER TABLE task DROP COLUMN scheduled_for;
          DROP INDEX task_ended; DROP INDEX edge_child; DROP INDEX kept_subject;

@@ -344,9 +344,11 @@ pub(super) fn external(id: &str) -> Draft {
         id: id.into(),
         host: None,
         queue: "default".into(),
+        source: "default".into(),
         asked: Asked {
             host: None,
             queue: QueueKey::DEFAULT,
+            source: taskhook_core::SourceKey::DEFAULT,
             concurrency_key: ConcurrencyKey::NONE,
             unique: None,
             priority: 0,
@@ -386,6 +388,7 @@ pub(super) fn create(drafts: impl IntoIterator<Item = Draft>) -> Submission {
 /// A schedule that is due every so many seconds, and whose tasks are those of `draft`.
 pub(super) fn every(seconds: u64, draft: Draft) -> ScheduleDraft {
     ScheduleDraft {
+        source: "default".into(),
         settings: Settings {
             rule: Rule::Every(Duration::from_secs(seconds)),
             timezone: "UTC".into(),
@@ -437,6 +440,8 @@ pub(super) fn heard(number: u64, task: &str, kind: EventKind) -> Heard {
     };
     Heard {
         task: Some(task.into()),
+        source: taskhook_core::SourceKey::DEFAULT,
+        by_key: false,
         token: None,
         attempt: None,
         kind,
@@ -447,6 +452,7 @@ pub(super) fn heard(number: u64, task: &str, kind: EventKind) -> Heard {
             name: Some(name.into()),
             task_name: Some(task.into()),
             delivery_id: None,
+            secret: None,
             headers: vec![("content-type".into(), "application/json".into())],
             body: format!("{{\"event\":\"{name}\",\"task_id\":\"{task}\"}}").into_bytes(),
             replay_of: None,

@@ -1,0 +1,224 @@
+//! What a source is to say: from JSON, with every fault named.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::http::{HeaderValue, Uri};
+use taskhook_core::limits;
+
+use crate::http::fields::{Fields, escaped};
+use crate::http::json::Members;
+use crate::http::problem::{FieldError, hint};
+use crate::source::definition::{Answer, Definition, Verify, schemes};
+use crate::source::secret::Key;
+
+/// What is asked of a source's secrets.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Secrets {
+    /// Those that it has.
+    Keep,
+    /// These.
+    Replace(Vec<String>),
+}
+
+/// The names that an event can be given.
+const MEANINGS: [&str; 6] =
+    ["task_started", "task_progress", "task_heartbeat", "task_completed", "task_failed", "task_cancelled"];
+
+/// Names of events that a source may give a meaning.
+const EVENT_NAMES_MAX: usize = 100;
+
+/// Bytes of the body of an answer.
+const ANSWER_BYTES_MAX: usize = 4_096;
+
+/// Longest tolerance: behind it, delivery ids are no longer remembered.
+const TOLERANCE_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+/// Reads what a source is to say, and what becomes of its secrets.
+pub(super) fn read(members: Members<'_>) -> Result<(Definition, Secrets), Vec<FieldError>> {
+    let mut fields = Fields::new(members, "");
+    let mut secrets = Secrets::Keep;
+    let verify = match nested(&mut fields, "verify", "an object with scheme and secrets") {
+        None => None,
+        Some(inner) => {
+            let (verify, given, errors) = verify(Fields::new(inner, "/verify"));
+            fields.errors.extend(errors);
+            secrets = given;
+            Some(verify)
+        }
+    };
+    let event_names = match nested(&mut fields, "map", "an object with event") {
+        None => BTreeMap::new(),
+        Some(inner) => {
+            let (names, errors) = map(Fields::new(inner, "/map"));
+            fields.errors.extend(errors);
+            names
+        }
+    };
+    let response =
+        nested(&mut fields, "response", "an object with status, body and content_type").map(|inner| {
+            let (answer, errors) = response(Fields::new(inner, "/response"));
+            fields.errors.extend(errors);
+            answer
+        });
+    let errors = fields.finish(&["verify", "map", "response"], &[]);
+    if errors.is_empty() { Ok((Definition { verify, event_names, response }, secrets)) } else { Err(errors) }
+}
+
+fn nested<'a>(fields: &mut Fields<'a>, name: &str, wanted: &str) -> Option<Members<'a>> {
+    let raw = fields.raw(name)?;
+    match serde_json::from_str(raw.get()) {
+        Ok(members) => Some(members),
+        Err(_) => {
+            fields.wrong(name, "wrong_type", format!("must be {wanted}"));
+            None
+        }
+    }
+}
+
+fn verify(mut fields: Fields<'_>) -> (Verify, Secrets, Vec<FieldError>) {
+    let scheme = fields.take::<String>("scheme", "the name of a scheme").unwrap_or_default();
+    let text = |fields: &mut Fields<'_>, name: &str| fields.take::<String>(name, "a string");
+    let mut verify = Verify {
+        header: text(&mut fields, "header"),
+        algorithm: text(&mut fields, "algorithm"),
+        encoding: text(&mut fields, "encoding"),
+        prefix: text(&mut fields, "prefix"),
+        signed: text(&mut fields, "signed"),
+        timestamp_header: text(&mut fields, "timestamp_header"),
+        url: text(&mut fields, "url"),
+        tolerance_ms: None,
+        scheme,
+    };
+    if let Some(tolerance) = fields.duration("tolerance") {
+        if tolerance.is_zero() || tolerance > TOLERANCE_MAX {
+            fields.wrong("tolerance", "out_of_range", "must be more than nothing and at most 30d");
+        }
+        verify.tolerance_ms = Some(u64::try_from(tolerance.as_millis()).unwrap_or(u64::MAX));
+    }
+    let names = schemes();
+    if verify.scheme.is_empty() {
+        let detail = "says how requests prove themselves, such as \"github\" or \"hmac\"; \"none\" must be written out";
+        fields.wrong("scheme", "missing", detail);
+    } else if names.contains(&verify.scheme.as_str()) {
+        let given = [
+            ("header", verify.header.is_some()),
+            ("algorithm", verify.algorithm.is_some()),
+            ("encoding", verify.encoding.is_some()),
+            ("prefix", verify.prefix.is_some()),
+            ("signed", verify.signed.is_some()),
+            ("timestamp_header", verify.timestamp_header.is_some()),
+            ("url", verify.url.is_some()),
+            ("tolerance", verify.tolerance_ms.is_some()),
+        ];
+        let takes = Verify::fields(&verify.scheme);
+        for (name, _) in given.into_iter().filter(|(name, given)| *given && !takes.contains(name)) {
+            let detail = format!("is not for the scheme {}, which says so by itself", verify.scheme);
+            fields.wrong(name, "not_for_this_scheme", detail);
+        }
+        if let Err((name, why)) = verify.rules() {
+            fields.wrong(name, "invalid", why);
+        }
+    } else {
+        let known = names.join(", ");
+        let hint = hint(&verify.scheme, &names);
+        fields.wrong("scheme", "unknown_value", format!("must be one of {known}{hint}"));
+    }
+    if let Some(url) = &verify.url
+        && !url.parse::<Uri>().is_ok_and(|uri| uri.scheme().is_some() && uri.authority().is_some())
+    {
+        fields.wrong("url", "not_a_url", "must be the absolute URL that the sender knows, https://…");
+    }
+    let secrets = secrets(&mut fields, &verify);
+    let known = [
+        "scheme",
+        "secrets",
+        "header",
+        "algorithm",
+        "encoding",
+        "prefix",
+        "signed",
+        "timestamp_header",
+        "url",
+        "tolerance",
+    ];
+    (verify, secrets, fields.finish(&known, &[]))
+}
+
+fn secrets(fields: &mut Fields<'_>, verify: &Verify) -> Secrets {
+    let Some(raw) = fields.raw_or_null("secrets") else { return Secrets::Keep };
+    if raw.get() == "null" {
+        return Secrets::Replace(Vec::new());
+    }
+    let Ok(given) = serde_json::from_str::<Vec<String>>(raw.get()) else {
+        fields.wrong("secrets", "wrong_type", "must be a list of strings");
+        return Secrets::Keep;
+    };
+    if given.len() > limits::SECRETS_PER_SOURCE_MAX {
+        let max = limits::SECRETS_PER_SOURCE_MAX;
+        fields.wrong("secrets", "too_many", format!("there may be at most {max}"));
+    }
+    if verify.is_none() && !given.is_empty() {
+        fields.wrong("secrets", "not_for_this_scheme", "are not for the scheme none, which proves nothing");
+    }
+    for (position, text) in given.iter().enumerate().take(limits::SECRETS_PER_SOURCE_MAX) {
+        if let Err(why) = Key::parse(text, verify.key_forms()) {
+            fields.wrong_within("secrets", &position.to_string(), "not_a_secret", why);
+        } else if given[..position].contains(text) {
+            fields.wrong_within("secrets", &position.to_string(), "twice", "is there twice");
+        }
+    }
+    Secrets::Replace(given)
+}
+
+fn map(mut fields: Fields<'_>) -> (BTreeMap<String, String>, Vec<FieldError>) {
+    let mut names = BTreeMap::new();
+    if let Some(raw) = fields.raw("event") {
+        match serde_json::from_str::<BTreeMap<String, String>>(raw.get()) {
+            Ok(given) => names = given,
+            Err(_) if raw.get().starts_with('"') => {
+                fields.wrong(
+                    "event",
+                    "not_supported",
+                    "an expression is not supported yet; a table of names is",
+                );
+            }
+            Err(_) => fields.wrong(
+                "event",
+                "wrong_type",
+                "must be a table of names, such as {\"job.done\": \"task_completed\"}",
+            ),
+        }
+    }
+    if names.len() > EVENT_NAMES_MAX {
+        fields.wrong("event", "too_many", format!("may have at most {EVENT_NAMES_MAX} names"));
+    }
+    for (name, meaning) in names.iter().take(EVENT_NAMES_MAX) {
+        if !MEANINGS.contains(&meaning.as_str()) {
+            let detail = format!("must be one of {}", MEANINGS.join(", "));
+            fields.wrong_within("event", &escaped(name), "unknown_value", detail);
+        }
+    }
+    let later = ["task_id", "external_id", "attempt", "result", "error", "progress", "delivery_id"];
+    (names, fields.finish(&["event"], &later))
+}
+
+fn response(mut fields: Fields<'_>) -> (Answer, Vec<FieldError>) {
+    let wanted = "a status from 200 to 299";
+    let status = fields.take::<u16>("status", wanted).unwrap_or(200);
+    if !(200..=299).contains(&status) {
+        fields.wrong("status", "out_of_range", format!("must be {wanted}: what is taken in is a success"));
+    }
+    let body = fields.take::<String>("body", "a string").unwrap_or_default();
+    if body.len() > ANSWER_BYTES_MAX {
+        fields.wrong("body", "too_long", format!("may have at most {ANSWER_BYTES_MAX} bytes"));
+    }
+    if [204, 205].contains(&status) && !body.is_empty() {
+        fields.wrong("body", "conflict", format!("a {status} has no body"));
+    }
+    let content_type = fields.take::<String>("content_type", "a media type");
+    if content_type.as_ref().is_some_and(|kind| HeaderValue::from_str(kind).is_err() || kind.is_empty()) {
+        fields.wrong("content_type", "not_a_header", "is no value of a header");
+    }
+    (Answer { status, body, content_type }, fields.finish(&["status", "body", "content_type"], &[]))
+}

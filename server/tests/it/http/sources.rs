@@ -1,0 +1,426 @@
+//! Sources: who may send webhooks, and how each proves itself (contract, section 8).
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::support::{Answer, TestServer, with};
+
+const SECRET: &str = "It's a Secret to Everybody";
+const CANARY: &str = "canary-6f1d0c5e-secret";
+
+fn code(secret: &[u8], parts: &[&[u8]]) -> Vec<u8> {
+    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), &parts.concat()).as_ref().to_vec()
+}
+
+/// GitHub's header for a body.
+fn hub(secret: &str, body: &str) -> String {
+    format!("sha256={}", hex::encode(code(secret.as_bytes(), &[body.as_bytes()])))
+}
+
+fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs()
+}
+
+async fn put(server: &TestServer, name: &str, source: Value) -> Answer {
+    server.send("PUT", &format!("/v1/sources/{name}"), &[], source.to_string()).await
+}
+
+async fn github(server: &TestServer, headers: &[(&str, &str)], body: &str) -> Answer {
+    server.send("POST", "/webhook/github", headers, body.to_string()).await
+}
+
+async fn newest(server: &TestServer) -> Value {
+    server.get("/v1/events?limit=1").await.expect(200)["data"][0].clone()
+}
+
+#[tokio::test]
+async fn what_its_source_has_signed_is_taken_in_and_nothing_else() {
+    let server = TestServer::start().await;
+    let made = put(&server, "github", json!({"verify": {"scheme": "github", "secrets": [SECRET]}})).await;
+    let made = made.expect(201);
+    assert_eq!(made["url"], format!("{}/webhook/github", server.url));
+    let id = made["verify"]["secrets"][0]["id"].as_str().expect("an id").to_string();
+    assert!(id.starts_with("sec_") && !made.to_string().contains(SECRET), "{made}");
+    assert_eq!(made["verify"]["secrets"][0]["last_used_at"], Value::Null);
+
+    let body = r#"{"action":"opened","number":7}"#;
+    let signature = hub(SECRET, body);
+    let headers = [
+        ("x-hub-signature-256", signature.as_str()),
+        ("x-github-event", "issues"),
+        ("x-github-delivery", "d-1"),
+    ];
+    let taken = github(&server, &headers, body).await.expect(200);
+    assert_eq!((&taken["message"], &taken["outcome"]), (&json!("Webhook received"), &json!("recorded")));
+    let event = newest(&server).await;
+    assert_eq!((&event["source"], &event["type"]), (&json!("github"), &json!("issues.opened")));
+    assert_eq!((&event["delivery_id"], &event["secret"]), (&json!("d-1"), &json!(id)));
+    let again = github(&server, &headers, body).await.expect(200);
+    assert_eq!((&again["outcome"], &again["event_id"]), (&json!("duplicate"), &taken["event_id"]));
+    let source = server.get("/v1/sources/github").await.expect(200);
+    assert!(source["verify"]["secrets"][0]["last_used_at"].is_string(), "{source}");
+
+    let wrong = hub("another secret", body);
+    for (headers, why) in [
+        (vec![("x-hub-signature-256", wrong.as_str())], "was made by none of them"),
+        (vec![], "it has no header x-hub-signature-256"),
+        (vec![("x-hub-signature-256", "sha256=")], "was made by none of them"),
+        (vec![("x-hub-signature-256", "sha1=aa")], "does not begin with \"sha256=\""),
+        (vec![("x-hub-signature-256", &signature), ("x-hub-signature-256", &signature)], "is there twice"),
+    ] {
+        let problem = github(&server, &headers, body).await.problem(401, "unauthorized");
+        assert_eq!(problem["detail"], "signature does not verify", "nothing more is said to strangers");
+        let event = newest(&server).await;
+        assert_eq!((&event["outcome"], &event["source"]), (&json!("rejected"), &json!("github")));
+        let reason = event["reason"].as_str().expect("a reason");
+        assert!(reason.contains(why) && !reason.contains(&signature[7..]), "{reason}");
+    }
+    let other = body.replace('7', "8");
+    github(&server, &headers, &other).await.problem(401, "unauthorized");
+    // Before it is verified, nothing of it is read.
+    github(&server, &[], "{ not JSON").await.problem(401, "unauthorized");
+    let broken = "{ not JSON";
+    github(&server, &[("x-hub-signature-256", &hub(SECRET, broken))], broken).await.problem(400, "malformed");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn only_its_source_reports_on_a_task() {
+    let server = TestServer::start().await;
+    for name in ["mine", "other"] {
+        put(&server, name, json!({"verify": {"scheme": "none"}})).await.expect(201);
+    }
+    let answer = server.post("/v1/tasks", json!({"id": "x", "source": "nobody"})).await;
+    assert_eq!(answer.faults(), [("/source".to_string(), "no_such_source".to_string())]);
+    let task = server.create(json!({"id": "1", "source": "mine"})).await;
+    assert_eq!(task["source"], "mine");
+    server.create(json!({"id": "2"})).await;
+    let said = |task: &str| json!({"event": "task_completed", "task_id": task});
+    for (path, task) in [("/webhook/other", "1"), ("/webhook", "1"), ("/webhook/mine", "2")] {
+        let answer = server.post(path, said(task)).await.expect(200);
+        assert_eq!(answer["outcome"], "ignored", "{path} {task}");
+        assert_eq!(answer["reason"], "source_not_allowed", "{path} {task}");
+    }
+    assert_eq!(server.post("/webhook/mine", said("1")).await.expect(200)["outcome"], "applied");
+    assert_eq!(server.post("/webhook", said("2")).await.expect(200)["outcome"], "applied");
+    // A webhook that comes first is judged when its task comes, over a restart too.
+    for (path, task) in [("/webhook/other", "3"), ("/webhook/mine", "4")] {
+        assert_eq!(server.post(path, said(task)).await.expect(200)["outcome"], "unmatched");
+    }
+    let server = server.restart().await;
+    server.create(json!({"id": "3", "source": "mine"})).await;
+    server.create(json!({"id": "4", "source": "mine"})).await;
+    assert_eq!(server.task("3").await["state"], "running");
+    assert_eq!(server.task("4").await["state"], "succeeded");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn secrets_are_kept_replaced_rotated_and_never_shown() {
+    let server = TestServer::start().await;
+    let define = |secrets: Value| json!({"verify": with(json!({"scheme": "github"}), secrets)});
+    put(&server, "github", define(json!({"secrets": [SECRET, CANARY]}))).await.expect(201);
+    let ids = |source: &Value| -> Vec<String> {
+        let secrets = source["verify"]["secrets"].as_array().expect("secrets");
+        secrets.iter().map(|secret| secret["id"].as_str().expect("an id").to_string()).collect()
+    };
+    let before = ids(&server.get("/v1/sources/github").await.expect(200));
+    let kept = put(&server, "github", define(json!({}))).await.expect(200);
+    assert_eq!(ids(&kept), before, "what is left out stays");
+    let one = put(&server, "github", define(json!({"secrets": [CANARY]}))).await.expect(200);
+    assert_eq!(ids(&one), before[1..], "what is given again keeps its id");
+    let body = "{}";
+    let sent = async |secret: &str| {
+        let signature = hub(secret, body);
+        github(&server, &[("x-hub-signature-256", &signature)], body).await.status
+    };
+    assert_eq!((sent(SECRET).await, sent(CANARY).await), (401, 200));
+
+    let path = "/v1/sources/github/rotate-secret";
+    let rotated = server.post(path, json!({"secret": SECRET, "keep": "1h"})).await.expect(200);
+    assert_eq!(rotated["verify"]["secrets"][0]["id"], before[1]);
+    assert!(
+        rotated["verify"]["secrets"][0]["until"].is_string()
+            && rotated["verify"]["secrets"][1]["until"].is_null()
+    );
+    assert_eq!((sent(SECRET).await, sent(CANARY).await), (200, 200), "both are live");
+    server.post(path, json!({"secret": "a third secret", "keep": "0s"})).await.expect(200);
+    assert_eq!((sent(SECRET).await, sent(CANARY).await, sent("a third secret").await), (401, 401, 200));
+    assert_eq!(server.post(path, json!({})).await.faults()[0].0, "/secret");
+    assert_eq!(server.post(path, json!({"secret": "short"})).await.faults()[0].1, "not_a_secret");
+
+    let answer = put(&server, "github", define(json!({"secrets": null}))).await;
+    assert_eq!(answer.faults(), [("/verify/secrets".to_string(), "missing".to_string())]);
+    // A scheme with other secrets cannot keep these.
+    let answer = put(&server, "github", json!({"verify": {"scheme": "discord"}})).await;
+    assert_eq!(answer.faults(), [("/verify/secrets".to_string(), "not_for_this_scheme".to_string())]);
+    let list = server.get("/v1/sources").await.expect(200);
+    let names: Vec<&Value> =
+        list["data"].as_array().expect("a list").iter().map(|one| &one["name"]).collect();
+    assert_eq!(names, ["default", "github"]);
+
+    let server = server.restart().await;
+    let signature = hub("a third secret", body);
+    github(&server, &[("x-hub-signature-256", &signature)], body).await.expect(200);
+    let folder = server.into_folder().await;
+    for file in std::fs::read_dir(folder.path()).expect("a folder") {
+        let bytes = std::fs::read(file.expect("a file").path()).expect("bytes");
+        for secret in [SECRET, CANARY, "a third secret"] {
+            let is_there = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!is_there, "{secret} is in a file of the store");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_source_says_what_its_events_mean_and_what_its_sender_hears() {
+    let server = TestServer::start().await;
+    let source = json!({
+        "verify": {"scheme": "none"},
+        "map": {"event": {"job.done": "task_completed", "job.bad": "task_failed"}},
+        "response": {"status": 202, "body": "[accepted]"},
+    });
+    let made = put(&server, "jobs", source.clone()).await.expect(201);
+    assert_eq!((&made["map"], &made["response"]["body"]), (&source["map"], &json!("[accepted]")));
+    server.create(json!({"id": "1", "source": "jobs"})).await;
+    let sent = json!({"event": "job.done", "task_id": 1, "result": 5}).to_string();
+    let answer = server.send("POST", "/webhook/jobs", &[], sent).await;
+    assert_eq!((answer.status, answer.text()), (202, "[accepted]".into()));
+    assert_eq!(answer.header("content-type"), Some("text/plain; charset=utf-8"));
+    let task = server.task("1").await;
+    assert_eq!((&task["state"], &task["result"]), (&json!("succeeded"), &json!(5)));
+    // What is refused is answered as always.
+    server.send("POST", "/webhook/jobs", &[], "x").await.problem(400, "malformed");
+    put(&server, "jobs", json!({"verify": {"scheme": "none"}, "response": {"status": 204}}))
+        .await
+        .expect(200);
+    let answer = server.send("POST", "/webhook/jobs", &[], "{}").await;
+    assert_eq!((answer.status, answer.text()), (204, String::new()));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_sender_of_forms_is_read_and_the_others_send_json() {
+    let server = TestServer::start().await;
+    let slack = json!({"verify": {"scheme": "slack", "secrets": [SECRET]}});
+    put(&server, "slack", slack).await.expect(201);
+    let (at, body) = (now().to_string(), "command=%2Fdeploy&trigger_id=13345224609.738474920");
+    let signature = format!(
+        "v0={}",
+        hex::encode(code(SECRET.as_bytes(), &[b"v0:", at.as_bytes(), b":", body.as_bytes()]))
+    );
+    let headers = [
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("x-slack-signature", &signature),
+        ("x-slack-request-timestamp", &at),
+    ];
+    let answer = server.send("POST", "/webhook/slack", &headers, body).await.expect(200);
+    assert_eq!(answer["outcome"], "recorded");
+    let event = newest(&server).await;
+    assert_eq!((&event["type"], &event["body"]), (&json!("/deploy"), &json!(body)));
+    assert_eq!(event["delivery_id"], "13345224609.738474920");
+    server.send("POST", "/webhook", &headers[..1], body).await.problem(400, "malformed");
+    // Signed in time, by a clock that is ten minutes off.
+    let late = (now() - 600).to_string();
+    let signature = format!(
+        "v0={}",
+        hex::encode(code(SECRET.as_bytes(), &[b"v0:", late.as_bytes(), b":", body.as_bytes()]))
+    );
+    let headers = [headers[0], ("x-slack-signature", &signature), ("x-slack-request-timestamp", &late)];
+    server.send("POST", "/webhook/slack", &headers, body).await.problem(401, "unauthorized");
+    let reason = newest(&server).await["reason"].to_string();
+    assert!(reason.contains("s ago, and 300 s are tolerated"), "{reason}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_rejected_is_replayed_once_the_secret_is_mended() {
+    let server = TestServer::start().await;
+    put(&server, "stripe", json!({"verify": {"scheme": "stripe", "secrets": ["whsec_wrong"]}}))
+        .await
+        .expect(201);
+    let body = r#"{"id":"evt_1","type":"charge.succeeded"}"#;
+    let at = now().to_string();
+    let signature = hex::encode(code(b"whsec_right", &[at.as_bytes(), b".", body.as_bytes()]));
+    let header = format!("t={at},v1={signature}");
+    let headers = [("stripe-signature", header.as_str())];
+    server.send("POST", "/webhook/stripe", &headers, body).await.problem(401, "unauthorized");
+    let id = newest(&server).await["id"].as_str().expect("an id").to_string();
+    let replay = format!("/v1/events/{id}/replay");
+    let problem = server.send("POST", &replay, &[], "").await.problem(409, "not_replayable");
+    assert!(problem["detail"].as_str().expect("text").contains("still does not verify"), "{problem}");
+    put(&server, "stripe", json!({"verify": {"scheme": "stripe", "secrets": ["whsec_right"]}}))
+        .await
+        .expect(200);
+    let replayed = server.send("POST", &replay, &[], "").await.expect(200);
+    assert_eq!(replayed["outcome"], "recorded");
+    assert_eq!(newest(&server).await["type"], "charge.succeeded");
+
+    put(&server, "token", json!({"verify": {"scheme": "gitlab", "secrets": [SECRET]}})).await.expect(201);
+    let headers = [("x-gitlab-token", CANARY)];
+    server.send("POST", "/webhook/token", &headers, "{}").await.problem(401, "unauthorized");
+    let event = newest(&server).await;
+    assert_eq!(event["headers"]["x-gitlab-token"], "[redacted]");
+    let replay = format!("/v1/events/{}/replay", event["id"].as_str().expect("an id"));
+    server.send("POST", &replay, &[], "").await.problem(409, "not_replayable");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_default_source_verifies_once_it_is_told_to() {
+    let server = TestServer::start().await;
+    let source = server.get("/v1/sources/default").await.expect(200);
+    assert_eq!((&source["verify"], &source["created_at"]), (&Value::Null, &Value::Null));
+    server.create(json!({"id": "1"})).await;
+    let secret = format!("whsec_{}", STANDARD.encode([7; 32]));
+    let verify = json!({"verify": {"scheme": "standard-webhooks", "secrets": [secret]}});
+    put(&server, "default", verify).await.expect(200);
+    let body = r#"{"event":"task_completed","task_id":"1"}"#;
+    server.send("POST", "/webhook", &[], body).await.problem(401, "unauthorized");
+    let at = now().to_string();
+    let signed = code(&[7; 32], &[b"msg_1.", at.as_bytes(), b".", body.as_bytes()]);
+    let signature = format!("v1,{}", STANDARD.encode(signed));
+    let headers = [("webhook-id", "msg_1"), ("webhook-timestamp", &at), ("webhook-signature", &signature)];
+    let answer = server.send("POST", "/webhook", &headers, body).await.expect(200);
+    assert_eq!((&answer["outcome"], &answer["task_state"]), (&json!("applied"), &json!("succeeded")));
+    // Its other name is the same door.
+    assert_eq!(
+        server.send("POST", "/webhook/default", &headers, body).await.expect(200)["outcome"],
+        "duplicate"
+    );
+    server.send("DELETE", "/v1/sources/default", &[], "").await.problem(409, "always_there");
+    put(&server, "default", json!({})).await.expect(200);
+    server.send("POST", "/webhook", &[], body).await.expect(200);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_generic_signature_is_described() {
+    let server = TestServer::start().await;
+    let verify = json!({
+        "scheme": "hmac", "secrets": [SECRET], "header": "X-Sign", "algorithm": "sha512", "encoding": "base64",
+        "prefix": "v1 ", "signed": "{header:x-id}:{timestamp}:{url}:{body}", "timestamp_header": "x-time",
+        "tolerance": "1h", "url": "https://hooks.example/in",
+    });
+    put(&server, "own", json!({"verify": verify})).await.expect(201);
+    let at = format!("{}000", now() - 3_000);
+    let text = format!("7:{at}:https://hooks.example/in:{{}}");
+    let key = hmac::Key::new(hmac::HMAC_SHA512, SECRET.as_bytes());
+    let signature = format!("v1 {}", STANDARD.encode(hmac::sign(&key, text.as_bytes())));
+    let headers = [("x-sign", signature.as_str()), ("x-id", "7"), ("x-time", &at)];
+    server.send("POST", "/webhook/own", &headers, "{}").await.expect(200);
+    let headers = [("x-sign", signature.as_str()), ("x-id", "8"), ("x-time", &at)];
+    server.send("POST", "/webhook/own", &headers, "{}").await.problem(401, "unauthorized");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_wrong_definition_is_refused_where_it_is_wrong() {
+    let server = TestServer::start().await;
+    let verify = |fields: Value| json!({"verify": with(json!({"scheme": "hmac", "header": "x", "secrets": [SECRET]}), fields)});
+    for (source, pointer, code) in [
+        (json!({}), "/verify", "missing"),
+        (json!({"verify": null}), "/verify", "missing"),
+        (json!({"verify": {}}), "/verify/scheme", "missing"),
+        (json!({"verify": []}), "/verify", "wrong_type"),
+        (json!({"verify": {"scheme": "github"}}), "/verify/secrets", "missing"),
+        (json!({"verify": {"scheme": "github", "secrets": []}}), "/verify/secrets", "missing"),
+        (json!({"verify": {"scheme": "githup", "secrets": [SECRET]}}), "/verify/scheme", "unknown_value"),
+        (
+            json!({"verify": {"scheme": "none", "secrets": [SECRET]}}),
+            "/verify/secrets",
+            "not_for_this_scheme",
+        ),
+        (
+            json!({"verify": {"scheme": "github", "secrets": [SECRET], "header": "x"}}),
+            "/verify/header",
+            "not_for_this_scheme",
+        ),
+        (json!({"verify": {"scheme": "discord", "secrets": [SECRET]}}), "/verify/secrets/0", "not_a_secret"),
+        (json!({"verify": {"scheme": "basic", "secrets": [SECRET]}}), "/verify/secrets/0", "not_a_secret"),
+        (verify(json!({"secrets": [SECRET, SECRET]})), "/verify/secrets/1", "twice"),
+        (verify(json!({"secrets": ["x".repeat(2_000)]})), "/verify/secrets/0", "not_a_secret"),
+        (verify(json!({"secrets": "one"})), "/verify/secrets", "wrong_type"),
+        (verify(json!({"header": "a b"})), "/verify/header", "invalid"),
+        (verify(json!({"header": null})), "/verify/header", "invalid"),
+        (verify(json!({"algorithm": "md5"})), "/verify/algorithm", "invalid"),
+        (verify(json!({"signed": "{id}"})), "/verify/signed", "invalid"),
+        (verify(json!({"tolerance": "0s"})), "/verify/tolerance", "out_of_range"),
+        (verify(json!({"tolerance": "31d"})), "/verify/tolerance", "out_of_range"),
+        (verify(json!({"url": "hooks.example"})), "/verify/url", "not_a_url"),
+        (verify(json!({"secret": "x"})), "/verify/secret", "unknown_field"),
+        (json!({"verify": {"scheme": "none"}, "map": {"event": "body.type"}}), "/map/event", "not_supported"),
+        (
+            json!({"verify": {"scheme": "none"}, "map": {"task_id": "body.id"}}),
+            "/map/task_id",
+            "not_supported",
+        ),
+        (
+            json!({"verify": {"scheme": "none"}, "map": {"event": {"a": "task_done"}}}),
+            "/map/event/a",
+            "unknown_value",
+        ),
+        (
+            json!({"verify": {"scheme": "none"}, "response": {"status": 302}}),
+            "/response/status",
+            "out_of_range",
+        ),
+        (
+            json!({"verify": {"scheme": "none"}, "response": {"status": 204, "body": "x"}}),
+            "/response/body",
+            "conflict",
+        ),
+        (
+            json!({"verify": {"scheme": "none"}, "response": {"content_type": "a\nb"}}),
+            "/response/content_type",
+            "not_a_header",
+        ),
+        (json!({"verify": {"scheme": "none"}, "secret": "x"}), "/secret", "unknown_field"),
+    ] {
+        let answer = put(&server, "bad", source.clone()).await;
+        assert_eq!(answer.faults(), [(pointer.to_string(), code.to_string())], "{source}");
+        assert!(!answer.text().contains(SECRET), "{source}");
+    }
+    assert_eq!(put(&server, "-", json!({"verify": {"scheme": "none"}})).await.faults()[0].0, "/name");
+    server.get("/v1/sources/bad").await.problem(404, "not_found");
+    server.send("DELETE", "/v1/sources/bad", &[], "").await.problem(404, "not_found");
+    server.post("/v1/sources/bad/rotate-secret", json!({"secret": SECRET})).await.problem(404, "not_found");
+    server.post("/v1/sources/bad/test", json!({})).await.problem(404, "not_found");
+    server
+        .post("/v1/sources/default/rotate-secret", json!({"secret": SECRET}))
+        .await
+        .problem(409, "no_secrets");
+    put(&server, "gone", json!({"verify": {"scheme": "none"}})).await.expect(201);
+    server.send("POST", "/webhook/gone", &[], "{}").await.expect(200);
+    assert_eq!(server.send("DELETE", "/v1/sources/gone", &[], "").await.status, 204);
+    server.send("POST", "/webhook/gone", &[], "{}").await.problem(404, "not_found");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_test_shows_what_a_request_would_do_without_doing_it() {
+    let server = TestServer::start().await;
+    put(&server, "github", json!({"verify": {"scheme": "github", "secrets": [SECRET]}})).await.expect(201);
+    let (body, path) = (r#"{"action":"opened"}"#, "/v1/sources/github/test");
+    let headers = json!({"x-hub-signature-256": hub(SECRET, body), "x-github-event": "issues", "x-github-delivery": "d"});
+    let would = server.post(path, json!({"body": body, "headers": headers})).await.expect(200);
+    assert_eq!((&would["verified"], &would["type"]), (&json!(true), &json!("issues.opened")));
+    assert_eq!((&would["delivery_id"], &would["reason"]), (&json!("d"), &Value::Null));
+    assert!(would["secret"].is_string(), "{would}");
+    let would = server.post(path, json!({"body": body})).await.expect(200);
+    assert_eq!(
+        (&would["verified"], &would["reason"]),
+        (&json!(false), &json!("it has no header x-hub-signature-256"))
+    );
+    let task = json!({"event": "task.completed", "data": {"task_id": 7}, "attempt": 2}).to_string();
+    let would = server.post("/v1/sources/default/test", json!({"body": task})).await.expect(200);
+    assert_eq!((&would["event"], &would["task"]), (&json!("task_completed"), &json!("7")));
+    assert_eq!((&would["attempt"], &would["verified"]), (&json!(2), &json!(true)));
+    let would = server.post("/v1/sources/default/test", json!({"body": "{"})).await.expect(200);
+    assert!(would["reason"].as_str().expect("a reason").contains("line 1 column 1"), "{would}");
+    assert_eq!(server.post(path, json!({"headers": {"a b": "x"}})).await.faults()[0].0, "/headers/a b");
+    assert_eq!(server.get("/v1/events").await.expect(200)["data"], json!([]), "nothing was done");
+    server.stop().await;
+}
