@@ -17,6 +17,7 @@ mod schedules;
 mod secrets;
 mod send;
 mod serve;
+mod sources;
 mod table;
 mod tasks;
 mod work;
@@ -58,6 +59,7 @@ enum Command {
     Events(events::Arguments),
     Queues(queues::Arguments),
     Schedules(schedules::Arguments),
+    Sources(sources::Arguments),
     Secrets(secrets::Arguments),
     Config(config::Arguments),
     Doctor(doctor::Arguments),
@@ -160,6 +162,7 @@ impl Command {
             Command::Events(arguments) => wait_for(events::run(arguments)),
             Command::Queues(arguments) => wait_for(queues::run(arguments)),
             Command::Schedules(arguments) => wait_for(schedules::run(arguments)),
+            Command::Sources(arguments) => wait_for(sources::run(arguments)),
             Command::Secrets(arguments) => secrets::run(&arguments),
             Command::Config(arguments) => config::run(&arguments),
             Command::Doctor(arguments) => wait_for(doctor::run(arguments)),

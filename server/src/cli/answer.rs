@@ -335,3 +335,67 @@ impl Task {
         }
     }
 }
+
+/// A source.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Source {
+    pub(super) name: String,
+    pub(super) url: String,
+    pub(super) verify: Option<Verify>,
+    pub(super) map: SourceMap,
+    pub(super) response: Option<SourceAnswer>,
+}
+
+/// How requests prove themselves.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Verify {
+    pub(super) scheme: String,
+    pub(super) tolerance: Option<String>,
+    pub(super) header: Option<String>,
+    pub(super) algorithm: Option<String>,
+    pub(super) encoding: Option<String>,
+    pub(super) prefix: Option<String>,
+    pub(super) signed: Option<String>,
+    pub(super) timestamp_header: Option<String>,
+    pub(super) url: Option<String>,
+    pub(super) secrets: Vec<Secret>,
+}
+
+/// A secret, without what it is.
+#[derive(Debug, Deserialize)]
+pub(super) struct Secret {
+    pub(super) id: String,
+    pub(super) added_at: String,
+    pub(super) until: Option<String>,
+    pub(super) last_used_at: Option<String>,
+}
+
+/// What the requests of a source mean.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct SourceMap {
+    pub(super) event: BTreeMap<String, String>,
+}
+
+/// What a webhook that was taken in is answered.
+#[derive(Debug, Deserialize)]
+pub(super) struct SourceAnswer {
+    pub(super) status: u16,
+    pub(super) body: String,
+}
+
+/// What a request to a source would do.
+#[derive(Debug, Deserialize)]
+pub(super) struct SourceTest {
+    pub(super) verified: bool,
+    pub(super) reason: Option<String>,
+    pub(super) secret: Option<String>,
+    #[serde(rename = "type")]
+    pub(super) name: Option<String>,
+    pub(super) event: Option<String>,
+    pub(super) task: Option<String>,
+    pub(super) attempt: Option<u32>,
+    pub(super) delivery_id: Option<String>,
+}

@@ -11,6 +11,7 @@ mod races;
 mod recovery;
 mod retention;
 mod schedules;
+mod senders;
 mod stop;
 mod tutorial;
 mod unique;

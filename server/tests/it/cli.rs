@@ -6,6 +6,7 @@ mod program;
 mod queues;
 mod schedules;
 mod serving;
+mod sources;
 mod tasks;
 
 use std::io::Read as _;

@@ -181,6 +181,14 @@ impl RealServer {
         Process::spawn(within(command, self.folder.path()))
     }
 
+    /// What another command prints that works on the same store.
+    pub(crate) fn taskhook(&self, arguments: &[&str]) -> String {
+        let mut command = within(taskhook(), self.folder.path());
+        let output = command.args(arguments).args(["--store", &self.store_url()]).output().expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
     /// `kill -9`.
     pub(crate) fn kill(&mut self) {
         self.process.take().expect("it runs").kill();

@@ -1,0 +1,76 @@
+//! `taskhook sources`: who may send webhooks, and how each proves itself.
+
+mod delete;
+mod get;
+mod list;
+mod rotate;
+mod set;
+mod test;
+
+use clap::{Args, Subcommand};
+
+use crate::cli::client::Client;
+use crate::cli::{Code, Failed, Remote};
+
+/// Read, set and test the sources of webhooks
+#[derive(Debug, Args)]
+#[command(
+    before_help = "taskhook sources set github --scheme github --secret-file github.secret\n\
+                   taskhook sources get github\n\
+                   taskhook sources test github --body delivery.json --header x-hub-signature-256=sha256=…",
+    arg_required_else_help = true
+)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    remote: Remote,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    List(list::Arguments),
+    Get(get::Arguments),
+    Set(Box<set::Arguments>),
+    Test(test::Arguments),
+    RotateSecret(rotate::Arguments),
+    Delete(delete::Arguments),
+}
+
+/// Runs it.
+///
+/// # Errors
+/// If no server answers, or not with a success.
+pub(super) async fn run(arguments: Arguments) -> anyhow::Result<Code> {
+    let client = Client::new(&arguments.remote)?;
+    match arguments.command {
+        Command::List(arguments) => list::run(&client, arguments).await,
+        Command::Get(arguments) => get::run(&client, &arguments).await,
+        Command::Set(arguments) => set::run(&client, &arguments).await,
+        Command::Test(arguments) => test::run(&client, &arguments).await,
+        Command::RotateSecret(arguments) => rotate::run(&client, &arguments).await,
+        Command::Delete(arguments) => delete::run(&client, &arguments).await,
+    }
+}
+
+/// A secret from a file, `-` for standard input: on the command line, other users of the machine would see it.
+///
+/// # Errors
+/// A usage error if it cannot be read.
+fn secret(path: &str) -> Result<String, Failed> {
+    let text = file("--secret-file", path)?;
+    // Editors end the last line.
+    Ok(text.trim_end_matches(['\r', '\n']).to_string())
+}
+
+/// The text of a file, or with `-` of standard input.
+///
+/// # Errors
+/// A usage error if it cannot be read.
+fn file(flag: &str, path: &str) -> Result<String, Failed> {
+    let text = match path {
+        "-" => std::io::read_to_string(std::io::stdin().lock()),
+        path => std::fs::read_to_string(path),
+    };
+    text.map_err(|error| Failed::new(Code::Usage, format!("{flag} {path}: {error}")))
+}
