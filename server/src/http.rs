@@ -106,7 +106,7 @@ struct Document;
 fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(webhook::receive))
-        .routes(routes!(webhook::receive_from))
+        .routes(routes!(webhook::receive_from, webhook::handshake::confirm, webhook::handshake::consent))
         .routes(routes!(webhook::call_back))
         .routes(routes!(tasks::create, tasks::list))
         .routes(routes!(tasks::create_batch))

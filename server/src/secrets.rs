@@ -28,6 +28,13 @@ pub fn fingerprint(parts: &[&[u8]]) -> [u8; 16] {
     first(context.finish().as_ref())
 }
 
+/// Whether `given` is the text of which `hash` is the SHA-256 in hex.
+#[must_use]
+pub fn same(given: &str, hash: &str) -> bool {
+    let ours = hex::encode(sha256(given.as_bytes()));
+    aws_lc_rs::constant_time::verify_slices_are_equal(ours.as_bytes(), hash.as_bytes()).is_ok()
+}
+
 /// 32 bytes from the operating system.
 ///
 /// # Errors

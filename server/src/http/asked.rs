@@ -315,6 +315,8 @@ pub(super) struct VerifyRequest {
     signed: Option<String>,
     /// With `hmac`, `ed25519`: the header that says when it was signed, in seconds or milliseconds since 1970.
     timestamp_header: Option<String>,
+    /// With `meta`: the token that its question must know. Never shown; left out, it stays.
+    verify_token: Option<String>,
     /// Where a URL is signed: the one that the sender knows, if it does not begin with `public_url`.
     url: Option<String>,
 }

@@ -60,7 +60,7 @@ pub(super) async fn put(
 ) -> Result<Response, Problem> {
     let bytes = body::read(&app, &headers, body, DEFINITION_BYTES_MAX).await?;
     let members = json::object(&bytes).map_err(Problem::malformed)?;
-    let (definition, secrets) = definition::read(members).map_err(Problem::invalid)?;
+    let (mut definition, secrets) = definition::read(members).map_err(Problem::invalid)?;
     if !is_callers_id(&name, limits::NAME_BYTES_MAX) {
         let detail =
             "a source's name begins with a letter or digit and has at most 64 of A-Z a-z 0-9 . _ : @ -";
@@ -68,6 +68,13 @@ pub(super) async fn put(
     }
     let now = app.sources.get(&name);
     needs_verify(&name, &definition)?;
+    if let (Some(verify), Some(had)) =
+        (&mut definition.verify, now.as_ref().and_then(|now| now.definition.verify.as_ref()))
+        && verify.scheme == had.scheme
+        && verify.verify_token.is_none()
+    {
+        verify.verify_token.clone_from(&had.verify_token);
+    }
     let secrets = seal(&app, &name, now.as_deref(), &definition, secrets)?;
     let definition = serde_json::to_string(&definition).unwrap_or_default();
     let command = SourceCommand::Define { definition: definition.into(), secrets };

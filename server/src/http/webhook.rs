@@ -1,5 +1,7 @@
 //! `POST /webhook` and `POST /callback/{token}`: a request becomes an event.
 
+mod batch;
+pub(super) mod handshake;
 pub(super) mod map;
 
 use std::borrow::Cow;
@@ -117,15 +119,23 @@ async fn receive_for(
     let bytes = way.read(body).await?;
     let url = format!("{}{uri}", app.public_url);
     let seen = Seen { headers, body: &bytes, url: &url, at: (app.clock)() };
-    let secret = match source.verify(&seen) {
+    let with_token = source.with_access_token(headers, uri.query().unwrap_or_default());
+    let secret = match source.verify(&Seen { headers: &with_token, ..seen }) {
         Ok(secret) => secret,
         // Why is for whoever owns the source: the sender may be anybody.
         Err(denied) => return Err(way.reject_because(&bytes, unauthorized(), &denied.0).await),
     };
+    if let Some(answer) = handshake::answer(&source, &seen, secret) {
+        return Ok(answer);
+    }
+    if batch::is_one(&source, &seen) {
+        let usual = batch::take_in(&way, &seen, secret).await?;
+        return Ok(source.response().map_or(usual, |said| in_its_words(&said)));
+    }
     let heard = way.map(&seen, secret).await?;
     let receipt = app.engine.submit(Submission::Event(Box::new(heard))).await?;
     let usual = answer(&receipt)?;
-    Ok(source.definition.response.as_ref().map_or(usual, in_its_words))
+    Ok(source.response().map_or(usual, |said| in_its_words(&said)))
 }
 
 fn no_source(name: &str) -> String {
@@ -185,6 +195,11 @@ pub(super) async fn call_back(
 
 /// The answer to a webhook: only a receipt becomes a 200.
 pub(super) fn answer(receipt: &Receipt) -> Result<Response, Problem> {
+    said(receipt).map(|said| respond::json(StatusCode::OK, &said))
+}
+
+/// What is said of one webhook.
+fn said(receipt: &Receipt) -> Result<WebhookAnswer, Problem> {
     let (outcome, reason) = match receipt.outcome() {
         Outcome::Applied => ("applied", None),
         Outcome::Duplicate(_) => ("duplicate", None),
@@ -203,15 +218,14 @@ pub(super) fn answer(receipt: &Receipt) -> Result<Response, Problem> {
             return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "quarantined", detail));
         }
     };
-    let answer = WebhookAnswer {
+    Ok(WebhookAnswer {
         message: "Webhook received",
         event_id: receipt.event().map(|id| id.to_string()).unwrap_or_default(),
         outcome,
         reason,
         // One that came before its task has none, though a creation in the same transaction may have made it since.
         task_state: receipt.task().map(|(_, state)| state.name()).filter(|_| outcome != "unmatched"),
-    };
-    Ok(respond::json(StatusCode::OK, &answer))
+    })
 }
 
 /// The answer to a webhook that was taken in by a request that nobody answered.
@@ -257,6 +271,10 @@ impl Way<'_> {
 
     /// Reads what it says. `secret` has proved it.
     async fn map(&self, seen: &Seen<'_>, secret: Option<[u8; 16]>) -> Result<Heard, Problem> {
+        if let Some(name) = facts::wrong_attribute(seen.headers) {
+            let wrong = format!("the header {name} of a CloudEvent is no percent-encoded UTF-8");
+            return Err(self.reject(seen.body, Problem::malformed(wrong)).await);
+        }
         let text = as_json(self.source, seen);
         let members = match json::object(&text) {
             Ok(members) => members,

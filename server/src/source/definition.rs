@@ -55,6 +55,9 @@ pub struct Verify {
     /// The header that says when it was signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp_header: Option<String>,
+    /// With `meta`: the SHA-256, in hex, of the token by which its question is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify_token: Option<String>,
     /// The address that the sender knows, where it is not the one that follows from `public_url`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
@@ -117,6 +120,7 @@ impl Verify {
             ],
             "ed25519" => &["header", "encoding", "prefix", "signed", "timestamp_header", "tolerance", "url"],
             "twilio" | "square" => &["tolerance", "url"],
+            "meta" => &["tolerance", "verify_token"],
             _ => &["tolerance"],
         }
     }

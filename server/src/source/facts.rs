@@ -39,6 +39,33 @@ pub fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     values.next().is_none().then_some(value)
 }
 
+/// An attribute of a CloudEvent in binary mode, where it is a header: `ce-type` (CloudEvents 1.0.2, HTTP binding, 3.1.3).
+#[must_use]
+pub fn attribute(headers: &HeaderMap, name: &str) -> Option<String> {
+    is_binary(headers).then(|| header(headers, name)).flatten().and_then(decoded)
+}
+
+/// Whether a request is a CloudEvent in binary mode.
+fn is_binary(headers: &HeaderMap) -> bool {
+    let structured = "application/cloudevents";
+    let is_structured =
+        |kind: &str| kind.get(..structured.len()).is_some_and(|start| start.eq_ignore_ascii_case(structured));
+    headers.contains_key("ce-id") && !header(headers, "content-type").is_some_and(is_structured)
+}
+
+/// The attribute of a CloudEvent that is no percent-encoded UTF-8.
+#[must_use]
+pub fn wrong_attribute(headers: &HeaderMap) -> Option<&str> {
+    let attributes =
+        headers.iter().filter(|(name, _)| name.as_str().starts_with("ce-") && is_binary(headers));
+    let mut wrong = attributes.filter(|(_, value)| value.to_str().ok().and_then(decoded).is_none());
+    wrong.next().map(|(name, _)| name.as_str())
+}
+
+fn decoded(value: &str) -> Option<String> {
+    percent_encoding::percent_decode_str(value).decode_utf8().ok().map(Into::into)
+}
+
 /// The name of a header, in lower case.
 ///
 /// # Errors
@@ -76,4 +103,28 @@ pub fn fields(headers: &HeaderMap, body: &[u8]) -> Option<Vec<(String, String)>>
     let kind = header(headers, "content-type")?.split(';').next()?.trim();
     let is_form = kind.eq_ignore_ascii_case("application/x-www-form-urlencoded");
     is_form.then(|| form_urlencoded::parse(body).into_owned().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    /// CloudEvents 1.0.2, HTTP protocol binding, 3.1.3.2.
+    #[test]
+    fn an_attribute_in_a_header_is_percent_encoded() {
+        let of = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("ce-id", HeaderValue::from_static("1"));
+            headers.insert("ce-type", HeaderValue::from_static(value));
+            (attribute(&headers, "ce-type"), wrong_attribute(&headers).map(ToString::to_string))
+        };
+        assert_eq!(of("Euro%20%E2%82%AC%20%F0%9F%98%80"), (Some("Euro € 😀".into()), None));
+        assert_eq!(of("Euro%20%e2%82%ac%20%f0%9f%98%80").0.as_deref(), Some("Euro € 😀"));
+        assert_eq!(of("%C0%A0"), (None, Some("ce-type".into())), "no UTF-8");
+        let mut headers = HeaderMap::new();
+        headers.insert("ce-type", HeaderValue::from_static("x"));
+        assert_eq!(attribute(&headers, "ce-type"), None, "no CloudEvent");
+    }
 }

@@ -26,6 +26,8 @@ pub struct Preset {
     pub kind: Ways,
     /// Whether its bodies may say which task they are about, as those of workers do.
     pub is_worker: bool,
+    /// The status that it wants to hear, without a body; `None`: any success will do.
+    pub status: Option<u16>,
     /// How its address is proved to be ours.
     pub handshake: Option<Handshake>,
 }
@@ -135,6 +137,7 @@ fn sender(name: &'static str, rules: impl Into<Vec<Rule>>, delivery_id: Ways, ki
         known_by_body: false,
         kind,
         is_worker: false,
+        status: None,
         handshake: None,
     }
 }
@@ -168,6 +171,7 @@ pub static PRESETS: LazyLock<Vec<Preset>> = LazyLock::new(|| {
         // discord.com/developers, "Validating Security Request Headers".
         Preset {
             keys: &[KeyForm::Public],
+            status: Some(204),
             handshake: Some(Handshake::Discord),
             ..sender(
                 "discord",

@@ -1,15 +1,18 @@
 //! The sources of this node, at hand for every webhook: what each says, and its secrets, opened.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, HeaderValue};
 use taskhook_core::{SourceKey, Timestamp};
 
-use crate::source::definition::Definition;
+use crate::source::definition::{Answer, Definition};
 use crate::source::facts;
-use crate::source::presets::Preset;
-use crate::source::rule::{KeyForm, Proof, Rule};
+use crate::source::presets::{Handshake, Preset};
+use crate::source::rule::{Algorithm, KeyForm, Proof, Rule};
 use crate::source::secret::Key;
 use crate::source::verify::{Denied, Seen, verify};
 use crate::store::read::{ReadError, Reader, SourceView};
@@ -174,6 +177,41 @@ impl Live {
         let tolerance = said.tolerance_ms.map(Duration::from_millis);
         let seen = Seen { url: said.url.as_deref().unwrap_or(seen.url), ..*seen };
         verify(&self.rules, &keys, tolerance, &seen).map(|position| ids.get(position).copied())
+    }
+
+    /// The code of `text` under one of its secrets.
+    #[must_use]
+    pub fn code(&self, secret: [u8; 16], text: &[u8]) -> Option<Vec<u8>> {
+        let secret = self.secrets.iter().find(|known| known.id == secret)?;
+        Some(secret.key.code(Algorithm::Sha256, &[text]))
+    }
+
+    /// What a webhook that was taken in is answered; `None`: the usual.
+    #[must_use]
+    pub fn response(&self) -> Option<Cow<'_, Answer>> {
+        if let Some(said) = &self.definition.response {
+            return Some(Cow::Borrowed(said));
+        }
+        let status = self.preset()?.status?;
+        Some(Cow::Owned(Answer { status, body: String::new(), content_type: None }))
+    }
+
+    /// The headers of a request, with the token that its query may have in their place: CloudEvents' webhooks know both
+    /// ways.
+    #[must_use]
+    pub fn with_access_token<'a>(&self, headers: &'a HeaderMap, query: &str) -> Cow<'a, HeaderMap> {
+        let knows = [Some(Handshake::CloudEvents), Some(Handshake::EventGrid)];
+        if !self.preset().is_some_and(|preset| knows.contains(&preset.handshake))
+            || headers.contains_key(AUTHORIZATION)
+        {
+            return Cow::Borrowed(headers);
+        }
+        let token = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "access_token");
+        let value = token.and_then(|(_, token)| HeaderValue::from_str(&format!("Bearer {token}")).ok());
+        let Some(value) = value else { return Cow::Borrowed(headers) };
+        let mut headers = headers.clone();
+        headers.insert(AUTHORIZATION, value);
+        Cow::Owned(headers)
     }
 
     /// What its secrets are that still prove requests.

@@ -9,8 +9,9 @@ use taskhook_core::limits;
 use crate::http::fields::{Fields, escaped};
 use crate::http::json::Members;
 use crate::http::problem::{FieldError, hint};
+use crate::secrets::sha256;
 use crate::source::definition::{Answer, Definition, Verify, schemes};
-use crate::source::secret::Key;
+use crate::source::secret::{Key, SECRET_BYTES_MIN};
 
 /// What is asked of a source's secrets.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,6 +88,7 @@ fn verify(mut fields: Fields<'_>) -> (Verify, Secrets, Vec<FieldError>) {
         signed: text(&mut fields, "signed"),
         timestamp_header: text(&mut fields, "timestamp_header"),
         url: text(&mut fields, "url"),
+        verify_token: text(&mut fields, "verify_token"),
         tolerance_ms: None,
         scheme,
     };
@@ -109,6 +111,7 @@ fn verify(mut fields: Fields<'_>) -> (Verify, Secrets, Vec<FieldError>) {
             ("signed", verify.signed.is_some()),
             ("timestamp_header", verify.timestamp_header.is_some()),
             ("url", verify.url.is_some()),
+            ("verify_token", verify.verify_token.is_some()),
             ("tolerance", verify.tolerance_ms.is_some()),
         ];
         let takes = Verify::fields(&verify.scheme);
@@ -129,6 +132,13 @@ fn verify(mut fields: Fields<'_>) -> (Verify, Secrets, Vec<FieldError>) {
     {
         fields.wrong("url", "not_a_url", "must be the absolute URL that the sender knows, https://…");
     }
+    if let Some(token) = &mut verify.verify_token {
+        if token.len() < SECRET_BYTES_MIN {
+            fields.wrong("verify_token", "not_a_secret", format!("has fewer than {SECRET_BYTES_MIN} bytes"));
+        }
+        // It is only ever compared.
+        *token = hex::encode(sha256(token.as_bytes()));
+    }
     let secrets = secrets(&mut fields, &verify);
     let known = [
         "scheme",
@@ -141,6 +151,7 @@ fn verify(mut fields: Fields<'_>) -> (Verify, Secrets, Vec<FieldError>) {
         "timestamp_header",
         "url",
         "tolerance",
+        "verify_token",
     ];
     (verify, secrets, fields.finish(&known, &[]))
 }

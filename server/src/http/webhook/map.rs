@@ -6,7 +6,7 @@ use taskhook_core::{EventKind, Failure, limits};
 
 use crate::http::json::Members;
 use crate::http::webhook::cut;
-use crate::source::facts::{header, text_of};
+use crate::source::facts::{attribute, header, text_of};
 use crate::source::registry::Live;
 use crate::source::verify::Seen;
 
@@ -27,7 +27,8 @@ pub(in crate::http) struct Mapped {
 pub(in crate::http) fn map(source: &Live, members: &Members<'_>, seen: &Seen<'_>, by_token: bool) -> Mapped {
     let names = &source.definition.event_names;
     if source.preset().is_none_or(|preset| preset.is_worker) || by_token {
-        return read(members, |name| names.get(name).cloned(), by_token);
+        let attribute = attribute(seen.headers, "ce-type");
+        return read(members, attribute, |name| names.get(name).cloned(), by_token);
     }
     // A sender of its own kind says nothing about tasks, unless its source says where.
     let (_, name) = source.facts(seen);
@@ -47,15 +48,22 @@ pub(in crate::http) fn delivery_id(source: &Live, members: &Members<'_>, seen: &
     delivery_id_of(seen.headers, members)
 }
 
-/// The default mapping: of each the first that is present and a string or integer.
-fn read(members: &Members<'_>, meaning: impl Fn(&str) -> Option<String>, by_token: bool) -> Mapped {
+/// The default mapping: of each the first that is present and a string or integer. `attribute` is the type of a
+/// CloudEvent whose body is only its data.
+fn read(
+    members: &Members<'_>,
+    attribute: Option<String>,
+    meaning: impl Fn(&str) -> Option<String>,
+    by_token: bool,
+) -> Mapped {
     let data: Members<'_> =
         members.get("data").and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or_default();
     // What is null is not there, and hides nothing.
     let either = |name: &str| {
         [members, &data].into_iter().find_map(|all| all.get(name).copied().filter(|raw| raw.get() != "null"))
     };
-    let name = ["event", "type"].iter().find_map(|key| text_of(members.get(*key).copied()?));
+    let name = || ["event", "type"].iter().find_map(|key| text_of(members.get(*key).copied()?));
+    let name = attribute.or_else(name);
     let task = text_of_either(members.get("task_id").copied(), data.get("task_id").copied());
     let attempt = either("attempt").map(|raw| text_of(raw).and_then(|text| text.parse().ok()).unwrap_or(0));
     let Some(name) = name else {
@@ -119,7 +127,7 @@ fn delivery_id_of(headers: &HeaderMap, members: &Members<'_>) -> Option<String> 
     if let Some(id) = header(headers, "webhook-id") {
         return Some(id.to_string());
     }
-    if let (Some(source), Some(id)) = (header(headers, "ce-source"), header(headers, "ce-id")) {
+    if let (Some(source), Some(id)) = (attribute(headers, "ce-source"), attribute(headers, "ce-id")) {
         return Some(format!("{source}\n{id}"));
     }
     let member = |name: &str| members.get(name).copied().and_then(text_of);

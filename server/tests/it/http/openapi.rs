@@ -62,6 +62,8 @@ async fn every_path_of_the_contract_is_in_the_document_and_every_path_in_it_is_s
         "GET /v1/tasks",
         "GET /v1/tasks/{id}",
         "GET /v1/tasks/{id}/history",
+        "GET /webhook/{source}",
+        "OPTIONS /webhook/{source}",
         "POST /callback/{token}",
         "POST /v1/bulk",
         "POST /v1/bulk/{id}/cancel",

@@ -455,7 +455,9 @@ async fn what_is_not_there_is_404_and_a_wrong_method_405_as_a_problem() {
     }
     for (method, path, allow) in [
         ("GET", "/webhook", "POST"),
-        ("PUT", "/webhook/default", "POST"),
+        ("PUT", "/webhook/default", "GET,HEAD,OPTIONS,POST"),
+        ("GET", "/webhook/default", "POST"),
+        ("OPTIONS", "/webhook/default", "POST"),
         ("GET", "/callback/x", "POST"),
         ("DELETE", "/v1/tasks/123", "GET,HEAD"),
         ("PUT", "/v1/tasks", "GET,HEAD,POST"),

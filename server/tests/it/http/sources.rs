@@ -424,3 +424,145 @@ async fn a_test_shows_what_a_request_would_do_without_doing_it() {
     assert_eq!(server.get("/v1/events").await.expect(200)["data"], json!([]), "nothing was done");
     server.stop().await;
 }
+
+/// The body of a request that is answered 200.
+async fn asked(server: &TestServer, name: &str, headers: &[(&str, &str)], body: &str) -> Value {
+    server.send("POST", &format!("/webhook/{name}"), headers, body.to_string()).await.expect(200)
+}
+
+#[tokio::test]
+async fn a_sender_that_asks_whether_the_address_is_ours_is_answered() {
+    let server = TestServer::start().await;
+    let at = now().to_string();
+    let version_0 = |body: &str| {
+        format!(
+            "v0={}",
+            hex::encode(code(SECRET.as_bytes(), &[b"v0:", at.as_bytes(), b":", body.as_bytes()]))
+        )
+    };
+    for scheme in ["slack", "zoom", "meta", "azure-event-grid", "cloudevents"] {
+        put(&server, scheme, json!({"verify": {"scheme": scheme, "secrets": [SECRET]}})).await.expect(201);
+    }
+    let body = r#"{"token":"x","challenge":"3eZbrw1aB","type":"url_verification"}"#;
+    let signature = version_0(body);
+    let headers = [("x-slack-signature", signature.as_str()), ("x-slack-request-timestamp", &at)];
+    assert_eq!(asked(&server, "slack", &headers, body).await, json!({"challenge": "3eZbrw1aB"}));
+    server.send("POST", "/webhook/slack", &headers[1..], body).await.problem(401, "unauthorized");
+
+    let body = r#"{"event":"endpoint.url_validation","payload":{"plainToken":"qgg8vlvZRS6UYooatFL8Aw"}}"#;
+    let signature = version_0(body);
+    let headers = [("x-zm-signature", signature.as_str()), ("x-zm-request-timestamp", &at)];
+    let token = hex::encode(code(SECRET.as_bytes(), &[b"qgg8vlvZRS6UYooatFL8Aw"]));
+    let wanted = json!({"plainToken": "qgg8vlvZRS6UYooatFL8Aw", "encryptedToken": token});
+    assert_eq!(asked(&server, "zoom", &headers, body).await, wanted);
+
+    let bearer = format!("Bearer {SECRET}");
+    let body = r#"[{"id":"1","eventType":"Microsoft.EventGrid.SubscriptionValidationEvent","data":{"validationCode":"512d38b6"}}]"#;
+    let headers = [("aeg-event-type", "SubscriptionValidation"), ("authorization", bearer.as_str())];
+    assert_eq!(
+        asked(&server, "azure-event-grid", &headers, body).await,
+        json!({"validationResponse": "512d38b6"})
+    );
+    server.send("POST", "/webhook/azure-event-grid", &headers[..1], body).await.problem(401, "unauthorized");
+
+    for name in ["cloudevents", "azure-event-grid"] {
+        let headers = [("webhook-request-origin", "events.example"), ("webhook-request-rate", "120")];
+        let answer = server.send("OPTIONS", &format!("/webhook/{name}"), &headers, "").await;
+        assert_eq!((answer.status, answer.header("webhook-allowed-origin")), (200, Some("events.example")));
+        assert_eq!(
+            (answer.header("webhook-allowed-rate"), answer.header("allow")),
+            (Some("*"), Some("POST"))
+        );
+        server.send("OPTIONS", &format!("/webhook/{name}"), &[], "").await.problem(400, "malformed");
+    }
+    server.send("OPTIONS", "/webhook/slack", &[], "").await.problem(405, "method_not_allowed");
+    server.send("GET", "/webhook/slack", &[], "").await.problem(405, "method_not_allowed");
+    server.send("GET", "/webhook/nobody", &[], "").await.problem(404, "not_found");
+
+    let question = "/webhook/meta?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token=";
+    server.get(&format!("{question}meatyhamhock")).await.problem(401, "unauthorized");
+    let verify = json!({"scheme": "meta", "verify_token": "meatyhamhock"});
+    let shown = put(&server, "meta", json!({"verify": verify})).await.expect(200);
+    assert!(!shown.to_string().contains("meatyhamhock"), "{shown}");
+    // Left out, it stays.
+    put(&server, "meta", json!({"verify": {"scheme": "meta"}})).await.expect(200);
+    let answer = server.get(&format!("{question}meatyhamhock")).await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "1158201444"));
+    server.get(&format!("{question}meatyhamhook")).await.problem(401, "unauthorized");
+    server.get(&question.replace("subscribe", "other")).await.problem(401, "unauthorized");
+    assert_eq!(
+        server.get("/v1/events?outcome=recorded").await.expect(200)["data"],
+        json!([]),
+        "nothing is kept"
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn discord_hears_what_it_insists_on() {
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+    let server = TestServer::start().await;
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a key");
+    let public = hex::encode(pair.public_key().as_ref());
+    put(&server, "discord", json!({"verify": {"scheme": "discord", "secrets": [public]}})).await.expect(201);
+    let at = now().to_string();
+    let send = async |body: &str, signed: &str| {
+        let signature = hex::encode(pair.sign(format!("{at}{signed}").as_bytes()).as_ref());
+        let headers = [("x-signature-ed25519", signature.as_str()), ("x-signature-timestamp", &at)];
+        server.send("POST", "/webhook/discord", &headers, body.to_string()).await
+    };
+    assert_eq!(send(r#"{"type":1}"#, r#"{"type":1}"#).await.expect(200), json!({"type": 1}));
+    let ping = send(r#"{"type":0}"#, r#"{"type":0}"#).await;
+    assert_eq!((ping.status, ping.text()), (204, String::new()));
+    // It sends wrong ones on purpose, and goes away where they are taken.
+    send(r#"{"type":1}"#, r#"{"type":0}"#).await.problem(401, "unauthorized");
+    let event = r#"{"version":1,"type":1,"event":{"type":"APPLICATION_AUTHORIZED","data":{}}}"#;
+    let taken = send(event, event).await;
+    assert_eq!((taken.status, taken.text()), (204, String::new()));
+    assert_eq!(newest(&server).await["type"], "APPLICATION_AUTHORIZED");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn events_that_come_together_count_each_for_itself() {
+    let server = TestServer::start().await;
+    let source = json!({"verify": {"scheme": "cloudevents", "secrets": [CANARY]}});
+    put(&server, "ce", source).await.expect(201);
+    server.create(json!({"id": "1", "source": "ce"})).await;
+    let one = |id: &str, task: &str| json!({"specversion": "1.0", "id": id, "source": "/jobs", "type": "task_completed", "data": {"task_id": task}});
+    let body = json!([one("a", "1"), one("b", "2"), one("a", "1")]).to_string();
+    let headers =
+        [("content-type", "application/cloudevents-batch+json; charset=utf-8"), ("webhook-id", "all")];
+    let path = format!("/webhook/ce?access_token={CANARY}");
+    let answer = server.send("POST", &path, &headers, body.clone()).await.expect(200);
+    let outcomes = |answer: &Value| -> Vec<String> {
+        let events = answer["events"].as_array().expect("events");
+        events.iter().map(|event| event["outcome"].as_str().expect("an outcome").to_string()).collect()
+    };
+    assert_eq!(outcomes(&answer), ["applied", "unmatched", "duplicate"]);
+    assert_eq!(server.task("1").await["state"], "succeeded");
+    let again = server.send("POST", &path, &headers, body).await.expect(200);
+    assert_eq!(outcomes(&again), ["duplicate"; 3]);
+    let event = newest(&server).await;
+    assert_eq!((&event["delivery_id"], &event["type"]), (&json!("/jobs\na"), &json!("task_completed")));
+    // All are read before the first counts.
+    for body in
+        ["[]", "[1]", r#"[{"event":"x"},{"a":1,"a":2}]"#, "[{}", &format!("[{}{{}}]", "{},".repeat(5_000))]
+    {
+        server.send("POST", &path, &headers, body.to_string()).await.problem(400, "malformed");
+    }
+    server
+        .send("POST", "/webhook/ce?access_token=wrong-secret", &headers, "[{}]")
+        .await
+        .problem(401, "unauthorized");
+    let shown = server.get("/v1/events").await.expect(200).to_string();
+    assert!(!shown.contains(CANARY), "a token in a URL is not kept");
+    // In binary mode the attributes are headers.
+    let headers =
+        [("ce-specversion", "1.0"), ("ce-id", "7"), ("ce-source", "/jobs"), ("ce-type", "job.done")];
+    let answer = server.send("POST", &path, &headers, "{}").await.expect(200);
+    assert_eq!(answer["outcome"], "recorded");
+    let event = newest(&server).await;
+    assert_eq!((&event["type"], &event["delivery_id"]), (&json!("job.done"), &json!("/jobs\n7")));
+    server.stop().await;
+}

@@ -1,0 +1,79 @@
+//! Several webhooks in one request: what Event Grid sends, and CloudEvents in batch mode.
+
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::engine::SubmitError;
+use crate::engine::submission::Submission;
+use crate::http::problem::Problem;
+use crate::http::webhook::{Way, WebhookAnswer, said};
+use crate::http::{json, respond};
+use crate::source::facts::header;
+use crate::source::presets::Handshake;
+use crate::source::registry::Live;
+use crate::source::verify::Seen;
+
+/// Events of one request: as many as Event Grid sends at most.
+const EVENTS_MAX: usize = 5_000;
+
+/// The answer to a request with several webhooks, in their order.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct BatchAnswer {
+    /// Always `Webhook received`.
+    message: &'static str,
+    /// What became of each.
+    events: Vec<WebhookAnswer>,
+}
+
+/// Whether a request to this source holds several webhooks, in a JSON array.
+pub(super) fn is_one(source: &Live, seen: &Seen<'_>) -> bool {
+    let by_name = source.preset().is_some_and(|preset| preset.handshake == Some(Handshake::EventGrid));
+    let batch = "application/cloudevents-batch";
+    let by_kind = header(seen.headers, "content-type")
+        .is_some_and(|kind| kind.get(..batch.len()).is_some_and(|start| start.eq_ignore_ascii_case(batch)));
+    (by_name || by_kind) && seen.body.trim_ascii_start().starts_with(b"[")
+}
+
+/// Takes in all of them, each as a webhook of its own: all are read before the first of them counts. Sent again, those
+/// that were taken in already are duplicates.
+pub(super) async fn take_in(
+    way: &Way<'_>,
+    seen: &Seen<'_>,
+    secret: Option<[u8; 16]>,
+) -> Result<Response, Problem> {
+    let parts: Vec<&RawValue> = match json::check(seen.body).map(|()| serde_json::from_slice(seen.body)) {
+        Ok(Ok(parts)) => parts,
+        Ok(Err(_)) => {
+            return Err(way.reject(seen.body, Problem::malformed("the body is no JSON array")).await);
+        }
+        Err(wrong) => return Err(way.reject(seen.body, Problem::malformed(wrong)).await),
+    };
+    if parts.is_empty() || parts.len() > EVENTS_MAX {
+        let wrong = format!("the body holds {} events; it may hold 1 to {EVENTS_MAX}", parts.len());
+        return Err(way.reject(seen.body, Problem::malformed(wrong)).await);
+    }
+    // An id in the headers is that of the request, not of each of its events.
+    let mut headers = seen.headers.clone();
+    ["webhook-id", "ce-id", "ce-source"].iter().for_each(|name| drop(headers.remove(*name)));
+    let mut heard = Vec::with_capacity(parts.len());
+    for part in parts {
+        let one = Seen { headers: &headers, body: part.get().as_bytes(), ..*seen };
+        heard.push(way.map(&one, secret).await?);
+    }
+    // Handed in side by side, they share a commit.
+    let engine = &way.app.engine;
+    let submit = |heard| {
+        let engine = engine.clone();
+        tokio::spawn(async move { engine.submit(Submission::Event(Box::new(heard))).await })
+    };
+    let submitted: Vec<_> = heard.into_iter().map(submit).collect();
+    let mut events = Vec::with_capacity(submitted.len());
+    for one in submitted {
+        let receipt = one.await.unwrap_or(Err(SubmitError::Stopping))?;
+        events.push(said(&receipt)?);
+    }
+    Ok(respond::json(StatusCode::OK, &BatchAnswer { message: "Webhook received", events }))
+}
