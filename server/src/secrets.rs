@@ -3,11 +3,13 @@
 //! Everything here is stateless: a token or an id proves itself by its code, so nothing is looked up before it
 //! is known to be ours.
 
+pub mod stored;
+
 use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use taskhook_core::TaskKey;
 use taskhook_core::id::{parse_type_id, type_id};
+use taskhook_core::{TaskKey, Timestamp};
 
 /// SHA-256 of `bytes`.
 #[must_use]
@@ -50,7 +52,8 @@ pub fn random() -> Result<[u8; 32], aws_lc_rs::error::Unspecified> {
 pub struct Secrets {
     callback: hmac::Key,
     dispatch: hmac::Key,
-    dispatch_text: String,
+    /// The one before, with which dispatches are signed too until this instant.
+    dispatch_before: Option<(hmac::Key, Timestamp)>,
 }
 
 impl Secrets {
@@ -60,14 +63,14 @@ impl Secrets {
         Secrets {
             callback: hmac::Key::new(hmac::HMAC_SHA256, callback),
             dispatch: hmac::Key::new(hmac::HMAC_SHA256, dispatch),
-            dispatch_text: dispatch_secret_text(dispatch),
+            dispatch_before: None,
         }
     }
 
-    /// The secret that signs dispatches, as Standard Webhooks libraries take it.
+    /// The same, signing dispatches with an earlier secret too until `until`.
     #[must_use]
-    pub fn dispatch_text(&self) -> &str {
-        &self.dispatch_text
+    pub fn with_before(self, before: &[u8], until: Timestamp) -> Secrets {
+        Secrets { dispatch_before: Some((hmac::Key::new(hmac::HMAC_SHA256, before), until)), ..self }
     }
 
     /// The token in the callback URL of one attempt: task, attempt, and a 128-bit code over both.
@@ -114,13 +117,20 @@ impl Secrets {
         type_id("key", &self.bound(b"generation", task, generation))
     }
 
-    /// The `webhook-signature` of a dispatch (Standard Webhooks 1.0.0, symmetric, `v1`).
+    /// The `webhook-signature` of a dispatch (Standard Webhooks 1.0.0, symmetric, `v1`): one, or two while a rotation
+    /// goes on, of which receivers take either. `timestamp` is in seconds since 1970.
     #[must_use]
     pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
-        let mut context = hmac::Context::with_key(&self.dispatch);
-        context.update(format!("{id}.{timestamp}.").as_bytes());
-        context.update(body);
-        format!("v1,{}", STANDARD.encode(context.sign()))
+        let sign = |key: &hmac::Key| {
+            let mut context = hmac::Context::with_key(key);
+            context.update(format!("{id}.{timestamp}.").as_bytes());
+            context.update(body);
+            format!("v1,{}", STANDARD.encode(context.sign()))
+        };
+        let now = Timestamp::from_secs(timestamp);
+        let before =
+            self.dispatch_before.as_ref().filter(|(_, until)| now < *until).map(|(key, _)| sign(key));
+        [Some(sign(&self.dispatch)), before].into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
 
     /// Task, number and a 32-bit code over both: unmistakable, and told apart from another store's.
@@ -194,6 +204,15 @@ mod tests {
             secrets.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#),
             "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
         );
-        assert_eq!(secrets.dispatch_text(), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+        assert_eq!(dispatch_secret_text(&secret), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    }
+
+    #[test]
+    fn while_a_rotation_goes_on_both_secrets_sign() {
+        let (old, new) = (Secrets::new(b"one", b"old"), Secrets::new(b"one", b"new"));
+        let both = new.clone().with_before(b"old", Timestamp::from_secs(1_000));
+        let sign = |secrets: &Secrets, at| secrets.sign("msg_1", at, b"{}");
+        assert_eq!(sign(&both, 999), format!("{} {}", sign(&new, 999), sign(&old, 999)));
+        assert_eq!(sign(&both, 1_000), sign(&new, 1_000));
     }
 }

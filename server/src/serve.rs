@@ -15,7 +15,7 @@ use crate::engine::Engine;
 use crate::engine::lane::{self, LaneThread};
 use crate::engine::submission::Submission;
 use crate::http::{self, App, Listener};
-use crate::secrets::{Secrets, random};
+use crate::secrets::stored::own_secrets;
 use crate::source::registry::Registry;
 use crate::store::read::{NodeStatus, Reader};
 use crate::store::sqlite::{Settings, SqlitePath, SqliteStore};
@@ -57,10 +57,7 @@ impl Server {
         clock::later_than(store.last_now());
         let settings = store.settings()?;
         let vault = Vault::new(&MasterKey::load(&config.key_place(), store.has_sealed()?)?);
-        let secrets = Arc::new(Secrets::new(
-            &own_secret(&store, &vault, "callback")?,
-            &own_secret(&store, &vault, "dispatch")?,
-        ));
+        let secrets = Arc::new(own_secrets(&store, &vault)?);
         let status: Arc<NodeStatus> = Arc::default();
         let reader = Reader::open(&path, status.clone())?;
 
@@ -177,25 +174,4 @@ impl Server {
             tracing::warn!("the writer has not stopped in time");
         }
     }
-}
-
-/// One of the server's own secrets. It is made where there is none yet, and sealed where a store of before has it plain.
-fn own_secret(store: &SqliteStore, vault: &Vault, name: &str) -> anyhow::Result<Vec<u8>> {
-    let place = own_place(name);
-    let plain = match store.secret(name)? {
-        Some(stored) if stored.is_sealed => {
-            return vault
-                .open(&place, &stored.value)
-                .with_context(|| format!("the secret {name} does not open"));
-        }
-        Some(stored) => stored.value,
-        None => random().map_err(|_| anyhow::anyhow!("the system gives no random bytes"))?.to_vec(),
-    };
-    store.keep_secret(name, &vault.seal(&place, &plain)?)?;
-    Ok(plain)
-}
-
-/// Where in the store one of the server's own secrets stands.
-pub(crate) fn own_place(name: &str) -> String {
-    format!("secret/{name}")
 }

@@ -4,15 +4,20 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
 use crate::cli::{Code, Failed, Output, Printed, doctor, out, serve};
+use crate::clock::wall_clock;
 use crate::config::{Config, Flags, StoreUrl};
+use crate::http::duration;
 use crate::secrets::dispatch_secret_text;
-use crate::serve::own_place;
-use crate::store::sqlite::SqlitePath;
+use crate::secrets::stored::{open_own, rotate_dispatch};
+use crate::store::sqlite::{SqlitePath, SqliteStore};
 use crate::vault::{MasterKey, Vault};
 
-/// Show the secrets that Taskhook signs with
+/// Show and rotate the secrets that Taskhook signs with
 #[derive(Debug, Args)]
-#[command(before_help = "taskhook secrets show dispatch", arg_required_else_help = true)]
+#[command(
+    before_help = "taskhook secrets show dispatch\ntaskhook secrets rotate dispatch",
+    arg_required_else_help = true
+)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -21,6 +26,7 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Show(Show),
+    Rotate(Rotate),
 }
 
 /// Print a secret, straight from the store, while no server runs on it
@@ -30,6 +36,25 @@ struct Show {
     /// Which secret
     #[arg(value_enum)]
     secret: Secret,
+    /// The store; without it, the one that `taskhook serve` would use here
+    #[arg(long, value_name = "STORE")]
+    store: Option<String>,
+    #[command(flatten)]
+    printed: Printed,
+}
+
+/// Make a new secret, and sign with both for a while, so that workers can change over
+///
+/// It is written straight into the store, while no server runs on it. The one before the old one is forgotten.
+#[derive(Debug, Args)]
+#[command(before_help = "taskhook secrets rotate dispatch --store sqlite:taskhook.db")]
+struct Rotate {
+    /// Which secret
+    #[arg(value_enum)]
+    secret: Secret,
+    /// How long the old one signs too
+    #[arg(long, value_name = "DURATION", default_value = "24h")]
+    keep: String,
     /// The store; without it, the one that `taskhook serve` would use here
     #[arg(long, value_name = "STORE")]
     store: Option<String>,
@@ -56,7 +81,10 @@ impl Secret {
 /// # Errors
 /// If the store cannot be opened, or has no such secret.
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
-    let Command::Show(arguments) = &arguments.command;
+    let arguments = match &arguments.command {
+        Command::Show(arguments) => arguments,
+        Command::Rotate(arguments) => return rotate(arguments),
+    };
     let flags = Flags { store: arguments.store.clone(), ..Flags::default() };
     let config = Config::load(&flags, serve::environment).map_err(|faults| serve::refused(&faults))?;
     let StoreUrl::Sqlite(path) = &config.store;
@@ -70,15 +98,34 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
     })?;
     let secret = match secret.is_sealed {
         false => secret.value,
-        true => {
-            let vault = Vault::new(&MasterKey::load(&config.key_place(), true)?);
-            vault.open(&own_place(name), &secret.value)?
-        }
+        true => open_own(&Vault::new(&MasterKey::load(&config.key_place(), true)?), name, &secret.value)?,
     };
-    let text = dispatch_secret_text(&secret);
-    match arguments.printed.output {
-        Output::Table => out::data(text)?,
-        Output::Json => out::data(json!({"name": name, "secret": text}).to_string())?,
-    }
+    print(arguments.printed.output, name, &secret)?;
     Ok(Code::Done)
+}
+
+fn rotate(arguments: &Rotate) -> anyhow::Result<Code> {
+    let keep = duration::parse(&arguments.keep)
+        .map_err(|wrong| Failed::new(Code::Usage, format!("--keep {}: {wrong}", arguments.keep)))?;
+    let flags = Flags { store: arguments.store.clone(), ..Flags::default() };
+    let config = Config::load(&flags, serve::environment).map_err(|faults| serve::refused(&faults))?;
+    let StoreUrl::Sqlite(path) = &config.store;
+    let path = SqlitePath(path.clone());
+    doctor::must_exist(&path)?;
+    // Its lock keeps a server away, which would go on with what it has read.
+    let store = SqliteStore::open(&path, wall_clock)?;
+    let vault = Vault::new(&MasterKey::load(&config.key_place(), store.has_sealed()?)?);
+    let until = wall_clock() + keep;
+    let secret = rotate_dispatch(&store, &vault, until)?;
+    print(arguments.printed.output, arguments.secret.name(), &secret)?;
+    out::message(format_args!("dispatches are signed with the old one too until {until}"));
+    Ok(Code::Done)
+}
+
+fn print(output: Output, name: &str, secret: &[u8]) -> std::io::Result<()> {
+    let text = dispatch_secret_text(secret);
+    match output {
+        Output::Table => out::data(text),
+        Output::Json => out::data(json!({"name": name, "secret": text}).to_string()),
+    }
 }

@@ -47,6 +47,8 @@ pub struct Registry {
     vault: Vault,
     callbacks: Arc<Live>,
     sources: RwLock<HashMap<String, Arc<Live>>>,
+    /// One at a time: what was read first may not be put in last.
+    refreshing: tokio::sync::Mutex<()>,
 }
 
 /// Most rows of a page when all are read.
@@ -59,7 +61,12 @@ impl Registry {
     /// What the store says.
     pub async fn load(reader: &Reader, vault: Vault) -> Result<Registry, ReadError> {
         let callbacks = Arc::new(Live::saying_nothing(SourceKey::DEFAULT, "default".into()));
-        let registry = Registry { vault, callbacks, sources: RwLock::default() };
+        let registry = Registry {
+            vault,
+            callbacks,
+            sources: RwLock::default(),
+            refreshing: tokio::sync::Mutex::default(),
+        };
         let mut after = None;
         loop {
             let page = reader.sources(after, PAGE).await?;
@@ -97,6 +104,7 @@ impl Registry {
     /// # Errors
     /// What the store says.
     pub async fn refresh(&self, reader: &Reader, name: &str) -> Result<Option<SourceView>, ReadError> {
+        let _turn = self.refreshing.lock().await;
         let view = reader.source(name).await?;
         match &view {
             Some(view) => self.put(view.clone()),

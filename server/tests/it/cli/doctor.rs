@@ -228,3 +228,26 @@ fn a_server_that_is_held_says_so_and_how_to_resume_it() {
     let server = Serving::start_in(folder);
     assert!(server.done(&["doctor"]).contains("\nheld     since 2"));
 }
+
+#[test]
+fn a_secret_is_rotated_while_no_server_runs() {
+    let server = Serving::start();
+    let refused = server.run(&["secrets", "rotate", "dispatch"]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("taskhook.db"), "{}", refused.err);
+    let before = server.done(&["secrets", "show", "dispatch"]);
+    let (_, _, folder) = server.stop();
+    let run = |arguments: &[&str]| taskhook(arguments).within(folder.path()).run();
+    let rotated = run(&["secrets", "rotate", "dispatch", "--keep", "2h"]);
+    assert_eq!(rotated.code, 0, "{}", rotated.err);
+    assert!(
+        rotated.err.starts_with("dispatches are signed with the old one too until 20"),
+        "{}",
+        rotated.err
+    );
+    assert_ne!(rotated.out, before);
+    assert_eq!(run(&["secrets", "show", "dispatch"]).out, rotated.out);
+    assert_eq!(run(&["secrets", "rotate", "dispatch", "--keep", "soon"]).code, 2);
+    assert_eq!(run(&["secrets", "rotate", "dispatch", "--store", "sqlite:nothing.db"]).code, 3);
+    assert_eq!(run(&["doctor", "--store", "sqlite:taskhook.db"]).code, 0);
+}
