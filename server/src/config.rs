@@ -66,6 +66,8 @@ pub struct DispatchConfig {
     pub exchanges_per_host: u32,
     /// Private and loopback addresses that tasks may be sent to: addresses, or ranges such as `10.0.0.0/8`.
     pub allow: Vec<String>,
+    /// Addresses that tasks are never sent to, written the same way.
+    pub deny: Vec<String>,
 }
 
 /// What is logged.
@@ -102,6 +104,7 @@ impl Default for Config {
                 exchanges: limits::EXCHANGES_MAX,
                 exchanges_per_host: limits::EXCHANGES_PER_HOST_MAX,
                 allow: Vec::new(),
+                deny: Vec::new(),
             },
             retention: Ages::default(),
             log: LogConfig { level: "info".into() },

@@ -40,6 +40,8 @@ pub struct Settings {
     pub allow_loopback: bool,
     /// The private and loopback addresses that may be called.
     pub allow: Vec<Network>,
+    /// The addresses that may never be called.
+    pub deny: Vec<Network>,
     /// Bound of everything before the first byte of a request: the name, the connection, the TLS handshake.
     pub connect_timeout: Duration,
     /// The time.
@@ -52,6 +54,7 @@ impl Default for Settings {
             callback_base: String::new(),
             allow_loopback: false,
             allow: Vec::new(),
+            deny: Vec::new(),
             connect_timeout: Duration::from_secs(10),
             clock: wall_clock,
         }
@@ -99,7 +102,8 @@ impl Dispatcher {
         secrets: Arc<Secrets>,
         settings: Settings,
     ) -> Dispatcher {
-        let allow = Allow { loopback: settings.allow_loopback, networks: settings.allow };
+        let allow =
+            Allow { loopback: settings.allow_loopback, networks: settings.allow, deny: settings.deny };
         let connector = connect::Connector::new(allow, connect::system_roots(), settings.connect_timeout);
         let sender = Sender::new(connector, secrets, settings.callback_base, settings.clock);
         let (stop, stopped) = oneshot::channel();

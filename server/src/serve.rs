@@ -79,11 +79,13 @@ impl Server {
         };
         let (engine, lane) = lane::lane(&lanes, send, drains);
         let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
-        let allow = config.dispatch.allow.iter().map(|network| network.parse()).collect::<Result<_, _>>()?;
+        let networks = |all: &[String]| all.iter().map(|network| network.parse()).collect::<Result<_, _>>();
+        let (allow, deny) = (networks(&config.dispatch.allow)?, networks(&config.dispatch.deny)?);
         let dispatching = dispatch::Settings {
             callback_base: public_url.clone(),
             allow_loopback: address.ip().is_loopback(),
             allow,
+            deny,
             ..dispatch::Settings::default()
         };
         let dispatcher = Dispatcher::start(dispatches, engine.clone(), secrets.clone(), dispatching);

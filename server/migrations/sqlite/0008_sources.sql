@@ -19,6 +19,7 @@ CREATE TABLE secret_use (
 
 ALTER TABLE task ADD COLUMN source INTEGER NOT NULL DEFAULT -1;
 ALTER TABLE event ADD COLUMN secret BLOB;               -- the one that proved it
+ALTER TABLE event ADD COLUMN may_report INTEGER NOT NULL DEFAULT 0; -- it came by a callback URL or with a key, so from no source
 ALTER TABLE parked ADD COLUMN source INTEGER DEFAULT -1; -- NULL: it came with a key that may report on any task
 
 -- Plain ones are sealed by the next start.

@@ -41,7 +41,7 @@ pub(super) enum Value {
 }
 
 /// All settings, in the order of `config.default.toml`.
-pub(super) const SETTINGS: [Setting; 11] = [
+pub(super) const SETTINGS: [Setting; 12] = [
     Setting {
         key: "listen",
         set: |config, given| {
@@ -88,6 +88,13 @@ pub(super) const SETTINGS: [Setting; 11] = [
         key: "dispatch.allow",
         set: |config, given| {
             config.dispatch.allow = given.list(range)?;
+            Ok(())
+        },
+    },
+    Setting {
+        key: "dispatch.deny",
+        set: |config, given| {
+            config.dispatch.deny = given.list(range)?;
             Ok(())
         },
     },

@@ -62,13 +62,15 @@ impl fmt::Display for Network {
     }
 }
 
-/// What the operator has allowed beyond the public internet.
+/// What the operator has allowed beyond the public internet, and denied of it.
 #[derive(Debug, Clone, Default)]
 pub struct Allow {
     /// Loopback, without being named.
     pub loopback: bool,
     /// The ranges named.
     pub networks: Vec<Network>,
+    /// The ranges that are never called, whatever else is said.
+    pub deny: Vec<Network>,
 }
 
 /// Why an address may not be called.
@@ -91,6 +93,9 @@ pub fn verdict(ip: IpAddr, allow: &Allow) -> Result<(), Forbidden> {
     for ip in once(ip).chain(wrapped.iter().map(|inner| IpAddr::V4(*inner))) {
         if let Some(what) = find(NEVER, ip) {
             return Err(Forbidden::Never(what));
+        }
+        if allow.deny.iter().any(|network| network.contains(ip)) {
+            return Err(Forbidden::Never("an address that the settings deny"));
         }
     }
     // Where in a NAT64 prefix of one's own the address lies is known to its operator only, who has named it.

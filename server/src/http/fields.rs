@@ -124,7 +124,9 @@ const YEAR_ZERO: Timestamp = Timestamp::from_secs(-62_167_219_200);
 /// What is wrong with it.
 pub(super) fn parse_instant(text: &str) -> Result<Timestamp, String> {
     let wrong = || format!("{text:?} is no RFC 3339 time; write for instance \"2026-11-24T01:30:00Z\"");
-    let at: jiff::Timestamp = text.parse().map_err(|_| wrong())?;
+    let too_far = || format!("{text:?} is too far away: the last time there is is 9999-12-30T22:00:00Z");
+    let is_last = text.starts_with("9999-12-3");
+    let at: jiff::Timestamp = text.parse().map_err(|_| if is_last { too_far() } else { wrong() })?;
     // Some calendars know offsets beyond a day; RFC 3339 does not.
     let offset = text.len().checked_sub(6).and_then(|start| text.get(start..));
     if offset.is_some_and(|offset| offset.starts_with(['+', '-']) && &offset[1..3] > "23") {

@@ -412,7 +412,8 @@ pub(super) fn map_again(app: &App, event: EventView) -> Result<Heard, Problem> {
     let task = task.or(event.task.clone());
     Ok(Heard {
         source: source.key,
-        by_key: false,
+        // What it could report on then, it can now.
+        by_key: event.may_report,
         task: task.clone(),
         token: None,
         attempt: attempt.or(by_token),

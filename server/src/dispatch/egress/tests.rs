@@ -1,7 +1,11 @@
 use super::*;
 
 fn allow(loopback: bool, networks: &[&str]) -> Allow {
-    Allow { loopback, networks: networks.iter().map(|text| text.parse().unwrap()).collect() }
+    Allow {
+        loopback,
+        networks: networks.iter().map(|text| text.parse().unwrap()).collect(),
+        deny: Vec::new(),
+    }
 }
 
 /// `yes`, or the kind of address and whether naming it would help.
@@ -178,4 +182,24 @@ fn ranges_are_read_and_printed() {
     assert!(beyond_its_prefix.contains("10.200.0.1".parse().unwrap()));
     assert!(!beyond_its_prefix.contains("11.0.0.1".parse().unwrap()));
     assert!(!beyond_its_prefix.contains("::10.1.2.3".parse().unwrap()));
+}
+
+#[test]
+fn what_is_denied_is_called_in_no_spelling_and_whatever_is_allowed() {
+    let deny = ["1.2.3.0/24", "10.0.0.5", "2606:4700::/32"].map(|text| text.parse().unwrap());
+    let allow = Allow { deny: deny.to_vec(), ..allow(true, &["10.0.0.0/8"]) };
+    for ip in [
+        "1.2.3.4",
+        "10.0.0.5",
+        "2606:4700::1",
+        "::ffff:1.2.3.4",
+        "64:ff9b::1.2.3.4",
+        "2002:102:304::1",
+        "2001:0:102:304::",
+    ] {
+        assert_eq!(judged(ip, &allow), "never: an address that the settings deny", "{ip}");
+    }
+    for ip in ["1.2.4.4", "10.0.0.6", "2606:4701::1", "127.0.0.1"] {
+        assert_eq!(judged(ip, &allow), "yes", "{ip}");
+    }
 }

@@ -28,6 +28,8 @@ pub struct EventView {
     pub delivery_id: Option<String>,
     /// The secret of its source that proved it.
     pub secret: Option<[u8; 16]>,
+    /// It came by a callback URL or with a key: what it may report on was not a matter of its source.
+    pub may_report: bool,
     /// The contract's word for what became of it.
     pub outcome: &'static str,
     /// Why, where there is more to say.
@@ -56,7 +58,7 @@ pub struct EventFilter {
 }
 
 const COLUMNS: &str = "SELECT e.key, e.id, e.received_at, e.source, e.name, coalesce(n.text, e.task_name), e.attempt, \
-     e.delivery_id, e.outcome, e.reason, e.duplicate_of, e.replay_of, e.headers, e.body, e.secret \
+     e.delivery_id, e.outcome, e.reason, e.duplicate_of, e.replay_of, e.headers, e.body, e.secret, e.may_report \
      FROM event e LEFT JOIN name n ON n.key = e.task ";
 
 impl Reader {
@@ -155,5 +157,6 @@ fn view(row: &Row<'_>) -> rusqlite::Result<EventView> {
         headers: known(serde_json::from_str(&headers).ok(), 12)?,
         body: row.get(13)?,
         secret: row.get(14)?,
+        may_report: row.get(15)?,
     })
 }

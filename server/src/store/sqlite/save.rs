@@ -283,8 +283,8 @@ impl SqliteTransaction<'_> {
         let (number, reason) = row::outcome_columns(outcome);
         let mut statement = self.store.connection.prepare_cached(
             "INSERT INTO event (key, id, received_at, source, name, task, task_name, attempt, delivery_id,
-                 outcome, reason, duplicate_of, replay_of, headers, body, secret)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+                 outcome, reason, duplicate_of, replay_of, headers, body, secret, may_report)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
         )?;
         statement.execute(params![
             event.key.0,
@@ -303,6 +303,7 @@ impl SqliteTransaction<'_> {
             headers,
             body,
             received.secret,
+            event.by_key || event.callback.is_some(),
         ])?;
         drop(statement);
         if let Some(secret) = received.secret {

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, TestServer, with};
+use crate::support::{Answer, TestServer, Worker, task_for, with};
 
 const SECRET: &str = "It's a Secret to Everybody";
 const CANARY: &str = "canary-6f1d0c5e-secret";
@@ -114,6 +114,27 @@ async fn only_its_source_reports_on_a_task() {
     server.create(json!({"id": "4", "source": "mine"})).await;
     assert_eq!(server.task("3").await["state"], "running");
     assert_eq!(server.task("4").await["state"], "succeeded");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_came_by_a_callback_url_may_be_replayed_and_what_was_not_allowed_still_is_not() {
+    let server = TestServer::start().await;
+    let mut worker = Worker::start().await;
+    put(&server, "mine", json!({"verify": {"scheme": "none"}})).await.expect(201);
+    server.create(with(task_for(&worker, "1"), json!({"source": "mine"}))).await;
+    let call = worker.call().await;
+    let url = call.header("taskhook-callback-url");
+    call.status(202);
+    let path = url.strip_prefix(&server.url).expect("a URL of the server");
+    let by_callback = server.post(path, json!({"event": "task_heartbeat"})).await.expect(200);
+    let said = json!({"event": "task_heartbeat", "task_id": "1", "attempt": 1});
+    let strange = server.post("/webhook", said).await.expect(200);
+    assert_eq!((&by_callback["outcome"], &strange["outcome"]), (&json!("applied"), &json!("ignored")));
+    for (answer, outcome) in [(by_callback, "applied"), (strange, "ignored")] {
+        let replay = format!("/v1/events/{}/replay", answer["event_id"].as_str().expect("an id"));
+        assert_eq!(server.send("POST", &replay, &[], "").await.expect(200)["outcome"], outcome);
+    }
     server.stop().await;
 }
 

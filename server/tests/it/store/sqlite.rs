@@ -205,7 +205,7 @@ fn a_store_from_before_retention_keeps_what_it_remembers() {
         "DELETE FROM migration WHERE name >= '0003';
          DROP TABLE bulk; DROP TABLE source; DROP TABLE secret_use;
          DELETE FROM name WHERE kind = 6;
-         ALTER TABLE task DROP COLUMN source; ALTER TABLE event DROP COLUMN secret;
+         ALTER TABLE task DROP COLUMN source; ALTER TABLE event DROP COLUMN secret; ALTER TABLE event DROP COLUMN may_report;
          ALTER TABLE parked DROP COLUMN source; ALTER TABLE secret DROP COLUMN sealed;
          DROP TABLE hold; DROP TABLE schedule; DROP INDEX task_of_schedule;
          ALTER TABLE task DROP COLUMN schedule; ALTER TABLE task DROP COLUMN scheduled_for;
