@@ -5,6 +5,7 @@
 
 pub mod definition;
 pub mod facts;
+pub mod jwt;
 pub mod presets;
 pub mod registry;
 pub mod rule;

@@ -296,7 +296,7 @@ pub(super) struct SourceRequest {
 pub(super) struct VerifyRequest {
     /// `standard-webhooks`, `github`, `gitlab`, `bitbucket`, `stripe`, `slack`, `shopify`, `twilio`, `linear`,
     /// `pagerduty`, `discord`, `zoom`, `square`, `paddle`, `meta`, `azure-event-grid`, `cloudevents`, `hmac`, `ed25519`,
-    /// `bearer`, `basic`, `header`, `none`.
+    /// `bearer`, `basic`, `header`, `jwt`, `none`.
     scheme: String,
     /// Up to eight, of which any may prove a request. Never shown; left out, they stay; null takes them away.
     secrets: Option<Vec<String>>,
@@ -315,6 +315,12 @@ pub(super) struct VerifyRequest {
     signed: Option<String>,
     /// With `hmac`, `ed25519`: the header that says when it was signed, in seconds or milliseconds since 1970.
     timestamp_header: Option<String>,
+    /// With `jwt`: the public keys of who signs the tokens, `{"keys": […]}`.
+    jwks: Option<serde_json::Value>,
+    /// With `jwt`: whom the tokens are for, their `aud`.
+    audience: Option<String>,
+    /// With `jwt`: who gives them, their `iss`. Default: anybody with one of the keys.
+    issuer: Option<String>,
     /// With `meta`: the token that its question must know. Never shown; left out, it stays.
     verify_token: Option<String>,
     /// Where a URL is signed: the one that the sender knows, if it does not begin with `public_url`.

@@ -107,7 +107,7 @@ fn seal(
     definition: &Definition,
     secrets: Secrets,
 ) -> Result<Option<Vec<GivenSecret>>, Problem> {
-    let verify = definition.verify.as_ref().filter(|verify| !verify.is_none());
+    let verify = definition.verify.as_ref().filter(|verify| verify.needs_secrets());
     let texts = match (verify, secrets) {
         (None, _) => return Ok(Some(Vec::new())),
         (Some(_), Secrets::Replace(texts)) => texts,
@@ -213,8 +213,8 @@ pub(super) async fn rotate(
     let given = fields.take::<String>("secret", "a string");
     let keep = fields.duration("keep").unwrap_or(KEPT_FOR);
     let live = app.sources.get(&name).ok_or_else(|| no_such_source(&name))?;
-    let Some(verify) = live.definition.verify.as_ref().filter(|verify| !verify.is_none()) else {
-        let detail = "the source proves nothing, so it has no secrets; PUT it with a scheme first";
+    let Some(verify) = live.definition.verify.as_ref().filter(|verify| verify.needs_secrets()) else {
+        let detail = "the scheme of the source has no secrets; PUT it with one that has first";
         return Err(Problem::new(StatusCode::CONFLICT, "no_secrets", detail));
     };
     if keep > limits::DURATION_MAX {

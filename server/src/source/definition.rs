@@ -6,11 +6,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::source::facts::header_name;
+use crate::source::jwt::Tokens;
 use crate::source::presets::{self, Preset};
 use crate::source::rule::{Algorithm, Encoding, Form, KeyForm, Part, Proof, Rule, Signed, Time, TimePlace};
 
 /// The schemes that are told apart by what their source says, beside those of [`presets`].
-pub const OWN_SCHEMES: [&str; 4] = ["ed25519", "header", "hmac", "none"];
+pub const OWN_SCHEMES: [&str; 5] = ["ed25519", "header", "hmac", "jwt", "none"];
 
 /// The tolerance of a scheme with a time that says no other.
 pub const TOLERANCE: Duration = Duration::from_secs(300);
@@ -55,6 +56,15 @@ pub struct Verify {
     /// The header that says when it was signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp_header: Option<String>,
+    /// With `jwt`: the public keys of who signs its tokens (RFC 7517).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<serde_json::Value>,
+    /// With `jwt`: whom its tokens are for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    /// With `jwt`: who gives them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
     /// With `meta`: the SHA-256, in hex, of the token by which its question is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify_token: Option<String>,
@@ -92,6 +102,29 @@ impl Verify {
         self.scheme == "none"
     }
 
+    /// Whether its requests are proved by a secret that it holds.
+    #[must_use]
+    pub fn needs_secrets(&self) -> bool {
+        !["none", "jwt"].contains(&self.scheme.as_str())
+    }
+
+    /// The tokens that prove its requests, where its scheme is `jwt`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn tokens(&self) -> Result<Option<Tokens>, Wrong> {
+        if self.scheme != "jwt" {
+            return Ok(None);
+        }
+        let jwks =
+            self.jwks.as_ref().ok_or(("jwks", "says which public keys sign: {\"keys\": […]}".to_string()))?;
+        // One key may sign for many: without it, tokens meant for others would do.
+        let audience = self.audience.as_deref().filter(|audience| !audience.is_empty());
+        let audience =
+            audience.ok_or(("audience", "says whom the tokens are for: their `aud`".to_string()))?;
+        Tokens::of(jwks, audience, self.issuer.as_deref()).map(Some).map_err(|wrong| ("jwks", wrong))
+    }
+
     /// What its secrets may look like.
     #[must_use]
     pub fn key_forms(&self) -> &'static [KeyForm] {
@@ -107,6 +140,7 @@ impl Verify {
     pub fn fields(scheme: &str) -> &'static [&'static str] {
         match scheme {
             "none" => &[],
+            "jwt" => &["jwks", "audience", "issuer", "tolerance"],
             "header" => &["header", "prefix"],
             "hmac" => &[
                 "header",
@@ -133,7 +167,7 @@ impl Verify {
         if let Some(preset) = self.preset() {
             return Ok(preset.rules.clone());
         }
-        if self.is_none() {
+        if !self.needs_secrets() {
             return Ok(Vec::new());
         }
         let missing = || ("header", format!("says which header holds what {} needs", self.scheme));

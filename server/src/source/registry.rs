@@ -11,6 +11,7 @@ use taskhook_core::{SourceKey, Timestamp};
 
 use crate::source::definition::{Answer, Definition};
 use crate::source::facts;
+use crate::source::jwt::Tokens;
 use crate::source::presets::{Handshake, Preset};
 use crate::source::rule::{Algorithm, KeyForm, Proof, Rule};
 use crate::source::secret::Key;
@@ -28,6 +29,7 @@ pub struct Live {
     /// What it says.
     pub definition: Definition,
     rules: Vec<Rule>,
+    tokens: Option<Tokens>,
     secrets: Vec<LiveSecret>,
     /// Why nothing can be proved to it.
     broken: Option<String>,
@@ -131,7 +133,7 @@ pub fn place(source: &str, secret: &[u8; 16]) -> String {
 impl Live {
     fn saying_nothing(key: SourceKey, name: String) -> Live {
         let definition = Definition::default();
-        Live { key, name, definition, rules: Vec::new(), secrets: Vec::new(), broken: None }
+        Live { key, name, definition, rules: Vec::new(), tokens: None, secrets: Vec::new(), broken: None }
     }
 
     fn of(view: &SourceView, vault: &Vault) -> Live {
@@ -144,7 +146,9 @@ impl Live {
         self.definition = serde_json::from_str(&view.source.definition)
             .map_err(|error| format!("what it says cannot be read by this version: {error}"))?;
         let Some(verify) = &self.definition.verify else { return Ok(()) };
-        self.rules = verify.rules().map_err(|(field, why)| format!("its verify.{field} {why}"))?;
+        let wrong = |(field, why)| format!("its verify.{field} {why}");
+        self.rules = verify.rules().map_err(wrong)?;
+        self.tokens = verify.tokens().map_err(wrong)?;
         for secret in &view.source.secrets {
             let opened = vault
                 .open(&place(&view.name, &secret.id), &secret.sealed)
@@ -179,10 +183,13 @@ impl Live {
         let Some(said) = self.definition.verify.as_ref().filter(|verify| !verify.is_none()) else {
             return Ok(None);
         };
+        let tolerance = said.tolerance_ms.map(Duration::from_millis);
+        if let Some(tokens) = &self.tokens {
+            return tokens.verify(seen.headers, tolerance).map(|()| None);
+        }
         let is_live = |secret: &&LiveSecret| secret.until.is_none_or(|until| seen.at < until);
         let (ids, keys): (Vec<_>, Vec<_>) =
             self.secrets.iter().filter(is_live).map(|secret| (secret.id, secret.key.clone())).unzip();
-        let tolerance = said.tolerance_ms.map(Duration::from_millis);
         let seen = Seen { url: said.url.as_deref().unwrap_or(seen.url), ..*seen };
         verify(&self.rules, &keys, tolerance, &seen).map(|position| ids.get(position).copied())
     }
@@ -241,7 +248,8 @@ impl Live {
     #[must_use]
     pub fn secret_headers(&self) -> Vec<&str> {
         let is_secret = |rule: &&Rule| matches!(rule.proof, Proof::Token | Proof::Basic);
-        self.rules.iter().filter(is_secret).flat_map(|rule| &rule.headers).map(String::as_str).collect()
+        let of_rules = self.rules.iter().filter(is_secret).flat_map(|rule| &rule.headers).map(String::as_str);
+        of_rules.chain(self.tokens.is_some().then_some("authorization")).collect()
     }
 
     /// What a request says of itself by the ways of its sender: the delivery id and the kind of its event.

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use crate::cli::client::{Answer, Ask, Client};
-use crate::cli::sources::{get, secret};
+use crate::cli::sources::{file, get, secret};
 use crate::cli::{Code, Failed, input, out};
 
 /// Make a source, or change what is given of it and keep the rest
@@ -50,6 +50,15 @@ pub(super) struct Arguments {
     /// The header that says when it was signed (hmac, ed25519)
     #[arg(long, value_name = "NAME")]
     timestamp_header: Option<String>,
+    /// The file with the public keys of who signs its tokens (jwt)
+    #[arg(long, value_name = "FILE")]
+    jwks: Option<String>,
+    /// Whom its tokens are for (jwt)
+    #[arg(long, value_name = "TEXT")]
+    audience: Option<String>,
+    /// Who gives its tokens (jwt)
+    #[arg(long, value_name = "TEXT")]
+    issuer: Option<String>,
     /// The URL that the sender knows, where it is signed and does not begin with `public_url`
     #[arg(long, value_name = "URL")]
     sender_url: Option<String>,
@@ -112,11 +121,18 @@ fn change(says: &mut Map<String, Value>, arguments: &Arguments) -> anyhow::Resul
         ("prefix", arguments.prefix.as_ref()),
         ("signed", arguments.signed.as_ref()),
         ("timestamp_header", arguments.timestamp_header.as_ref()),
+        ("audience", arguments.audience.as_ref()),
+        ("issuer", arguments.issuer.as_ref()),
         ("url", arguments.sender_url.as_ref()),
     ] {
         if let Some(given) = given {
             verify.insert(name.into(), given.as_str().into());
         }
+    }
+    if let Some(path) = &arguments.jwks {
+        let keys = serde_json::from_str(&file("--jwks", path)?)
+            .map_err(|error| Failed::new(Code::Usage, format!("--jwks {path} is not JSON: {error}")))?;
+        verify.insert("jwks".into(), keys);
     }
     if !arguments.secret_file.is_empty() {
         let secrets: Vec<String> =

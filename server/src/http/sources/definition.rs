@@ -89,6 +89,9 @@ fn verify(mut fields: Fields<'_>) -> (Verify, Secrets, Vec<FieldError>) {
         timestamp_header: text(&mut fields, "timestamp_header"),
         url: text(&mut fields, "url"),
         verify_token: text(&mut fields, "verify_token"),
+        jwks: fields.take("jwks", "a JSON Web Key Set"),
+        audience: text(&mut fields, "audience"),
+        issuer: text(&mut fields, "issuer"),
         tolerance_ms: None,
         scheme,
     };
@@ -112,6 +115,9 @@ fn verify(mut fields: Fields<'_>) -> (Verify, Secrets, Vec<FieldError>) {
             ("timestamp_header", verify.timestamp_header.is_some()),
             ("url", verify.url.is_some()),
             ("verify_token", verify.verify_token.is_some()),
+            ("jwks", verify.jwks.is_some()),
+            ("audience", verify.audience.is_some()),
+            ("issuer", verify.issuer.is_some()),
             ("tolerance", verify.tolerance_ms.is_some()),
         ];
         let takes = Verify::fields(&verify.scheme);
@@ -119,7 +125,7 @@ fn verify(mut fields: Fields<'_>) -> (Verify, Secrets, Vec<FieldError>) {
             let detail = format!("is not for the scheme {}, which says so by itself", verify.scheme);
             fields.wrong(name, "not_for_this_scheme", detail);
         }
-        if let Err((name, why)) = verify.rules() {
+        if let Err((name, why)) = verify.rules().and_then(|_| verify.tokens().map(|_| ())) {
             fields.wrong(name, "invalid", why);
         }
     } else {
@@ -152,6 +158,9 @@ fn verify(mut fields: Fields<'_>) -> (Verify, Secrets, Vec<FieldError>) {
         "url",
         "tolerance",
         "verify_token",
+        "jwks",
+        "audience",
+        "issuer",
     ];
     (verify, secrets, fields.finish(&known, &[]))
 }
@@ -169,8 +178,8 @@ fn secrets(fields: &mut Fields<'_>, verify: &Verify) -> Secrets {
         let max = limits::SECRETS_PER_SOURCE_MAX;
         fields.wrong("secrets", "too_many", format!("there may be at most {max}"));
     }
-    if verify.is_none() && !given.is_empty() {
-        fields.wrong("secrets", "not_for_this_scheme", "are not for the scheme none, which proves nothing");
+    if !verify.needs_secrets() && !given.is_empty() {
+        fields.wrong("secrets", "not_for_this_scheme", format!("are not for the scheme {}", verify.scheme));
     }
     for (position, text) in given.iter().enumerate().take(limits::SECRETS_PER_SOURCE_MAX) {
         if let Err(why) = Key::parse(text, verify.key_forms()) {

@@ -52,6 +52,15 @@ pub struct VerifyBody {
     /// The header that says when it was signed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp_header: Option<String>,
+    /// The public keys of who signs its tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<serde_json::Value>,
+    /// Whom its tokens are for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    /// Who gives them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
     /// The address that the sender knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
@@ -158,6 +167,9 @@ fn verify_body(verify: Verify, secrets: Vec<SecretBody>) -> VerifyBody {
         prefix: verify.prefix,
         signed: verify.signed,
         timestamp_header: verify.timestamp_header,
+        jwks: verify.jwks,
+        audience: verify.audience,
+        issuer: verify.issuer,
         url: verify.url,
         secrets,
     }

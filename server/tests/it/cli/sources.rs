@@ -133,6 +133,12 @@ fn what_is_wrong_is_told() {
         (&["sources", "set", "x", "--scheme=githup"], 1, "did you mean \"github\"?"),
         (&["sources", "set", "x", "--scheme=github"], 1, "/verify/secrets: says which secrets"),
         (&["sources", "set", "x", "--scheme=github", "--secret-file=nowhere"], 2, "--secret-file nowhere:"),
+        (&["sources", "set", "x", "--scheme=jwt", "--jwks=nowhere"], 2, "--jwks nowhere:"),
+        (
+            &["sources", "set", "x", "--scheme=jwt", "--audience=a"],
+            1,
+            "/verify/jwks: says which public keys sign",
+        ),
         (&["sources", "set", "x", "--event=a"], 2, "must be NAME=VALUE"),
         (&["sources", "rotate-secret", "default", "--generate"], 1, "no secrets"),
         (&["sources", "rotate-secret", "default"], 2, "--secret-file"),

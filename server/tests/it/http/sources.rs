@@ -338,6 +338,36 @@ async fn a_generic_signature_is_described() {
 }
 
 #[tokio::test]
+async fn a_token_that_is_signed_for_us_proves_a_request() {
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let server = TestServer::start().await;
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a key");
+    let key =
+        json!({"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": URL_SAFE_NO_PAD.encode(pair.public_key())});
+    let verify = json!({"scheme": "jwt", "jwks": {"keys": [key]}, "audience": "hooks"});
+    let shown = put(&server, "push", json!({"verify": verify})).await.expect(201);
+    assert_eq!((&shown["verify"]["audience"], &shown["verify"]["secrets"]), (&json!("hooks"), &json!([])));
+    let send = async |audience: &str| {
+        let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let claims = json!({"aud": audience, "exp": now() + 60});
+        let signed = format!("{}.{}", part(json!({"alg": "EdDSA", "kid": "k"})), part(claims));
+        let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(pair.sign(signed.as_bytes())));
+        let headers = [("authorization", format!("Bearer {token}"))];
+        server.send("POST", "/webhook/push", &[(headers[0].0, &headers[0].1)], "{}").await
+    };
+    send("hooks").await.expect(200);
+    send("others").await.problem(401, "unauthorized");
+    let event = newest(&server).await;
+    assert!(event["reason"].as_str().expect("a reason").contains("InvalidAudience"), "{event}");
+    assert_eq!(event["headers"]["authorization"], "[redacted]");
+    let replay = format!("/v1/events/{}/replay", event["id"].as_str().expect("an id"));
+    server.send("POST", &replay, &[], "").await.problem(409, "not_replayable");
+    server.send("POST", "/webhook/push", &[], "{}").await.problem(401, "unauthorized");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_wrong_definition_is_refused_where_it_is_wrong() {
     let server = TestServer::start().await;
     let verify = |fields: Value| json!({"verify": with(json!({"scheme": "hmac", "header": "x", "secrets": [SECRET]}), fields)});
@@ -361,6 +391,18 @@ async fn a_wrong_definition_is_refused_where_it_is_wrong() {
         ),
         (json!({"verify": {"scheme": "discord", "secrets": [SECRET]}}), "/verify/secrets/0", "not_a_secret"),
         (json!({"verify": {"scheme": "basic", "secrets": [SECRET]}}), "/verify/secrets/0", "not_a_secret"),
+        (json!({"verify": {"scheme": "jwt"}}), "/verify/jwks", "invalid"),
+        (
+            json!({"verify": {"scheme": "jwt", "jwks": {"keys": []}, "audience": "a"}}),
+            "/verify/jwks",
+            "invalid",
+        ),
+        (json!({"verify": {"scheme": "jwt", "jwks": {"keys": []}}}), "/verify/audience", "invalid"),
+        (
+            json!({"verify": {"scheme": "github", "secrets": [SECRET], "jwks": {}}}),
+            "/verify/jwks",
+            "not_for_this_scheme",
+        ),
         (verify(json!({"secrets": [SECRET, SECRET]})), "/verify/secrets/1", "twice"),
         (verify(json!({"secrets": ["x".repeat(2_000)]})), "/verify/secrets/0", "not_a_secret"),
         (verify(json!({"secrets": "one"})), "/verify/secrets", "wrong_type"),
