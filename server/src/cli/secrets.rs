@@ -1,12 +1,13 @@
 //! `taskhook secrets`
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
-use crate::cli::{Code, Failed, Output, Printed, doctor, out, serve};
+use crate::cli::{Code, Failed, Output, Printed, doctor, input, out, serve};
 use crate::clock::wall_clock;
 use crate::config::{Config, Flags, StoreUrl};
-use crate::http::duration;
 use crate::secrets::dispatch_secret_text;
 use crate::secrets::stored::{open_own, rotate_dispatch};
 use crate::store::sqlite::{SqlitePath, SqliteStore};
@@ -53,8 +54,8 @@ struct Rotate {
     #[arg(value_enum)]
     secret: Secret,
     /// How long the old one signs too
-    #[arg(long, value_name = "DURATION", default_value = "24h")]
-    keep: String,
+    #[arg(long, value_name = "DURATION", value_parser = input::duration, default_value = "24h")]
+    keep: Duration,
     /// The store; without it, the one that `taskhook serve` would use here
     #[arg(long, value_name = "STORE")]
     store: Option<String>,
@@ -105,8 +106,6 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Code> {
 }
 
 fn rotate(arguments: &Rotate) -> anyhow::Result<Code> {
-    let keep = duration::parse(&arguments.keep)
-        .map_err(|wrong| Failed::new(Code::Usage, format!("--keep {}: {wrong}", arguments.keep)))?;
     let flags = Flags { store: arguments.store.clone(), ..Flags::default() };
     let config = Config::load(&flags, serve::environment).map_err(|faults| serve::refused(&faults))?;
     let StoreUrl::Sqlite(path) = &config.store;
@@ -115,7 +114,7 @@ fn rotate(arguments: &Rotate) -> anyhow::Result<Code> {
     // Its lock keeps a server away, which would go on with what it has read.
     let store = SqliteStore::open(&path, wall_clock)?;
     let vault = Vault::new(&MasterKey::load(&config.key_place(), store.has_sealed()?)?);
-    let until = wall_clock() + keep;
+    let until = wall_clock() + arguments.keep;
     let secret = rotate_dispatch(&store, &vault, until)?;
     print(arguments.printed.output, arguments.secret.name(), &secret)?;
     out::message(format_args!("dispatches are signed with the old one too until {until}"));

@@ -446,6 +446,12 @@ async fn a_wrong_definition_is_refused_where_it_is_wrong() {
         assert_eq!(answer.faults(), [(pointer.to_string(), code.to_string())], "{source}");
         assert!(!answer.text().contains(SECRET), "{source}");
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_source_that_is_not_there_is_not_found_and_one_that_was_deleted_neither() {
+    let server = TestServer::start().await;
     assert_eq!(put(&server, "-", json!({"verify": {"scheme": "none"}})).await.faults()[0].0, "/name");
     server.get("/v1/sources/bad").await.problem(404, "not_found");
     server.send("DELETE", "/v1/sources/bad", &[], "").await.problem(404, "not_found");
