@@ -98,6 +98,17 @@ impl Engine {
     /// # Errors
     /// If it was not taken; then it has not happened.
     pub async fn submit(&self, submission: Submission) -> Result<Receipt, SubmitError> {
+        self.submit_in_turn(submission)?.await.unwrap_or(Err(SubmitError::Stopping))
+    }
+
+    /// The same in two steps: once it has returned, whatever is submitted later comes later.
+    ///
+    /// # Errors
+    /// As [`submit`](Engine::submit).
+    pub fn submit_in_turn(
+        &self,
+        submission: Submission,
+    ) -> Result<oneshot::Receiver<Result<Receipt, SubmitError>>, SubmitError> {
         let (answer, answered) = oneshot::channel();
         let channel = if submission.is_new_work() { &self.work } else { &self.completions };
         let bytes = in_room(&submission);
@@ -108,7 +119,7 @@ impl Engine {
                 mpsc::error::TrySendError::Closed(_) => SubmitError::Stopping,
             },
         )?;
-        answered.await.unwrap_or(Err(SubmitError::Stopping))
+        Ok(answered)
     }
 
     /// Puts the command to hold the server in front of everything else, where nobody has submitted anything yet.

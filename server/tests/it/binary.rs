@@ -4,7 +4,7 @@ mod bulk;
 mod crash;
 mod disk;
 mod hold;
-mod process;
+pub(crate) mod process;
 pub(crate) mod python;
 mod queues;
 mod races;

@@ -19,6 +19,9 @@ use crate::source::verify::Seen;
 /// Events of one request: as many as Event Grid sends at most.
 const EVENTS_MAX: usize = 5_000;
 
+/// Events that wait for a commit at the same time, so that others find a place beside them.
+const AT_ONCE: usize = 256;
+
 /// The answer to a request with several webhooks, in their order.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct BatchAnswer {
@@ -63,17 +66,16 @@ pub(super) async fn take_in(
         let one = Seen { headers: &headers, body: part.get().as_bytes(), ..*seen };
         heard.push(way.map(&one, secret).await?);
     }
-    // Handed in side by side, they share a commit.
-    let engine = &way.app.engine;
-    let submit = |heard| {
-        let engine = engine.clone();
-        tokio::spawn(async move { engine.submit(Submission::Event(Box::new(heard))).await })
-    };
-    let submitted: Vec<_> = heard.into_iter().map(submit).collect();
-    let mut events = Vec::with_capacity(submitted.len());
-    for one in submitted {
-        let receipt = one.await.unwrap_or(Err(SubmitError::Stopping))?;
-        events.push(said(&receipt)?);
+    let mut events = Vec::with_capacity(heard.len());
+    let mut heard = heard.into_iter().peekable();
+    while heard.peek().is_some() {
+        // Handed in one behind the other, they are decided in their order, and share a commit.
+        let submit = |heard| way.app.engine.submit_in_turn(Submission::Event(Box::new(heard)));
+        let submitted: Vec<_> = heard.by_ref().take(AT_ONCE).map(submit).collect::<Result<_, _>>()?;
+        for answered in submitted {
+            let receipt = answered.await.unwrap_or(Err(SubmitError::Stopping))?;
+            events.push(said(&receipt)?);
+        }
     }
     Ok(respond::json(StatusCode::OK, &BatchAnswer { message: "Webhook received", events }))
 }

@@ -200,6 +200,35 @@ impl RealServer {
         self.start_again().await;
     }
 
+    /// Stops it by SIGTERM.
+    pub(crate) async fn stop(mut self) {
+        self.tell_to_stop();
+        self.stopped().await;
+    }
+
+    /// Stops it by SIGTERM, and starts it again on the same store.
+    pub(crate) async fn restart(self) -> RealServer {
+        self.restart_after(|_| {}).await
+    }
+
+    /// Stops it by SIGTERM, changes its store, and starts it again.
+    pub(crate) async fn restart_after(mut self, change: impl FnOnce(&rusqlite::Connection)) -> RealServer {
+        self.tell_to_stop();
+        self.stopped().await;
+        let store = rusqlite::Connection::open(self.store()).expect("the store");
+        change(&store);
+        drop(store);
+        self.start_again().await;
+        self
+    }
+
+    /// Stops it by SIGTERM, and gives its folder.
+    pub(crate) async fn into_folder(mut self) -> TempDir {
+        self.tell_to_stop();
+        self.stopped().await;
+        self.folder
+    }
+
     /// SIGTERM.
     pub(crate) fn tell_to_stop(&self) {
         self.process.as_ref().expect("it runs").tell_to_stop();

@@ -9,14 +9,15 @@ use taskhook_core::bulk::{Filter, Settings};
 use taskhook_core::id::type_id;
 use taskhook_core::{ClaimKey, Command, Once, limits};
 
-use crate::support::{Answer, TestServer, Worker, task_for, with};
+use crate::binary::process::RealServer;
+use crate::support::{Answer, Api, TestServer, Worker, task_for, with};
 
-async fn bulk(server: &TestServer, body: Value) -> Answer {
+async fn bulk(server: &Api, body: Value) -> Answer {
     server.post("/v1/bulk", body).await
 }
 
 /// Begins a bulk, and gives its id.
-async fn begin(server: &TestServer, body: Value) -> String {
+async fn begin(server: &Api, body: Value) -> String {
     let begun = bulk(server, body).await.expect(202);
     let id = begun["id"].as_str().expect("an id").to_string();
     assert!(id.starts_with("bulk_"), "{id}");
@@ -24,7 +25,7 @@ async fn begin(server: &TestServer, body: Value) -> String {
 }
 
 /// Reads a bulk until `is` holds.
-async fn until(server: &TestServer, id: &str, is: impl Fn(&Value) -> bool) -> Value {
+async fn until(server: &Api, id: &str, is: impl Fn(&Value) -> bool) -> Value {
     loop {
         let found = server.get(&format!("/v1/bulk/{id}")).await.expect(200);
         if is(&found) {
@@ -34,7 +35,7 @@ async fn until(server: &TestServer, id: &str, is: impl Fn(&Value) -> bool) -> Va
     }
 }
 
-async fn end_of(server: &TestServer, id: &str) -> Value {
+async fn end_of(server: &Api, id: &str) -> Value {
     until(server, id, |bulk| bulk["state"] != "running").await
 }
 
@@ -44,7 +45,7 @@ fn counts(bulk: &Value) -> Value {
 }
 
 /// Creates so many external tasks, in batches.
-async fn create_many(server: &TestServer, prefix: &str, count: usize, like: Value) {
+async fn create_many(server: &Api, prefix: &str, count: usize, like: Value) {
     let numbers: Vec<usize> = (0..count).collect();
     for numbers in numbers.chunks(limits::BATCH_TASKS_MAX) {
         let task = |number: &usize| with(like.clone(), json!({"id": format!("{prefix}{number}")}));
@@ -53,14 +54,14 @@ async fn create_many(server: &TestServer, prefix: &str, count: usize, like: Valu
     }
 }
 
-async fn count(server: &TestServer, query: &str) -> usize {
+async fn count(server: &Api, query: &str) -> usize {
     let page = server.get(&format!("/v1/tasks?limit=1000&{query}")).await.expect(200);
     page["data"].as_array().expect("a list").len()
 }
 
 #[tokio::test]
 async fn cancel_reaches_every_task_that_has_not_ended() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let mut worker = Worker::start().await;
     create_many(&server, "t", 100, json!({"name": "resize", "labels": {"team": "a"}})).await;
     server.create(json!({"id": "other", "name": "other"})).await;
@@ -96,7 +97,7 @@ async fn cancel_reaches_every_task_that_has_not_ended() {
 
 #[tokio::test]
 async fn retry_and_trigger_reach_the_tasks_that_they_can_be_applied_to() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let queue = json!({"paused": true}).to_string();
     server.send("PUT", "/v1/queues/slow", &[], queue).await.expect(201);
     for id in ["failed", "cancelled", "done"] {
@@ -134,7 +135,7 @@ async fn retry_and_trigger_reach_the_tasks_that_they_can_be_applied_to() {
 
 #[tokio::test]
 async fn a_rate_caps_it() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     create_many(&server, "t", 12, json!({})).await;
     let rate = json!({"limit": 20, "per": "1s", "burst": 2});
     let begun = Instant::now();
@@ -161,7 +162,7 @@ async fn a_rate_caps_it() {
 
 #[tokio::test]
 async fn it_can_be_stopped_half_way() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     create_many(&server, "t", 50, json!({})).await;
     let rate = json!({"limit": 1, "per": "1h", "burst": 5});
     let body = json!({"action": "cancel", "filter": {"state": "running"}, "rate": rate});
@@ -180,7 +181,7 @@ async fn it_can_be_stopped_half_way() {
 
 #[tokio::test]
 async fn tasks_that_are_created_meanwhile_are_left_alone() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     create_many(&server, "t", 6, json!({})).await;
     let rate = json!({"limit": 50, "per": "1s"});
     let body = json!({"action": "cancel", "filter": {"state": "running"}, "rate": rate});
@@ -193,7 +194,7 @@ async fn tasks_that_are_created_meanwhile_are_left_alone() {
 
 #[tokio::test]
 async fn it_goes_on_after_a_restart() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     create_many(&server, "t", 8, json!({})).await;
     let rate = json!({"limit": 20, "per": "1s"});
     let body = json!({"action": "cancel", "filter": {"state": "running"}, "rate": rate});
@@ -205,7 +206,7 @@ async fn it_goes_on_after_a_restart() {
 
 #[tokio::test]
 async fn it_goes_on_while_the_server_is_held_and_nothing_is_sent() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let mut worker = Worker::start().await;
     server.create(with(task_for(&worker, "later"), json!({"delay": "1h"}))).await;
     server.create(json!({"id": "external"})).await;
@@ -225,7 +226,7 @@ async fn it_goes_on_while_the_server_is_held_and_nothing_is_sent() {
 
 #[tokio::test]
 async fn a_dry_run_changes_nothing() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     create_many(&server, "t", 9, json!({"labels": {"a": "1", "b": "2"}})).await;
     server.create(json!({"id": "plain"})).await;
     for (filter, matched) in [
@@ -247,7 +248,7 @@ async fn a_dry_run_changes_nothing() {
 
 #[tokio::test]
 async fn what_is_wrong_with_it_is_said_with_its_place() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let asked = |fields: Value| with(json!({"action": "cancel", "filter": {"name": "a"}}), fields);
     let filter = |filter: Value| asked(json!({"filter": filter}));
     for (body, pointer, code) in [
@@ -318,7 +319,7 @@ async fn what_is_wrong_with_it_is_said_with_its_place() {
 
 #[tokio::test]
 async fn so_many_may_run_and_all_are_listed_newest_first() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     create_many(&server, "t", 2, json!({})).await;
     // The first task uses the rate up, so that the second one is waited for.
     let rate = json!({"limit": 1, "per": "1h"});
@@ -353,7 +354,7 @@ async fn so_many_may_run_and_all_are_listed_newest_first() {
 
 #[tokio::test]
 async fn the_same_key_begins_one_bulk() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     create_many(&server, "t", 3, json!({})).await;
     let body = json!({"action": "cancel", "filter": {"state": "running"}}).to_string();
     let keyed = [("idempotency-key", "k")];

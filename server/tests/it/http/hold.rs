@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, TestServer, Worker, task_for, with};
+use crate::binary::process::RealServer;
+use crate::support::{Answer, Api, TestServer, Worker, task_for, with};
 
-async fn command(server: &TestServer, command: &str) -> Answer {
+async fn command(server: &Api, command: &str) -> Answer {
     server.send("POST", &format!("/v1/{command}"), &[], "").await
 }
 
@@ -15,7 +16,7 @@ fn is_held(answer: &Value) -> bool {
 
 #[tokio::test]
 async fn a_server_is_held_and_resumed_and_says_so() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let free = json!({"held": false, "since": null});
     assert_eq!(server.get("/v1/hold").await.expect(200), free);
     assert_eq!(command(&server, "resume").await.expect(200), free);
@@ -24,7 +25,7 @@ async fn a_server_is_held_and_resumed_and_says_so() {
     assert_eq!(command(&server, "hold").await.expect(200), held, "it is held since the first time");
     assert_eq!(server.get("/v1/hold").await.expect(200), held);
     server.get("/readyz").await.expect(200);
-    let gauge = async |server: &TestServer| {
+    let gauge = async |server: &Api| {
         let text = String::from_utf8(server.get("/metrics").await.body.to_vec()).expect("text");
         text.lines().find_map(|line| line.strip_prefix("taskhook_held ")).expect("a gauge").to_string()
     };
@@ -49,7 +50,7 @@ async fn a_server_is_held_and_resumed_and_says_so() {
 
 #[tokio::test]
 async fn a_held_server_receives_and_sends_nothing_until_it_is_resumed() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let mut worker = Worker::start().await;
     for id in ["answered", "reported"] {
         server.create(task_for(&worker, id)).await;
@@ -115,7 +116,7 @@ async fn a_held_server_receives_and_sends_nothing_until_it_is_resumed() {
 
 #[tokio::test]
 async fn a_held_server_still_judges_time_outs() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let mut worker = Worker::start().await;
     let brief = json!({"timeout": "300ms", "retry": {"max_attempts": 1}});
     server.create(with(task_for(&worker, "brief"), brief)).await;
@@ -163,7 +164,7 @@ async fn what_is_lost_while_the_server_is_held_is_sent_again_once_it_is_resumed(
 
 #[tokio::test]
 async fn a_server_that_is_started_held_begins_nothing() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let mut worker = Worker::start().await;
     server.send("PUT", "/v1/queues/default", &[], json!({"paused": true}).to_string()).await.expect(200);
     server.create(task_for(&worker, "waiting")).await;

@@ -2,17 +2,18 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, TestServer, Worker, task_for, with};
+use crate::binary::process::RealServer;
+use crate::support::{Answer, Api, Worker, task_for, with};
 
 fn fault(pointer: &str, code: &str) -> (String, String) {
     (pointer.into(), code.into())
 }
 
-async fn put(server: &TestServer, name: &str, queue: Value) -> Answer {
+async fn put(server: &Api, name: &str, queue: Value) -> Answer {
     server.send("PUT", &format!("/v1/queues/{name}"), &[], queue.to_string()).await
 }
 
-async fn command(server: &TestServer, name: &str, command: &str) -> Answer {
+async fn command(server: &Api, name: &str, command: &str) -> Answer {
     server.send("POST", &format!("/v1/queues/{name}/{command}"), &[], "").await
 }
 
@@ -21,13 +22,13 @@ fn queued(worker: &Worker, id: &str, queue: &str) -> Value {
     with(task_for(worker, id), json!({"queue": queue}))
 }
 
-async fn waits_for(server: &TestServer, id: &str) -> Value {
+async fn waits_for(server: &Api, id: &str) -> Value {
     server.task(id).await["waiting_for"].clone()
 }
 
 #[tokio::test]
 async fn one_queue_too_many_is_refused() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let others = "WITH RECURSIVE n (key) AS (SELECT 1001 UNION ALL SELECT key + 1 FROM n WHERE key < 10998)
         INSERT INTO queue (key, settings, paused, open, paced) SELECT key, '{}', 0, 0, 0 FROM n;
         INSERT INTO name SELECT key, 1, 2, 'q' || key FROM queue WHERE key > 1000";
@@ -42,7 +43,7 @@ async fn one_queue_too_many_is_refused() {
 
 #[tokio::test]
 async fn a_queue_is_made_read_replaced_and_listed() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let default = server.get("/v1/queues/default").await.expect(200);
     assert_eq!(
         default,
@@ -86,7 +87,7 @@ async fn a_queue_is_made_read_replaced_and_listed() {
 
 #[tokio::test]
 async fn what_a_queue_cannot_say_is_refused_with_the_reason() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     for (queue, pointer, code) in [
         (json!({"concurrency": 0}), "/concurrency", "out_of_range"),
         (json!({"concurrency": -1}), "/concurrency", "wrong_type"),
@@ -136,7 +137,7 @@ async fn what_a_queue_cannot_say_is_refused_with_the_reason() {
 
 #[tokio::test]
 async fn a_paused_queue_finishes_what_runs_and_resume_starts_at_once() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let mut worker = Worker::start().await;
     put(&server, "mail", json!({})).await.expect(201);
     server.create(queued(&worker, "running", "mail")).await;
@@ -171,7 +172,7 @@ async fn a_paused_queue_finishes_what_runs_and_resume_starts_at_once() {
 
 #[tokio::test]
 async fn a_place_is_held_until_the_webhook() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let mut worker = Worker::start().await;
     put(&server, "mail", json!({"concurrency": 1})).await.expect(201);
     server.create(queued(&worker, "first", "mail")).await;
@@ -198,7 +199,7 @@ async fn a_place_is_held_until_the_webhook() {
 
 #[tokio::test]
 async fn tasks_of_one_key_share_its_limit_and_say_so() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let mut worker = Worker::start().await;
     put(&server, "mail", json!({"per_key": {"concurrency": 1}})).await.expect(201);
     let keyed = |worker: &Worker, id: &str, key: &str| {
@@ -233,7 +234,7 @@ async fn tasks_of_one_key_share_its_limit_and_say_so() {
 
 #[tokio::test]
 async fn a_rate_spaces_attempts_and_says_until_when() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let mut worker = Worker::start().await;
     put(&server, "mail", json!({"rate": {"limit": 1, "per": "1h"}})).await.expect(201);
     server.create(queued(&worker, "first", "mail")).await;
@@ -252,7 +253,7 @@ async fn a_rate_spaces_attempts_and_says_until_when() {
 
 #[tokio::test]
 async fn tasks_take_what_they_leave_open_from_their_queue() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let worker = Worker::start().await;
     let says = json!({"retry": {"max_attempts": 2, "initial": "1m"}, "timeout": "10s", "completion": "callback", "paused": true});
     put(&server, "mail", says).await.expect(201);
@@ -291,7 +292,7 @@ async fn tasks_take_what_they_leave_open_from_their_queue() {
 
 #[tokio::test]
 async fn a_queue_and_its_tasks_outlive_a_restart() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let mut worker = Worker::start().await;
     put(&server, "mail", json!({"concurrency": 1, "paused": true})).await.expect(201);
     let before = server.get("/v1/queues/mail").await.expect(200);
@@ -311,7 +312,7 @@ async fn a_queue_and_its_tasks_outlive_a_restart() {
 
 #[tokio::test]
 async fn the_metrics_name_every_queue() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let mut worker = Worker::start().await;
     put(&server, "mail", json!({})).await.expect(201);
     server.create(queued(&worker, "sent", "mail")).await;

@@ -5,28 +5,29 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Api, TestServer, Worker};
+use crate::binary::process::RealServer;
+use crate::support::{Answer, Api, Worker};
 
 const DAY: i64 = 86_400_000_000;
 
 /// How often a schedule is looked at that is waited for.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-async fn put(server: &TestServer, name: &str, schedule: Value) -> Answer {
+async fn put(server: &Api, name: &str, schedule: Value) -> Answer {
     server.send("PUT", &format!("/v1/schedules/{name}"), &[], schedule.to_string()).await
 }
 
-async fn command(server: &TestServer, name: &str, command: &str, body: Value) -> Answer {
+async fn command(server: &Api, name: &str, command: &str, body: Value) -> Answer {
     let body = if body.is_null() { String::new() } else { body.to_string() };
     server.send("POST", &format!("/v1/schedules/{name}/{command}"), &[], body).await
 }
 
-async fn schedule(server: &TestServer, name: &str) -> Value {
+async fn schedule(server: &Api, name: &str) -> Value {
     server.get(&format!("/v1/schedules/{name}")).await.expect(200)
 }
 
 /// Reads a schedule again and again until `is` holds.
-async fn until(server: &TestServer, name: &str, is: impl Fn(&Value) -> bool) -> Value {
+async fn until(server: &Api, name: &str, is: impl Fn(&Value) -> bool) -> Value {
     loop {
         let found = schedule(server, name).await;
         if is(&found) {
@@ -53,7 +54,7 @@ fn text(value: &Value) -> &str {
 
 #[tokio::test]
 async fn a_schedule_is_made_read_replaced_listed_and_deleted() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let full = json!({"cron": "0 30 2 * * MON-FRI", "timezone": "europe/stockholm", "overlap": "buffer_one",
         "catch_up": "2h", "missed": "all", "jitter": "30s", "start_at": "2026-01-01T00:00:00.000Z",
         "end_at": "2999-01-01T00:00:00.000Z", "paused": true, "task": {
@@ -115,7 +116,7 @@ async fn a_schedule_is_made_read_replaced_listed_and_deleted() {
 
 #[tokio::test]
 async fn what_a_schedule_cannot_say_is_refused_with_the_reason() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let with = |fields: Value| {
         let mut schedule = json!({"cron": "@daily", "task": {}});
         for (name, value) in fields.as_object().expect("fields") {
@@ -191,7 +192,7 @@ async fn what_a_schedule_cannot_say_is_refused_with_the_reason() {
 
 #[tokio::test]
 async fn an_instant_makes_a_task_and_the_wait_for_its_webhook_holds_the_next_ones_back() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let mut worker = Worker::start().await;
     put(&server, "tick", every_second(&worker)).await.expect(201);
     let call = worker.call().await;
@@ -226,7 +227,7 @@ async fn an_instant_makes_a_task_and_the_wait_for_its_webhook_holds_the_next_one
 
 #[tokio::test]
 async fn a_task_may_wait_for_the_earlier_one_or_take_its_place() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let mut worker = Worker::start().await;
     let overlap = |overlap: &str| {
         let mut schedule = every_second(&worker);
@@ -274,7 +275,7 @@ async fn a_task_may_wait_for_the_earlier_one_or_take_its_place() {
 
 #[tokio::test]
 async fn a_pause_leaves_out_and_nothing_of_it_is_made_up_for() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let mut worker = Worker::start().await;
     put(&server, "tick", every_second(&worker)).await.expect(201);
     worker.call().await.status(200);
@@ -307,7 +308,7 @@ async fn a_pause_leaves_out_and_nothing_of_it_is_made_up_for() {
 
 #[tokio::test]
 async fn after_downtime_the_past_is_made_up_for_as_the_schedule_says() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     // Half an hour ago was an instant, and another one each hour before.
     let newest = (taskhook::clock::shown().0 / 1_000_000 - 1_800) * 1_000_000;
     let start_at = taskhook_core::Timestamp(newest - 10 * DAY).to_string();
@@ -349,7 +350,7 @@ async fn after_downtime_the_past_is_made_up_for_as_the_schedule_says() {
 
 #[tokio::test]
 async fn a_task_is_made_on_request_paused_or_not() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let body = json!({"cron": "@yearly", "paused": true, "task": {"name": "report"}});
     put(&server, "report", body).await.expect(201);
     let made = command(&server, "report", "trigger", Value::Null).await.expect(201);
@@ -387,7 +388,7 @@ async fn a_task_is_made_on_request_paused_or_not() {
 
 #[tokio::test]
 async fn a_backfill_makes_the_past_in_order_and_no_instant_twice() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let body = json!({"cron": "30 2 * * *", "timezone": "Europe/Stockholm", "task": {}, "start_at": "2026-01-01T00:00:00Z"});
     put(&server, "nightly", body).await.expect(201);
     let week = |dry_run: bool| json!({"from": "2026-03-26T00:00:00Z", "to": "2026-04-02T00:00:00Z", "dry_run": dry_run});
@@ -414,7 +415,7 @@ async fn a_backfill_makes_the_past_in_order_and_no_instant_twice() {
 
 #[tokio::test]
 async fn a_preview_says_what_a_gap_moves() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let body = json!({"cron": "30 2 * * *", "timezone": "America/New_York", "task": {}, "paused": true});
     put(&server, "s", body).await.expect(201);
     let preview =
@@ -435,7 +436,7 @@ async fn a_preview_says_what_a_gap_moves() {
 
 #[tokio::test]
 async fn a_held_server_fires_nothing_and_goes_on_when_it_is_resumed() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let mut worker = Worker::start().await;
     server.send("POST", "/v1/hold", &[], "").await.expect(200);
     put(&server, "tick", every_second(&worker)).await.expect(201);

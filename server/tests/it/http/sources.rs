@@ -5,7 +5,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, TestServer, Worker, task_for, with};
+use crate::binary::process::RealServer;
+use crate::support::{Answer, Api, Worker, task_for, with};
 
 const SECRET: &str = "It's a Secret to Everybody";
 const CANARY: &str = "canary-6f1d0c5e-secret";
@@ -23,21 +24,21 @@ fn now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs()
 }
 
-async fn put(server: &TestServer, name: &str, source: Value) -> Answer {
+async fn put(server: &Api, name: &str, source: Value) -> Answer {
     server.send("PUT", &format!("/v1/sources/{name}"), &[], source.to_string()).await
 }
 
-async fn github(server: &TestServer, headers: &[(&str, &str)], body: &str) -> Answer {
+async fn github(server: &Api, headers: &[(&str, &str)], body: &str) -> Answer {
     server.send("POST", "/webhook/github", headers, body.to_string()).await
 }
 
-async fn newest(server: &TestServer) -> Value {
+async fn newest(server: &Api) -> Value {
     server.get("/v1/events?limit=1").await.expect(200)["data"][0].clone()
 }
 
 #[tokio::test]
 async fn what_its_source_has_signed_is_taken_in_and_nothing_else() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let made = put(&server, "github", json!({"verify": {"scheme": "github", "secrets": [SECRET]}})).await;
     let made = made.expect(201);
     assert_eq!(made["url"], format!("{}/webhook/github", server.url));
@@ -88,7 +89,7 @@ async fn what_its_source_has_signed_is_taken_in_and_nothing_else() {
 
 #[tokio::test]
 async fn only_its_source_reports_on_a_task() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     for name in ["mine", "other"] {
         put(&server, name, json!({"verify": {"scheme": "none"}})).await.expect(201);
     }
@@ -119,7 +120,7 @@ async fn only_its_source_reports_on_a_task() {
 
 #[tokio::test]
 async fn what_came_by_a_callback_url_may_be_replayed_and_what_was_not_allowed_still_is_not() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let mut worker = Worker::start().await;
     put(&server, "mine", json!({"verify": {"scheme": "none"}})).await.expect(201);
     server.create(with(task_for(&worker, "1"), json!({"source": "mine"}))).await;
@@ -140,7 +141,7 @@ async fn what_came_by_a_callback_url_may_be_replayed_and_what_was_not_allowed_st
 
 #[tokio::test]
 async fn secrets_are_kept_replaced_rotated_and_never_shown() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let define = |secrets: Value| json!({"verify": with(json!({"scheme": "github"}), secrets)});
     put(&server, "github", define(json!({"secrets": [SECRET, CANARY]}))).await.expect(201);
     let ids = |source: &Value| -> Vec<String> {
@@ -197,7 +198,7 @@ async fn secrets_are_kept_replaced_rotated_and_never_shown() {
 
 #[tokio::test]
 async fn a_source_says_what_its_events_mean_and_what_its_sender_hears() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let source = json!({
         "verify": {"scheme": "none"},
         "map": {"event": {"job.done": "task_completed", "job.bad": "task_failed"}},
@@ -224,7 +225,7 @@ async fn a_source_says_what_its_events_mean_and_what_its_sender_hears() {
 
 #[tokio::test]
 async fn a_sender_of_forms_is_read_and_the_others_send_json() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let slack = json!({"verify": {"scheme": "slack", "secrets": [SECRET]}});
     put(&server, "slack", slack).await.expect(201);
     let (at, body) = (now().to_string(), "command=%2Fdeploy&trigger_id=13345224609.738474920");
@@ -258,7 +259,7 @@ async fn a_sender_of_forms_is_read_and_the_others_send_json() {
 
 #[tokio::test]
 async fn what_was_rejected_is_replayed_once_the_secret_is_mended() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     put(&server, "stripe", json!({"verify": {"scheme": "stripe", "secrets": ["whsec_wrong"]}}))
         .await
         .expect(201);
@@ -291,7 +292,7 @@ async fn what_was_rejected_is_replayed_once_the_secret_is_mended() {
 
 #[tokio::test]
 async fn the_default_source_verifies_once_it_is_told_to() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let source = server.get("/v1/sources/default").await.expect(200);
     assert_eq!((&source["verify"], &source["created_at"]), (&Value::Null, &Value::Null));
     server.create(json!({"id": "1"})).await;
@@ -319,7 +320,7 @@ async fn the_default_source_verifies_once_it_is_told_to() {
 
 #[tokio::test]
 async fn a_generic_signature_is_described() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let verify = json!({
         "scheme": "hmac", "secrets": [SECRET], "header": "X-Sign", "algorithm": "sha512", "encoding": "base64",
         "prefix": "v1 ", "signed": "{header:x-id}:{timestamp}:{url}:{body}", "timestamp_header": "x-time",
@@ -341,7 +342,7 @@ async fn a_generic_signature_is_described() {
 async fn a_token_that_is_signed_for_us_proves_a_request() {
     use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a key");
     let key =
         json!({"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": URL_SAFE_NO_PAD.encode(pair.public_key())});
@@ -369,7 +370,7 @@ async fn a_token_that_is_signed_for_us_proves_a_request() {
 
 #[tokio::test]
 async fn a_wrong_definition_is_refused_where_it_is_wrong() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let verify = |fields: Value| json!({"verify": with(json!({"scheme": "hmac", "header": "x", "secrets": [SECRET]}), fields)});
     for (source, pointer, code) in [
         (json!({}), "/verify", "missing"),
@@ -451,7 +452,7 @@ async fn a_wrong_definition_is_refused_where_it_is_wrong() {
 
 #[tokio::test]
 async fn a_source_that_is_not_there_is_not_found_and_one_that_was_deleted_neither() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     assert_eq!(put(&server, "-", json!({"verify": {"scheme": "none"}})).await.faults()[0].0, "/name");
     server.get("/v1/sources/bad").await.problem(404, "not_found");
     server.send("DELETE", "/v1/sources/bad", &[], "").await.problem(404, "not_found");
@@ -470,7 +471,7 @@ async fn a_source_that_is_not_there_is_not_found_and_one_that_was_deleted_neithe
 
 #[tokio::test]
 async fn a_test_shows_what_a_request_would_do_without_doing_it() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     put(&server, "github", json!({"verify": {"scheme": "github", "secrets": [SECRET]}})).await.expect(201);
     let (body, path) = (r#"{"action":"opened"}"#, "/v1/sources/github/test");
     let headers = json!({"x-hub-signature-256": hub(SECRET, body), "x-github-event": "issues", "x-github-delivery": "d"});
@@ -495,13 +496,13 @@ async fn a_test_shows_what_a_request_would_do_without_doing_it() {
 }
 
 /// The body of a request that is answered 200.
-async fn asked(server: &TestServer, name: &str, headers: &[(&str, &str)], body: &str) -> Value {
+async fn asked(server: &Api, name: &str, headers: &[(&str, &str)], body: &str) -> Value {
     server.send("POST", &format!("/webhook/{name}"), headers, body.to_string()).await.expect(200)
 }
 
 #[tokio::test]
 async fn a_sender_that_asks_whether_the_address_is_ours_is_answered() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let at = now().to_string();
     let version_0 = |body: &str| {
         format!(
@@ -570,7 +571,7 @@ async fn a_sender_that_asks_whether_the_address_is_ours_is_answered() {
 #[tokio::test]
 async fn discord_hears_what_it_insists_on() {
     use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a key");
     let public = hex::encode(pair.public_key().as_ref());
     put(&server, "discord", json!({"verify": {"scheme": "discord", "secrets": [public]}})).await.expect(201);
@@ -594,7 +595,7 @@ async fn discord_hears_what_it_insists_on() {
 
 #[tokio::test]
 async fn events_that_come_together_count_each_for_itself() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let source = json!({"verify": {"scheme": "cloudevents", "secrets": [CANARY]}});
     put(&server, "ce", source).await.expect(201);
     server.create(json!({"id": "1", "source": "ce"})).await;
@@ -614,6 +615,15 @@ async fn events_that_come_together_count_each_for_itself() {
     assert_eq!(outcomes(&again), ["duplicate"; 3]);
     let event = newest(&server).await;
     assert_eq!((&event["delivery_id"], &event["type"]), (&json!("/jobs\na"), &json!("task_completed")));
+    // However many there are, they keep their order.
+    let said = |count: usize| {
+        let one = |number: usize| json!({"event": "task_progress", "task_id": "9", "progress": number as f64 / 2_000.0});
+        json!((0..count).map(one).collect::<Vec<_>>()).to_string()
+    };
+    server.create(json!({"id": "9", "source": "ce"})).await;
+    let many = server.send("POST", &path, &headers, said(2_001)).await.expect(200);
+    assert!(outcomes(&many).iter().all(|outcome| outcome == "applied") && outcomes(&many).len() == 2_001);
+    assert_eq!(server.task("9").await["progress"], 1.0);
     // All are read before the first counts.
     for body in
         ["[]", "[1]", r#"[{"event":"x"},{"a":1,"a":2}]"#, "[{}", &format!("[{}{{}}]", "{},".repeat(5_000))]

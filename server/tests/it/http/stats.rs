@@ -5,16 +5,17 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use taskhook::store::read::{GroupBy, TaskFilter};
 
-use crate::support::{Answer, TestServer, Worker, task_for, with};
+use crate::binary::process::RealServer;
+use crate::support::{Answer, Api, TestServer, Worker, task_for, with};
 
-async fn stats(server: &TestServer, query: &str) -> Value {
+async fn stats(server: &Api, query: &str) -> Value {
     let stats = server.get(&format!("/v1/stats/tasks{query}")).await.expect(200);
     assert_eq!(stats["complete"], true, "{stats}");
     stats["data"].clone()
 }
 
 /// The rows without their ages, which the test cannot know.
-async fn rows(server: &TestServer, query: &str) -> Value {
+async fn rows(server: &Api, query: &str) -> Value {
     let mut rows = stats(server, query).await;
     for row in rows.as_array_mut().expect("a list") {
         let oldest = &row["oldest"];
@@ -25,14 +26,14 @@ async fn rows(server: &TestServer, query: &str) -> Value {
     rows
 }
 
-async fn put(server: &TestServer, name: &str, queue: Value) {
+async fn put(server: &Api, name: &str, queue: Value) {
     let answer: Answer = server.send("PUT", &format!("/v1/queues/{name}"), &[], queue.to_string()).await;
     assert!(matches!(answer.status, 200 | 201), "{answer:?}");
 }
 
 #[tokio::test]
 async fn tasks_are_counted_by_what_is_asked_for() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     assert_eq!(rows(&server, "").await, json!([]));
     put(&server, "mail", json!({})).await;
     for n in 1..=5 {
@@ -94,7 +95,7 @@ async fn tasks_are_counted_by_what_is_asked_for() {
 
 #[tokio::test]
 async fn tasks_that_are_queued_are_counted_by_why_each_of_them_is() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let mut worker = Worker::start().await;
     let task = |id: &str, more: Value| with(task_for(&worker, id), more);
     put(&server, "still", json!({"paused": true})).await;
@@ -148,7 +149,7 @@ async fn tasks_that_are_queued_are_counted_by_why_each_of_them_is() {
 
 #[tokio::test]
 async fn what_cannot_be_asked_is_refused_with_the_reason() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     for (query, reason) in [
         ("?by=stat", "did you mean \"state\"?"),
         ("?by=", "by is one or more of queue, name, state, code"),
@@ -192,7 +193,7 @@ async fn what_was_not_looked_at_in_time_is_said() {
 
 #[tokio::test]
 async fn there_are_no_more_rows_than_can_be_read() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     for batch in 0..2 {
         let task = |n: usize| json!({"id": format!("{batch}-{n}"), "name": format!("{batch}-{n}")});
         let tasks: Vec<Value> = (0..1_000).map(task).collect();

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, TestServer, with};
+use crate::binary::process::RealServer;
+use crate::support::{Answer, Api, with};
 
 fn fault(pointer: &str, code: &str) -> (String, String) {
     (pointer.into(), code.into())
@@ -14,7 +15,7 @@ fn held(id: &str) -> Value {
     json!({"id": id, "unique": {"key": "import of today"}})
 }
 
-async fn batch(server: &TestServer, tasks: Value) -> Answer {
+async fn batch(server: &Api, tasks: Value) -> Answer {
     server.post("/v1/tasks/batch", json!({"tasks": tasks})).await
 }
 
@@ -24,13 +25,13 @@ fn ids(list: &Value) -> Vec<&str> {
     rows.map(|task| task["id"].as_str().expect("an id")).collect()
 }
 
-async fn count(server: &TestServer) -> usize {
+async fn count(server: &Api) -> usize {
     ids(&server.get("/v1/tasks").await.expect(200)).len()
 }
 
 #[tokio::test]
 async fn a_second_task_with_a_key_returns_the_first() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let first = server.create(held("a")).await;
     assert_eq!(first["unique"], json!({"key": "import of today", "until": "finished"}));
     assert_eq!(server.post("/v1/tasks", held("b")).await.expect(200), first);
@@ -56,7 +57,7 @@ async fn a_second_task_with_a_key_returns_the_first() {
 
 #[tokio::test]
 async fn a_key_may_be_held_for_a_time() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let task = json!({"id": "a", "unique": {"key": "k", "until": "PT90M"}});
     let first = server.create(task).await;
     assert_eq!(first["unique"], json!({"key": "k", "until": "1h 30m"}));
@@ -69,7 +70,7 @@ async fn a_key_may_be_held_for_a_time() {
 
 #[tokio::test]
 async fn of_many_at_the_same_time_one_is_created() {
-    let server = Arc::new(TestServer::start().await);
+    let server = Arc::new(RealServer::start().await);
     let mut posts = tokio::task::JoinSet::new();
     for number in 0..60 {
         let server = server.clone();
@@ -98,7 +99,7 @@ async fn of_many_at_the_same_time_one_is_created() {
 
 #[tokio::test]
 async fn in_a_batch_the_first_stands_for_the_others() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let tasks = json!([held("a"), {"id": "x", "after": ["a"]}, held("b"), held("c")]);
     let created = batch(&server, tasks.clone()).await.expect(201);
     assert_eq!(ids(&created), ["a", "x", "a", "a"]);
@@ -115,7 +116,7 @@ async fn in_a_batch_the_first_stands_for_the_others() {
 
 #[tokio::test]
 async fn a_retry_takes_the_key_again_or_is_refused() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let cancel = async |id: &str| server.post(&format!("/v1/tasks/{id}/cancel"), json!({})).await.expect(200);
     let retry = async |id: &str| server.post(&format!("/v1/tasks/{id}/retry"), json!({})).await;
     server.create(held("a")).await;
@@ -136,7 +137,7 @@ async fn a_retry_takes_the_key_again_or_is_refused() {
 
 #[tokio::test]
 async fn a_repeat_under_an_idempotency_key_is_answered_as_it_was() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     let post = async |key: &str, task: Value| {
         let headers = [("content-type", "application/json"), ("idempotency-key", key)];
         server.send("POST", "/v1/tasks", &headers, task.to_string()).await
@@ -154,7 +155,7 @@ async fn a_repeat_under_an_idempotency_key_is_answered_as_it_was() {
 
 #[tokio::test]
 async fn what_is_wrong_with_it_is_said() {
-    let server = TestServer::start().await;
+    let server = RealServer::start().await;
     for (unique, pointer, code) in [
         (json!("k"), "/unique", "wrong_type"),
         (json!({}), "/unique/key", "missing"),
