@@ -11,7 +11,7 @@ use taskhook_core::limits::{BREAKER_FAILURES, RESENDS_MAX};
 use tokio::net::TcpSocket;
 
 use crate::binary::process::RealServer;
-use crate::support::{Api, Worker, with};
+use crate::support::{Api, Worker, task_for, with};
 use counter::Counter;
 
 /// Makes the queue `work`.
@@ -253,4 +253,45 @@ async fn a_host_that_refuses_connections_is_left_alone() {
     let count = create_for_broken(&server, &format!("http://{}/work", nobody.local_addr().unwrap())).await;
     is_broken(&server, count).await;
     assert_eq!(server.task("task-0").await["error"]["code"], "connect");
+}
+
+#[tokio::test]
+async fn a_host_that_is_out_of_order_is_left_alone_but_for_a_probe_after_thirty_seconds() {
+    let server = RealServer::start().await;
+    let mut worker = Worker::start().await;
+    server.send("PUT", "/v1/queues/one", &[], r#"{"concurrency": 1}"#).await.expect(201);
+    for number in 1..=22 {
+        let task = json!({"queue": "one", "retry": {"max_attempts": 1}});
+        server.create(with(task_for(&worker, &number.to_string()), task)).await;
+    }
+    for _ in 0..20 {
+        worker.call().await.status(503);
+    }
+    server.end_of("20").await;
+    let broken = Instant::now();
+    for id in ["21", "22"] {
+        let task = server.task(id).await;
+        assert_eq!(
+            (&task["attempt"], &task["waiting_for"]["code"]),
+            (&json!(0), &json!("breaker")),
+            "{task}"
+        );
+    }
+    // real time: the probe of the real binary, by the real clock.
+    let probe = worker.call().await;
+    let after = broken.elapsed();
+    assert!((Duration::from_secs(28)..Duration::from_secs(45)).contains(&after), "{after:?}");
+    assert_eq!(probe.header("taskhook-task-id"), "21");
+    assert_eq!(server.task("22").await["waiting_for"]["code"], "breaker", "one at a time");
+    probe.status(200);
+    worker.call().await.status(200);
+    for id in ["21", "22"] {
+        let task = server.end_of(id).await;
+        assert_eq!(
+            (&task["state"], &task["attempt"]),
+            (&json!("succeeded"), &json!(1)),
+            "no attempt was used up"
+        );
+    }
+    server.stop().await;
 }
