@@ -127,6 +127,11 @@ enum Output {
 }
 
 impl Failed {
+    /// Whether the server has said that what was named is not there.
+    fn is_not_found(error: &anyhow::Error) -> bool {
+        error.downcast_ref::<Failed>().is_some_and(|failed| failed.code == Code::NotFound)
+    }
+
     /// An error that ends the command with `code`.
     pub(crate) fn new(code: Code, text: impl Into<String>) -> Failed {
         Failed { code, text: text.into() }

@@ -7,7 +7,6 @@ use axum::body::Body;
 use axum::extract::{Extension, Query as RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use taskhook_core::id::is_callers_id;
 use taskhook_core::queue::Settings;
 use taskhook_core::{Once, Outcome, QueueCommand, Rate, Refused, limits};
 
@@ -41,19 +40,14 @@ const SETTINGS_BYTES_MAX: usize = 64 << 10;
 )]
 pub(super) async fn put(
     State(app): State<Arc<App>>,
-    Named(name): Named,
+    name: Named,
     _: NoQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let bytes = body::read(&app, &headers, body, SETTINGS_BYTES_MAX).await?;
     let command = definition(json::object(&bytes).map_err(Problem::malformed)?).map_err(Problem::invalid)?;
-    if !is_callers_id(&name, limits::NAME_BYTES_MAX) {
-        let detail =
-            "a queue's name begins with a letter or digit and has at most 64 of A-Z a-z 0-9 . _ : @ -";
-        let error = FieldError { pointer: "/name".into(), code: "not_a_name", detail: detail.into() };
-        return Err(Problem::invalid(vec![error]));
-    }
+    let name = name.chosen("queue")?;
     submit(&app, None, &name, command).await
 }
 

@@ -9,7 +9,6 @@ use axum::body::Body;
 use axum::extract::{Extension, Query as RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use taskhook_core::id::is_callers_id;
 use taskhook_core::schedule::Overlap;
 use taskhook_core::{Once, Outcome, Recurrence, Refused, Schedule, ScheduleCommand, Timestamp, limits};
 
@@ -59,7 +58,7 @@ impl AskedInstants {
 )]
 pub(super) async fn put(
     State(app): State<Arc<App>>,
-    Named(name): Named,
+    name: Named,
     _: NoQuery,
     headers: HeaderMap,
     body: Body,
@@ -67,12 +66,7 @@ pub(super) async fn put(
     let bytes = body::read(&app, &headers, body, DEFINITION_BYTES_MAX).await?;
     let members = json::object(&bytes).map_err(Problem::malformed)?;
     let draft = definition::read(members, (app.clock)()).map_err(Problem::invalid)?;
-    if !is_callers_id(&name, limits::NAME_BYTES_MAX) {
-        let detail =
-            "a schedule's name begins with a letter or digit and has at most 64 of A-Z a-z 0-9 . _ : @ -";
-        let error = FieldError { pointer: "/name".into(), code: "not_a_name", detail: detail.into() };
-        return Err(Problem::invalid(vec![error]));
-    }
+    let name = name.chosen("schedule")?;
     let outcome = submit(&app, None, &name, ScheduleAsk::Define(Arc::new(draft))).await?;
     let is_new = outcome == Outcome::Defined { new: true };
     show(&app, if is_new { StatusCode::CREATED } else { StatusCode::OK }, &name).await

@@ -10,7 +10,6 @@ use axum::body::Body;
 use axum::extract::{Extension, Query as RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use taskhook_core::id::is_callers_id;
 use taskhook_core::source::{GivenSecret, SourceCommand};
 use taskhook_core::{EventKind, Once, Outcome, Refused, limits};
 
@@ -53,7 +52,7 @@ const KEPT_FOR: Duration = Duration::from_secs(24 * 3_600);
 )]
 pub(super) async fn put(
     State(app): State<Arc<App>>,
-    Named(name): Named,
+    name: Named,
     _: NoQuery,
     headers: HeaderMap,
     body: Body,
@@ -61,11 +60,7 @@ pub(super) async fn put(
     let bytes = body::read(&app, &headers, body, DEFINITION_BYTES_MAX).await?;
     let members = json::object(&bytes).map_err(Problem::malformed)?;
     let (mut definition, secrets) = definition::read(members).map_err(Problem::invalid)?;
-    if !is_callers_id(&name, limits::NAME_BYTES_MAX) {
-        let detail =
-            "a source's name begins with a letter or digit and has at most 64 of A-Z a-z 0-9 . _ : @ -";
-        return Err(wrong("/name", "not_a_name", detail));
-    }
+    let name = name.chosen("source")?;
     let now = app.sources.get(&name);
     needs_verify(&name, &definition)?;
     if let (Some(verify), Some(had)) =

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use axum::http::HeaderMap;
 use serde_json::value::RawValue;
 
+use crate::source::verify::Seen;
+
 /// Where a request says something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fact {
@@ -19,13 +21,16 @@ pub enum Fact {
 /// Ways to find something: the first of which every part is there. The parts are joined with dots.
 pub type Ways = &'static [&'static [Fact]];
 
-/// What is found in a request; `fields` are those of its body, where that is a form.
+/// What is found in a request.
 #[must_use]
-pub fn find(ways: Ways, headers: &HeaderMap, body: &[u8], fields: &[(String, String)]) -> Option<String> {
+pub fn find(ways: Ways, seen: &Seen<'_>) -> Option<String> {
     let one = |fact: &Fact| match fact {
-        Fact::Header(name) => header(headers, name).map(Into::into),
-        Fact::Body(path) => member(body, path),
-        Fact::Field(name) => fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.clone()),
+        Fact::Header(name) => header(seen.headers, name).map(Into::into),
+        Fact::Body(path) => member(seen.body, path),
+        Fact::Field(name) => {
+            let fields = fields(seen.headers, seen.body)?;
+            fields.into_iter().find(|(field, _)| field == name).map(|(_, value)| value)
+        }
     };
     let found = |way: &&[Fact]| way.iter().map(one).collect::<Option<Vec<_>>>().map(|parts| parts.join("."));
     ways.iter().find_map(found).filter(|text| !text.is_empty())

@@ -166,12 +166,6 @@ impl Live {
         self.definition.verify.as_ref()?.preset()
     }
 
-    /// Whether nothing has to be proved to it.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        self.broken.is_none() && self.definition.verify.as_ref().is_none_or(|verify| verify.is_none())
-    }
-
     /// Checks a request. Gives the secret that proved it, where one had to.
     ///
     /// # Errors
@@ -252,13 +246,17 @@ impl Live {
         of_rules.chain(self.tokens.is_some().then_some("authorization")).collect()
     }
 
-    /// What a request says of itself by the ways of its sender: the delivery id and the kind of its event.
+    /// The delivery id of a request, as its sender says it.
     #[must_use]
-    pub fn facts(&self, seen: &Seen<'_>) -> (Option<String>, Option<String>) {
-        let Some(preset) = self.preset().filter(|preset| !preset.is_worker) else { return (None, None) };
-        let fields = facts::fields(seen.headers, seen.body).unwrap_or_default();
-        let find = |ways| facts::find(ways, seen.headers, seen.body, &fields);
+    pub fn delivery_id(&self, seen: &Seen<'_>) -> Option<String> {
+        let preset = self.preset()?;
         let by_body = || preset.known_by_body.then(|| hex::encode(crate::secrets::sha256(seen.body)));
-        (find(preset.delivery_id).or_else(by_body), find(preset.kind))
+        facts::find(preset.delivery_id, seen).or_else(by_body)
+    }
+
+    /// The kind of a request's event, as its sender says it.
+    #[must_use]
+    pub fn kind(&self, seen: &Seen<'_>) -> Option<String> {
+        facts::find(self.preset()?.kind, seen)
     }
 }

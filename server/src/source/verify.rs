@@ -20,6 +20,9 @@ use crate::source::secret::Key;
 /// Proofs that are looked at in one header: more than senders have secrets.
 pub const PROOFS_MAX: usize = 16;
 
+/// Bytes of a signature of Ed25519 (RFC 8032, 5.1.6).
+const ED25519_BYTES: usize = 64;
+
 /// A request as it came.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen<'a> {
@@ -89,17 +92,15 @@ fn check(rule: &Rule, keys: &[Key], name: &str, value: &str, seen: &Seen<'_>) ->
     }
     let not_there = |wrong| Failed::NotThere(format!("the header {name} {wrong}"));
     let proofs = proofs(&rule.form, value).map_err(not_there)?;
-    let candidates = match rule.proof.signed() {
-        Some(signed) => candidates(signed, &rule.form, value, seen).map_err(Failed::Tried)?,
+    let messages = match rule.proof.signed() {
+        Some(signed) => messages(signed, &rule.form, value, seen).map_err(Failed::Tried)?,
         None => Vec::new(),
     };
-    // Every key and every proof is tried, whether or not an earlier one fits: what takes time is then no secret.
+    // Every key is tried, whether or not an earlier one fits: what takes time is then no secret.
     let mut proved = None;
     for (position, key) in &keys {
-        for proof in &proofs {
-            if proves(&rule.proof, key, &candidates, proof) {
-                proved.get_or_insert(*position);
-            }
+        if proves(&rule.proof, key, &messages, &proofs) {
+            proved.get_or_insert(*position);
         }
     }
     proved.ok_or_else(|| {
@@ -163,18 +164,13 @@ fn items<'a>(form: &Form, value: &'a str, name: &str) -> Vec<&'a str> {
     pairs.filter(|(key, _)| *key == name).map(|(_, value)| value).collect()
 }
 
-/// What may have been signed, in its parts: more than one where a sender is not exact about its URL.
-fn candidates<'a>(
-    signed: &Signed,
-    form: &Form,
-    value: &'a str,
-    seen: &Seen<'a>,
-) -> Result<Vec<Vec<Cow<'a, [u8]>>>, String> {
+/// What may have been signed: more than one text where a sender is not exact about its URL.
+fn messages(signed: &Signed, form: &Form, value: &str, seen: &Seen<'_>) -> Result<Vec<Vec<u8>>, String> {
     let has_url = signed.parts.contains(&Part::Url);
     let urls = if has_url { spellings(seen.url) } else { vec![String::new()] };
-    let part = |part: &Part, url: &str| -> Result<Cow<'a, [u8]>, String> {
+    let part = |part: &Part, url: &str| -> Result<Cow<'_, [u8]>, String> {
         Ok(match part {
-            Part::Text(text) => text.as_bytes().to_vec().into(),
+            Part::Text(text) => text.clone().into_bytes().into(),
             Part::Body => seen.body.into(),
             Part::Url => url.as_bytes().to_vec().into(),
             Part::Header(name) => {
@@ -188,25 +184,28 @@ fn candidates<'a>(
             Part::SortedForm => sorted_form(seen)?.into(),
         })
     };
-    urls.iter().map(|url| signed.parts.iter().map(|one| part(one, url)).collect()).collect()
+    let message = |url: &String| {
+        let parts: Result<Vec<_>, _> = signed.parts.iter().map(|one| part(one, url)).collect();
+        parts.map(|parts| parts.concat())
+    };
+    urls.iter().map(message).collect()
 }
 
-/// Whether `given` is what `key` makes of one of the candidates.
-fn proves(proof: &Proof, key: &Key, candidates: &[Vec<Cow<'_, [u8]>>], given: &str) -> bool {
-    let parts = |candidate: &[Cow<'_, [u8]>]| candidate.iter().map(|part| part.to_vec()).collect::<Vec<_>>();
+/// Whether one of `given` is what `key` makes of one of the messages. However many are given, a code is made once: the
+/// sender, who may be anybody, chooses how many that are.
+fn proves(proof: &Proof, key: &Key, messages: &[Vec<u8>], given: &[&str]) -> bool {
     match proof {
-        Proof::Token => key.is(given.as_bytes()),
-        Proof::Basic => STANDARD.decode(given).is_ok_and(|pair| key.is(&pair)),
-        Proof::Hmac(algorithm, encoding, _) => candidates.iter().any(|candidate| {
-            let parts = parts(candidate);
-            let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-            let ours = encoded(*encoding, &key.code(*algorithm, &parts));
-            verify_slices_are_equal(ours.as_bytes(), given.as_bytes()).is_ok()
+        Proof::Token => given.iter().any(|given| key.is(given.as_bytes())),
+        Proof::Basic => given.iter().any(|given| STANDARD.decode(given).is_ok_and(|pair| key.is(&pair))),
+        Proof::Hmac(algorithm, encoding, _) => messages.iter().any(|message| {
+            let ours = encoded(*encoding, &key.code(*algorithm, &[message]));
+            given.iter().any(|given| verify_slices_are_equal(ours.as_bytes(), given.as_bytes()).is_ok())
         }),
-        Proof::Ed25519(encoding, _) => candidates.iter().any(|candidate| {
-            let parts = parts(candidate);
-            let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-            decoded(*encoding, given).is_some_and(|given| key.has_signed(&parts, &given))
+        Proof::Ed25519(encoding, _) => messages.iter().any(|message| {
+            let decoded = given.iter().filter_map(|given| decoded(*encoding, given));
+            decoded
+                .filter(|given| given.len() == ED25519_BYTES)
+                .any(|given| key.has_signed(&[message], &given))
         }),
     }
 }

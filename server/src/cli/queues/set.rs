@@ -112,7 +112,7 @@ pub(super) async fn run(client: &Client, arguments: &Arguments) -> anyhow::Resul
     let path = ["v1", "queues", arguments.name.as_str()];
     let mut says = match client.get(Ask { path: &path, ..Ask::default() }).await {
         Ok(answer) => settings(&answer)?,
-        Err(error) if is_not_there(&error) => Map::new(),
+        Err(error) if Failed::is_not_found(&error) => Map::new(),
         Err(error) => return Err(error),
     };
     for (setting, value) in changes {
@@ -135,10 +135,6 @@ fn settings(answer: &Answer) -> std::io::Result<Map<String, Value>> {
     let mut says: Map<String, Value> = answer.read()?;
     says.retain(|name, _| !TOLD.contains(&name.as_str()));
     Ok(says)
-}
-
-fn is_not_there(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<Failed>().is_some_and(|failed| failed.code == Code::NotFound)
 }
 
 /// What is to change, in the order of the flags; null takes a setting back.

@@ -140,7 +140,7 @@ pub(super) async fn run(client: &Client, arguments: Arguments) -> anyhow::Result
     let path = ["v1", "schedules", name.as_str()];
     let says = match client.get(Ask { path: &path, ..Ask::default() }).await {
         Ok(answer) => settings(&answer)?,
-        Err(error) if is_not_there(&error) => Members::new(),
+        Err(error) if Failed::is_not_found(&error) => Members::new(),
         Err(error) => return Err(error),
     };
     let body = Some(serde_json::to_vec(&changed(says, arguments)?)?);
@@ -157,10 +157,6 @@ fn settings(answer: &Answer) -> std::io::Result<Members> {
     let mut says: Members = answer.read()?;
     says.retain(|name, _| !TOLD.contains(&name.as_str()));
     Ok(says)
-}
-
-fn is_not_there(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<Failed>().is_some_and(|failed| failed.code == Code::NotFound)
 }
 
 /// What it says with what is given; what is taken back first may be given anew.

@@ -78,7 +78,7 @@ pub(super) async fn run(client: &Client, arguments: &Arguments) -> anyhow::Resul
     let path = ["v1", "sources", arguments.name.as_str()];
     let mut says = match client.get(Ask { path: &path, ..Ask::default() }).await {
         Ok(answer) => settings(&answer)?,
-        Err(error) if is_not_there(&error) => Map::new(),
+        Err(error) if Failed::is_not_found(&error) => Map::new(),
         Err(error) => return Err(error),
     };
     change(&mut says, arguments)?;
@@ -99,10 +99,6 @@ fn settings(answer: &Answer) -> std::io::Result<Map<String, Value>> {
         verify.remove("secrets");
     }
     Ok(says)
-}
-
-fn is_not_there(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<Failed>().is_some_and(|failed| failed.code == Code::NotFound)
 }
 
 fn change(says: &mut Map<String, Value>, arguments: &Arguments) -> anyhow::Result<()> {

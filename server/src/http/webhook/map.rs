@@ -31,7 +31,7 @@ pub(in crate::http) fn map(source: &Live, members: &Members<'_>, seen: &Seen<'_>
         return read(members, attribute, |name| names.get(name).cloned(), by_token);
     }
     // A sender of its own kind says nothing about tasks, unless its source says where.
-    let (_, name) = source.facts(seen);
+    let name = source.kind(seen);
     let kind = match name.as_ref().and_then(|name| names.get(name)) {
         Some(_) => EventKind::Other(Some("it names no task")),
         None => EventKind::Other(None),
@@ -43,7 +43,7 @@ pub(in crate::http) fn map(source: &Live, members: &Members<'_>, seen: &Seen<'_>
 /// CloudEvent within its source.
 pub(in crate::http) fn delivery_id(source: &Live, members: &Members<'_>, seen: &Seen<'_>) -> Option<String> {
     if source.preset().is_some_and(|preset| !preset.is_worker) {
-        return source.facts(seen).0;
+        return source.delivery_id(seen);
     }
     delivery_id_of(seen.headers, members)
 }
