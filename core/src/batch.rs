@@ -9,7 +9,7 @@ use crate::input::{FollowUp, Input, Once};
 use crate::queue::admission;
 use crate::subjects::Subjects;
 use crate::task::{Task, commanded, dependency, replied, reported, woken};
-use crate::{Context, bulk, create, hold, queue, schedule, source};
+use crate::{Context, access, bulk, create, hold, queue, schedule, source};
 
 /// One input's decision, with the cause that its changes carry.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +34,7 @@ pub fn decide(cx: &Context, subjects: &Subjects, input: &Input) -> Decision {
         Input::Source(key, command) => source::command(cx, subjects, *key, command),
         Input::WakeBulk(key) => bulk::woken::decide(cx, subjects, *key),
         Input::WakeSchedule(key) => schedule::woken::decide(cx, subjects, *key),
+        Input::Access(command) => access::command(cx, subjects, command),
         Input::Hold(command) => hold::command(cx, *command),
         Input::Reply(reply) => replied::decide(cx, subjects, reply),
         Input::Wake(task) => woken::decide(cx, subjects, *task),
@@ -197,6 +198,7 @@ impl Input {
             | Input::Schedule(..)
             | Input::Bulk(..)
             | Input::Source(..)
+            | Input::Access(_)
             | Input::Hold(_) => Cause::Command,
             Input::WakeSchedule(key) => Cause::Schedule(*key),
             Input::WakeBulk(key) | Input::FollowUp(FollowUp::Bulk { bulk: key, .. }) => Cause::Bulk(*key),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::access::AccessChange;
 use crate::bulk;
 use crate::hold::HoldChange;
 use crate::id::{BulkKey, ClaimKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, SourceKey, TaskKey};
@@ -29,6 +30,8 @@ pub struct Decision {
     pub sources: Vec<(SourceKey, SourceChange)>,
     /// What has become true of bulks, in order.
     pub bulks: Vec<(BulkKey, BulkChange)>,
+    /// What has become true of who may do what, in order.
+    pub access: Vec<AccessChange>,
     /// What has become true of the server.
     pub hold: Option<HoldChange>,
     /// What leaves after the commit.
@@ -157,6 +160,12 @@ pub enum Refused {
     Overlaps { task: TaskKey },
     /// No source has this name: the position of the task that names it, or 0.
     NoSuchSource { position: usize },
+    /// No API key has this id.
+    NoSuchKey,
+    /// Another API key has this name.
+    KeyNameTaken,
+    /// Without this API key, nobody could administer the server.
+    LastAdminKey,
     /// No bulk has this id.
     NoSuchBulk,
     /// The bulk has ended by itself, so it cannot be cancelled.
@@ -404,6 +413,7 @@ impl Decision {
             schedules: Vec::new(),
             sources: Vec::new(),
             bulks: Vec::new(),
+            access: Vec::new(),
             hold: None,
             effects: Vec::new(),
             wants: Vec::new(),

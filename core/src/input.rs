@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::access::AccessCommand;
 use crate::bulk;
 use crate::hold::HoldCommand;
 use crate::id::{
@@ -37,6 +38,8 @@ pub enum Input {
     Source(SourceKey, SourceCommand),
     /// A user's command to one bulk.
     Bulk(BulkKey, BulkCommand),
+    /// A command about who may do what.
+    Access(AccessCommand),
     /// A user's command to the server.
     Hold(HoldCommand),
     /// The HTTP exchange of a dispatch has ended.

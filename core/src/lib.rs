@@ -6,6 +6,7 @@
 //!
 //! Start reading at [`input`] (what can happen), go on with [`decision`] (what comes out), then `task.rs`.
 
+pub mod access;
 pub mod batch;
 pub mod bulk;
 pub mod create;

@@ -105,6 +105,9 @@ pub const SOURCES_MAX: usize = 1_000;
 /// Secrets of one source that a request may be proved with, at a time.
 pub const SECRETS_PER_SOURCE_MAX: usize = 8;
 
+/// API keys that there may be. Each node has all of them at hand.
+pub const API_KEYS_MAX: usize = 1_000;
+
 /// Schedules that there may be.
 pub const SCHEDULES_MAX: usize = 10_000;
 /// Bytes of a concurrency key.

@@ -22,6 +22,8 @@ pub struct Ages {
     pub events: Option<Duration>,
     /// Webhooks that were rejected.
     pub rejected: Option<Duration>,
+    /// Entries of the audit log.
+    pub audit: Option<Duration>,
 }
 
 /// Where a sweep is. The kinds come in this order.
@@ -46,6 +48,8 @@ pub enum Place {
     Claims(Option<ClaimKey>),
     /// At the answers that are kept for repeats, behind this one.
     Answers(Option<ClaimKey>),
+    /// At the oldest entries of the audit log.
+    Audit,
 }
 
 /// A task that has ended.
@@ -71,13 +75,13 @@ pub struct KeptEvent {
 impl Default for Ages {
     fn default() -> Ages {
         let days = |days: u64| Some(Duration::from_secs(days * 24 * 3_600));
-        Ages { tasks: days(30), events: days(14), rejected: days(1) }
+        Ages { tasks: days(30), events: days(14), rejected: days(1), audit: days(90) }
     }
 }
 
 impl Ages {
     /// Nothing but delivery ids and answers is ever pruned.
-    pub const NEVER: Ages = Ages { tasks: None, events: None, rejected: None };
+    pub const NEVER: Ages = Ages { tasks: None, events: None, rejected: None, audit: None };
 
     /// How long the tasks of a queue are kept: as it says, or else as for all.
     #[must_use]
@@ -89,7 +93,7 @@ impl Ages {
     /// stays for much more than twice its time.
     #[must_use]
     pub fn sweep_every(&self) -> Duration {
-        let shortest = [self.tasks, self.events, self.rejected].into_iter().flatten().min();
+        let shortest = [self.tasks, self.events, self.rejected, self.audit].into_iter().flatten().min();
         shortest.unwrap_or(limits::SWEEP_EVERY_MAX).clamp(limits::SWEEP_EVERY_MIN, limits::SWEEP_EVERY_MAX)
     }
 
@@ -109,6 +113,15 @@ impl Ages {
             Some(age) if is_over(event.received_at, age, now) => {
                 Verdict::of(!event.is_parked || is_over(event.received_at, limits::PARKED_FOR, now))
             }
+            _ => Verdict::StaysWithAllBehind,
+        }
+    }
+
+    /// Whether an entry of the audit log may go. What is looked at next is younger.
+    #[must_use]
+    pub fn let_audit_go(&self, now: Timestamp, at: Timestamp) -> Verdict {
+        match self.audit {
+            Some(age) if is_over(at, age, now) => Verdict::Goes,
             _ => Verdict::StaysWithAllBehind,
         }
     }
@@ -145,7 +158,8 @@ impl Place {
             Place::Rejected(_) => Place::Events(EventKey(i64::MIN)),
             Place::Events(_) => Place::Claims(None),
             Place::Claims(_) => Place::Answers(None),
-            Place::Answers(_) => return None,
+            Place::Answers(_) => Place::Audit,
+            Place::Audit => return None,
         })
     }
 }
@@ -220,8 +234,16 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_of_the_audit_log_goes_by_its_age() {
+        let ages = Ages { audit: Some(HOUR), ..Ages::NEVER };
+        assert_eq!(ages.let_audit_go(NOW, NOW - HOUR), Verdict::StaysWithAllBehind);
+        assert_eq!(ages.let_audit_go(NOW, NOW - HOUR - Duration::from_micros(1)), Verdict::Goes);
+        assert_eq!(Ages::NEVER.let_audit_go(NOW, NOW - HOUR * 10_000), Verdict::StaysWithAllBehind);
+    }
+
+    #[test]
     fn a_sweep_comes_to_everything_once() {
         let places = std::iter::successors(Some(Place::FIRST), |place| place.next_kind());
-        assert_eq!(places.count(), 6);
+        assert_eq!(places.count(), 7);
     }
 }

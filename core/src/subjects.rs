@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use std::sync::Arc;
 
+use crate::access::{self, ApiKey, ApiKeyId};
 use crate::bulk::{Bulk, Look};
 use crate::decision::{BulkChange, Change, Decision, QueueChange, ScheduleChange};
 use crate::id::{
@@ -44,6 +45,7 @@ pub struct Subjects {
     previous: BTreeMap<(TaskKey, TaskKey), Page<TaskKey>>,
     sources: BTreeMap<SourceKey, Option<Source>>,
     sources_count: usize,
+    api_keys: Option<BTreeMap<ApiKeyId, ApiKey>>,
     bulks: BTreeMap<BulkKey, Option<Bulk>>,
     looks: BTreeMap<BulkKey, Look>,
     running_bulks: usize,
@@ -272,6 +274,19 @@ impl Subjects {
         self.previous.get(&(by, after)).expect("the earlier tasks were loaded")
     }
 
+    /// All API keys.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a missing load is a defect, and must not look like no keys")]
+    pub fn api_keys(&self) -> &BTreeMap<ApiKeyId, ApiKey> {
+        self.api_keys.as_ref().expect("the API keys were loaded")
+    }
+
+    /// Whether the API keys were asked for in the store.
+    #[must_use]
+    pub fn has_loaded_api_keys(&self) -> bool {
+        self.api_keys.is_some()
+    }
+
     /// The source under `key`, or `None` where there is none.
     #[must_use]
     #[expect(
@@ -441,6 +456,11 @@ impl Subjects {
         self.sources_count = count;
     }
 
+    /// Keeps the API keys that there are.
+    pub fn put_api_keys(&mut self, keys: BTreeMap<ApiKeyId, ApiKey>) {
+        self.api_keys = Some(keys);
+    }
+
     /// Keeps a bulk as it is in the store now.
     pub fn put_bulk(&mut self, key: BulkKey, bulk: Option<Bulk>) {
         self.bulks.insert(key, bulk);
@@ -497,6 +517,9 @@ impl Subjects {
             let (was, source) = (known.is_some(), Source::evolve(known.take(), *key, at, change));
             self.sources_count += usize::from(!was && source.is_some());
             *known = source;
+        }
+        for change in &decision.access {
+            self.api_keys.iter_mut().for_each(|keys| access::evolve(keys, change));
         }
         for (key, change) in &decision.bulks {
             self.evolve_bulk(at, *key, change);

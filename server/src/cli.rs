@@ -4,6 +4,7 @@
 //! of [`Code`]; [`Failed`] carries the one that an error asks for.
 
 mod answer;
+mod audit;
 mod client;
 mod completions;
 mod config;
@@ -11,6 +12,7 @@ mod demo;
 mod doctor;
 mod events;
 mod input;
+mod keys;
 mod out;
 mod queues;
 mod schedules;
@@ -60,7 +62,9 @@ enum Command {
     Queues(queues::Arguments),
     Schedules(schedules::Arguments),
     Sources(sources::Arguments),
+    Keys(keys::Arguments),
     Secrets(secrets::Arguments),
+    Audit(audit::Arguments),
     Config(config::Arguments),
     Doctor(doctor::Arguments),
     Completions(completions::Arguments),
@@ -108,6 +112,9 @@ pub(crate) struct Remote {
         display_order = LAST
     )]
     url: String,
+    /// The file with the API key, `-` for standard input; or the key is in TASKHOOK_API_KEY.
+    #[arg(long, global = true, value_name = "FILE", display_order = LAST)]
+    key_file: Option<String>,
     #[command(flatten)]
     printed: Printed,
 }
@@ -168,7 +175,9 @@ impl Command {
             Command::Queues(arguments) => wait_for(queues::run(arguments)),
             Command::Schedules(arguments) => wait_for(schedules::run(arguments)),
             Command::Sources(arguments) => wait_for(sources::run(arguments)),
+            Command::Keys(arguments) => wait_for(keys::run(arguments)),
             Command::Secrets(arguments) => secrets::run(&arguments),
+            Command::Audit(arguments) => wait_for(audit::run(arguments)),
             Command::Config(arguments) => config::run(&arguments),
             Command::Doctor(arguments) => wait_for(doctor::run(arguments)),
             Command::Completions(arguments) => completions::run(&arguments),

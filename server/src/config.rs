@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use taskhook_core::limits;
 use taskhook_core::retention::Ages;
 
+use crate::http::tls::TlsFiles;
 use crate::vault::{self, KeyPlace, MasterKey};
 
 pub use fault::{Fault, Faults, Place, did_you_mean};
@@ -31,8 +32,10 @@ pub const FILE: &str = "taskhook.toml";
 pub struct Config {
     /// Where the server listens.
     pub listen: SocketAddr,
-    /// The URL under which workers reach the server, without a slash at its end; `None`: `http://` and the
-    /// address it listens on.
+    /// Where else it listens, for strangers: webhooks, callbacks and `/healthz` only.
+    pub listen_public: Option<SocketAddr>,
+    /// The URL under which workers reach the server, without a slash at its end; `None`: the
+    /// address that it listens on, that for strangers before the other.
     pub public_url: Option<String>,
     /// Where everything is kept.
     pub store: StoreUrl,
@@ -40,6 +43,8 @@ pub struct Config {
     pub master_key_file: Option<PathBuf>,
     /// The master key itself, which only the environment gives.
     pub master_key: Option<MasterKey>,
+    /// The certificate for those who connect; `None`: they speak plain HTTP.
+    pub tls: TlsConfig,
     /// How tasks are sent.
     pub dispatch: DispatchConfig,
     /// How long things are kept.
@@ -55,6 +60,23 @@ pub struct Config {
 pub enum StoreUrl {
     /// The path of a SQLite file.
     Sqlite(PathBuf),
+}
+
+/// The certificate for those who connect: both files, or neither.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TlsConfig {
+    /// The certificate of the server, and those between it and a root, in PEM.
+    pub certificate: Option<PathBuf>,
+    /// Its private key, in PEM.
+    pub key: Option<PathBuf>,
+}
+
+impl TlsConfig {
+    /// Both files; `None`: plain HTTP.
+    #[must_use]
+    pub fn files(&self) -> Option<TlsFiles> {
+        Some(TlsFiles { certificate: self.certificate.clone()?, key: self.key.clone()? })
+    }
 }
 
 /// How tasks are sent.
@@ -84,6 +106,8 @@ pub struct Flags {
     pub config: Option<PathBuf>,
     /// `--listen`
     pub listen: Option<String>,
+    /// `--listen-public`
+    pub listen_public: Option<String>,
     /// `--public-url`
     pub public_url: Option<String>,
     /// `--store`
@@ -96,10 +120,12 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8420)),
+            listen_public: None,
             public_url: None,
             store: StoreUrl::Sqlite("taskhook.db".into()),
             master_key_file: None,
             master_key: None,
+            tls: TlsConfig::default(),
             dispatch: DispatchConfig {
                 exchanges: limits::EXCHANGES_MAX,
                 exchanges_per_host: limits::EXCHANGES_PER_HOST_MAX,
@@ -139,6 +165,7 @@ impl Config {
         }
         for (key, flag, value) in [
             ("listen", "--listen", &flags.listen),
+            ("listen_public", "--listen-public", &flags.listen_public),
             ("public_url", "--public-url", &flags.public_url),
             ("store", "--store", &flags.store),
         ] {
@@ -219,15 +246,20 @@ impl Draft {
 
     /// Checks what no setting can check by itself.
     fn finish(mut self) -> Result<Config, Faults> {
-        let listen = self.config.listen;
-        if !listen.ip().is_loopback() {
-            let place = self.place("listen");
-            self.faults.push(Fault::new(place, only_loopback(listen)));
+        let (key, address) = match self.config.listen_public {
+            Some(public) => ("listen_public", public),
+            None => ("listen", self.config.listen),
+        };
+        if address.ip().is_unspecified() && self.config.public_url.is_none() {
+            let text = format!("`public_url` is required where `{key}` is {address}: workers call it back");
+            self.faults.push(Fault::new(self.place(key), text));
         }
-        if listen.ip().is_unspecified() && self.config.public_url.is_none() {
-            let place = self.place("listen");
-            let text = format!("`public_url` is required where `listen` is {listen}: workers call it back");
-            self.faults.push(Fault::new(place, text));
+        let tls = &self.config.tls;
+        if tls.certificate.is_some() != tls.key.is_some() {
+            let (given, other) =
+                if tls.key.is_some() { ("tls.key", "tls.certificate") } else { ("tls.certificate", "tls.key") };
+            let text = format!("`{given}` needs `{other}`: a certificate is of use with its key only");
+            self.faults.push(Fault::new(self.place(given), text));
         }
         let dispatch = &mut self.config.dispatch;
         dispatch.exchanges_per_host = dispatch.exchanges_per_host.min(dispatch.exchanges);
@@ -238,15 +270,6 @@ impl Draft {
     fn place(&self, key: &str) -> Place {
         self.places.get(key).cloned().unwrap_or(Place::Default)
     }
-}
-
-fn only_loopback(listen: SocketAddr) -> String {
-    format!(
-        "`listen` is {listen}, but this version knows no API keys yet and serves only the machine it runs on. \
-         Listen on 127.0.0.1:{}, put a reverse proxy or a tunnel in front, and set `public_url` to its URL: \
-         of forwarded requests, only those to /webhook, /webhook/*, /callback/* and /healthz are answered",
-        listen.port()
-    )
 }
 
 fn read(path: &Path) -> Result<(String, String), (String, std::io::Error)> {

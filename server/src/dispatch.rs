@@ -16,6 +16,7 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -36,8 +37,8 @@ use crate::secrets::Secrets;
 pub struct Settings {
     /// What callback URLs begin with: the public URL, without a slash at its end.
     pub callback_base: String,
-    /// Whether loopback may be called without being named.
-    pub allow_loopback: bool,
+    /// Whether loopback may be called without being named, at each moment.
+    pub allow_loopback: Arc<AtomicBool>,
     /// The private and loopback addresses that may be called.
     pub allow: Vec<Network>,
     /// The addresses that may never be called.
@@ -52,7 +53,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             callback_base: String::new(),
-            allow_loopback: false,
+            allow_loopback: Arc::default(),
             allow: Vec::new(),
             deny: Vec::new(),
             connect_timeout: Duration::from_secs(10),

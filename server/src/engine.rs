@@ -3,6 +3,7 @@
 //! [`Engine::submit`] is the only way in. A [`lane`] takes what has queued up, [`commit`] decides and saves it
 //! in one transaction, and every caller is answered with a [`Receipt`], which only a commit can make.
 
+pub mod audit;
 pub mod commit;
 pub mod lane;
 mod shown;

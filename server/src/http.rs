@@ -1,7 +1,9 @@
 //! The HTTP edge: requests become submissions, receipts become answers.
 
+mod access;
 mod answers;
 mod asked;
+mod audit;
 mod body;
 mod bulks;
 mod draft;
@@ -13,6 +15,7 @@ mod guard;
 mod health;
 mod hold;
 pub mod json;
+mod keys;
 mod list;
 mod listen;
 mod once;
@@ -26,6 +29,7 @@ mod stats;
 mod story;
 mod target;
 mod tasks;
+pub mod tls;
 mod webhook;
 pub mod wire;
 
@@ -35,18 +39,23 @@ use std::time::Duration;
 use axum::Router;
 use axum::response::IntoResponse;
 use taskhook_core::Timestamp;
+use taskhook_core::access::Role;
 use utoipa::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use crate::access::Keys;
 use crate::engine::Engine;
+use crate::http::access::Routes;
+use crate::http::guard::Guard;
 use crate::http::problem::Problem;
 use crate::secrets::Secrets;
 use crate::source::registry::Registry;
 use crate::store::read::Reader;
 use crate::telemetry::Metrics;
 
+pub use access::{Access, Rules};
+pub use guard::Door;
 pub use listen::{Listener, Settings};
 pub use once::InProgress;
 pub use rejections::Rejections;
@@ -59,6 +68,8 @@ pub struct App {
     pub engine: Engine,
     /// For answers.
     pub reader: Reader,
+    /// Who may do what.
+    pub keys: Arc<Keys>,
     /// Who may send webhooks.
     pub sources: Arc<Registry>,
     /// The URL under which the server is reached, without a slash at its end.
@@ -103,58 +114,87 @@ impl App {
 )]
 struct Document;
 
-fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::with_openapi(Document::openapi())
-        .routes(routes!(webhook::receive))
-        .routes(routes!(webhook::receive_from, webhook::handshake::confirm, webhook::handshake::consent))
-        .routes(routes!(webhook::call_back))
-        .routes(routes!(tasks::create, tasks::list))
-        .routes(routes!(tasks::create_batch))
-        .routes(routes!(tasks::get))
-        .routes(routes!(tasks::history))
-        .routes(routes!(tasks::cancel))
-        .routes(routes!(tasks::retry))
-        .routes(routes!(tasks::trigger))
-        .routes(routes!(bulks::begin, bulks::list))
-        .routes(routes!(bulks::get))
-        .routes(routes!(bulks::cancel))
-        .routes(routes!(queues::list))
-        .routes(routes!(queues::put, queues::get))
-        .routes(routes!(queues::pause))
-        .routes(routes!(queues::resume))
-        .routes(routes!(schedules::list))
-        .routes(routes!(schedules::put, schedules::get, schedules::delete))
-        .routes(routes!(schedules::pause))
-        .routes(routes!(schedules::resume))
-        .routes(routes!(schedules::trigger))
-        .routes(routes!(schedules::backfill))
-        .routes(routes!(schedules::preview))
-        .routes(routes!(sources::list))
-        .routes(routes!(sources::put, sources::get, sources::delete))
-        .routes(routes!(sources::rotate))
-        .routes(routes!(sources::test))
-        .routes(routes!(stats::tasks))
-        .routes(routes!(events::list))
-        .routes(routes!(events::get))
-        .routes(routes!(events::replay))
-        .routes(routes!(hold::get, hold::hold))
-        .routes(routes!(hold::resume))
-        .routes(routes!(health::healthz))
-        .routes(routes!(health::readyz))
-        .routes(routes!(health::metrics))
-        .routes(routes!(health::openapi))
+/// Every route with its rule.
+fn routes() -> Routes {
+    const READ: Access = Access::Key(Role::Read);
+    const WRITE: Access = Access::Key(Role::Write);
+    const ADMIN: Access = Access::Key(Role::Admin);
+    Routes::new(Document::openapi())
+        .add(Access::Anywhere, routes!(webhook::receive))
+        .add(
+            Access::Anywhere,
+            routes!(webhook::receive_from, webhook::handshake::confirm, webhook::handshake::consent),
+        )
+        .add(Access::Anywhere, routes!(webhook::call_back))
+        .add(WRITE, routes!(tasks::create))
+        .add(READ, routes!(tasks::list))
+        .add(WRITE, routes!(tasks::create_batch))
+        .add(READ, routes!(tasks::get))
+        .add(READ, routes!(tasks::history))
+        .add(WRITE, routes!(tasks::cancel))
+        .add(WRITE, routes!(tasks::retry))
+        .add(WRITE, routes!(tasks::trigger))
+        .add(WRITE, routes!(bulks::begin))
+        .add(READ, routes!(bulks::list))
+        .add(READ, routes!(bulks::get))
+        .add(WRITE, routes!(bulks::cancel))
+        .add(READ, routes!(queues::list))
+        .add(ADMIN, routes!(queues::put))
+        .add(READ, routes!(queues::get))
+        .add(WRITE, routes!(queues::pause))
+        .add(WRITE, routes!(queues::resume))
+        .add(READ, routes!(schedules::list))
+        .add(ADMIN, routes!(schedules::put))
+        .add(READ, routes!(schedules::get))
+        .add(ADMIN, routes!(schedules::delete))
+        .add(WRITE, routes!(schedules::pause))
+        .add(WRITE, routes!(schedules::resume))
+        .add(WRITE, routes!(schedules::trigger))
+        .add(WRITE, routes!(schedules::backfill))
+        .add(READ, routes!(schedules::preview))
+        .add(READ, routes!(sources::list))
+        .add(ADMIN, routes!(sources::put))
+        .add(READ, routes!(sources::get))
+        .add(ADMIN, routes!(sources::delete))
+        .add(ADMIN, routes!(sources::rotate))
+        .add(WRITE, routes!(sources::test))
+        .add(READ, routes!(stats::tasks))
+        .add(READ, routes!(events::list))
+        .add(READ, routes!(events::get))
+        .add(WRITE, routes!(events::replay))
+        .add(ADMIN, routes!(keys::create))
+        .add(ADMIN, routes!(keys::list))
+        .add(ADMIN, routes!(keys::delete))
+        .add(ADMIN, routes!(audit::list))
+        .add(READ, routes!(hold::get))
+        .add(ADMIN, routes!(hold::hold))
+        .add(ADMIN, routes!(hold::resume))
+        .add(Access::Anywhere, routes!(health::healthz))
+        .add(Access::Anybody, routes!(health::readyz))
+        .add(READ, routes!(health::metrics))
+        .add(READ, routes!(health::openapi))
 }
 
 /// The OpenAPI document, made from the routes.
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
-    routes().into_openapi()
+    let (router, _) = routes().finish();
+    let mut document = router.into_openapi();
+    access::describe(&mut document);
+    document
 }
 
-/// Every route, with its guard.
-pub fn router(app: App) -> Router {
-    let app = Arc::new(app);
-    let (router, _) = routes().split_for_parts();
+/// The rule of every route.
+#[must_use]
+pub fn rules() -> Rules {
+    routes().finish().1
+}
+
+/// Every route, with its guard, as one of the server's addresses shows them.
+pub fn router(app: Arc<App>, door: Door) -> Router {
+    let (router, rules) = routes().finish();
+    let (router, _) = router.split_for_parts();
+    let guard = Guard { app: app.clone(), rules: Arc::new(rules), door };
     router
         .fallback(|| async { Problem::not_found("there is nothing here; see /openapi.json").into_response() })
         .method_not_allowed_fallback(|| async {
@@ -163,6 +203,6 @@ pub fn router(app: App) -> Router {
                 .into_response()
         })
         .layer(axum::middleware::from_fn_with_state(app.clone(), once::once))
-        .layer(axum::middleware::from_fn_with_state(app.clone(), guard::guard))
+        .layer(axum::middleware::from_fn_with_state(guard, guard::guard))
         .with_state(app)
 }

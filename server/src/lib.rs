@@ -3,6 +3,7 @@
 //! The library behind the one binary. `core` decides; [`engine`] makes decisions durable; [`store`] keeps
 //! them. `ARCHITECTURE.md` draws the line from a webhook to the dispatch that follows from it.
 
+pub mod access;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -8,13 +8,15 @@ use anyhow::Context as _;
 use taskhook_core::HoldCommand;
 use tokio::sync::{mpsc, watch};
 
+use crate::access::Keys;
 use crate::clock;
 use crate::config::{Config, StoreUrl};
 use crate::dispatch::{self, Dispatcher};
 use crate::engine::Engine;
 use crate::engine::lane::{self, LaneThread};
 use crate::engine::submission::Submission;
-use crate::http::{self, App, Listener};
+use crate::http::tls::Certificate;
+use crate::http::{self, App, Door, Listener};
 use crate::secrets::stored::own_secrets;
 use crate::source::registry::Registry;
 use crate::store::read::{NodeStatus, Reader};
@@ -35,14 +37,34 @@ const STOP_TIME: Duration = Duration::from_millis(9_500);
 #[derive(Debug)]
 pub struct Server {
     listener: Listener,
+    for_strangers: Option<Listener>,
+    /// Keeps the certificate up to date.
+    certificate: Option<AbortOnDrop>,
     dispatcher: Dispatcher,
     draining: watch::Sender<bool>,
     lane: LaneThread,
     engine: Engine,
     reader: Reader,
     sources: Arc<Registry>,
+    keys: Arc<Keys>,
+    public_url: String,
     settings: Settings,
 }
+
+/// A task that ends with what it serves.
+#[derive(Debug)]
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The settings would let in whoever reaches the server.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Exposed(String);
 
 impl Server {
     /// Opens the store, takes up what an earlier process left, and listens.
@@ -60,11 +82,19 @@ impl Server {
         let secrets = Arc::new(own_secrets(&store, &vault)?);
         let status: Arc<NodeStatus> = Arc::default();
         let reader = Reader::open(&path, status.clone())?;
+        let keys = Arc::new(Keys::load(&reader, config.listen.ip().is_loopback()).await?);
+        let sources = Arc::new(Registry::load(&reader, vault).await?);
+        must_be_guarded(config, &keys, &sources)?;
+        let certificate = config.tls.files().map(Certificate::load).transpose()?;
+        let tls = certificate.as_ref().map(Certificate::acceptor).transpose()?;
 
-        let socket = tokio::net::TcpListener::bind(config.listen)
-            .await
-            .with_context(|| format!("cannot listen on {}", config.listen))?;
+        let socket = listen(config.listen).await?;
         let address = socket.local_addr()?;
+        let public_socket = match config.listen_public {
+            Some(public) => Some(listen(public).await?),
+            None => None,
+        };
+        let public_address = public_socket.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
         let (send, dispatches) = mpsc::unbounded_channel();
         let (draining, drains) = watch::channel(false);
         let metrics = Arc::new(Metrics::new(path.clone()));
@@ -78,12 +108,14 @@ impl Server {
             ..lane::Settings::default()
         };
         let (engine, lane) = lane::lane(&lanes, send, drains);
-        let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let own_url = || format!("{scheme}://{}", public_address.unwrap_or(address));
+        let public_url = config.public_url.clone().unwrap_or_else(own_url);
         let networks = |all: &[String]| all.iter().map(|network| network.parse()).collect::<Result<_, _>>();
         let (allow, deny) = (networks(&config.dispatch.allow)?, networks(&config.dispatch.deny)?);
         let dispatching = dispatch::Settings {
             callback_base: public_url.clone(),
-            allow_loopback: address.ip().is_loopback(),
+            allow_loopback: keys.open(),
             allow,
             deny,
             ..dispatch::Settings::default()
@@ -94,9 +126,9 @@ impl Server {
             // The lane begins with it; here it is waited for, so that whoever is answered finds it held.
             engine.submit(Submission::Hold(HoldCommand::Hold)).await.context("the server cannot be held")?;
         }
-        let sources = Arc::new(Registry::load(&reader, vault).await?);
-        let app = App {
+        let app = Arc::new(App {
             engine: engine.clone(),
+            keys: keys.clone(),
             sources: sources.clone(),
             public_url: public_url.clone(),
             reader: reader.clone(),
@@ -109,15 +141,54 @@ impl Server {
             asked_instants: Arc::default(),
             in_progress: Arc::default(),
             metrics,
+        });
+        let for_strangers = match public_socket {
+            Some(socket) => {
+                let router = http::router(app.clone(), Door::Public);
+                Some(Listener::start(socket, router, tls.clone(), http::Settings::default())?)
+            }
+            None => None,
         };
-        let listener = Listener::start(socket, http::router(app), http::Settings::default())?;
-        Ok(Server { listener, dispatcher, draining, lane, engine, reader, sources, settings })
+        let listener = Listener::start(socket, http::router(app, Door::Main), tls, http::Settings::default())?;
+        let certificate = certificate.map(|certificate| AbortOnDrop(tokio::spawn(certificate.keep_up())));
+        Ok(Server {
+            listener,
+            for_strangers,
+            certificate,
+            dispatcher,
+            draining,
+            lane,
+            engine,
+            reader,
+            sources,
+            keys,
+            public_url,
+            settings,
+        })
     }
 
     /// The address it listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.listener.address()
+    }
+
+    /// The address that it listens on for strangers.
+    #[must_use]
+    pub fn public_address(&self) -> Option<SocketAddr> {
+        self.for_strangers.as_ref().map(Listener::address)
+    }
+
+    /// The URL under which workers reach it, without a slash at its end.
+    #[must_use]
+    pub fn public_url(&self) -> &str {
+        &self.public_url
+    }
+
+    /// Whether those who connect speak TLS.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        self.certificate.is_some()
     }
 
     /// The store's settings, as read back.
@@ -130,6 +201,12 @@ impl Server {
     #[must_use]
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// The API keys, for a process that serves itself.
+    #[must_use]
+    pub fn keys(&self) -> &Arc<Keys> {
+        &self.keys
     }
 
     /// The sources, for a process that serves itself.
@@ -164,7 +241,13 @@ impl Server {
         // Who waits for the end of a task hears how it is, instead of nothing.
         self.engine.watch().close();
         self.draining.send_replace(true);
-        let (left, ()) = tokio::join!(self.dispatcher.drain(DRAIN_TIME), self.listener.stop(GOODBYE_TIME));
+        let for_strangers = async {
+            if let Some(listener) = self.for_strangers {
+                listener.stop(GOODBYE_TIME).await;
+            }
+        };
+        let (left, (), ()) =
+            tokio::join!(self.dispatcher.drain(DRAIN_TIME), self.listener.stop(GOODBYE_TIME), for_strangers);
         if left != dispatch::Left::default() {
             let dispatch::Left { unsent, open } = left;
             tracing::warn!(unsent, open, "attempts without a response are sent again at the next start");
@@ -175,5 +258,31 @@ impl Server {
         if tokio::time::timeout(STOP_TIME.saturating_sub(began.elapsed()), joined).await.is_err() {
             tracing::warn!("the writer has not stopped in time");
         }
+    }
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<tokio::net::TcpListener> {
+    tokio::net::TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+/// Without a key, whoever reaches the server may do everything: nobody but this machine may reach it then.
+fn must_be_guarded(config: &Config, keys: &Keys, sources: &Registry) -> Result<(), Exposed> {
+    let make = format!("taskhook keys create --role admin --store {}", config.store);
+    let (listen, store) = (config.listen, &config.store);
+    if keys.is_empty() && !listen.ip().is_loopback() {
+        return Err(Exposed(format!(
+            "listen is {listen}, which others reach, and {store} has no API key: anybody could do everything. Make one \
+             first, with `{make}`; or listen on loopback, and let strangers in with --listen-public only"
+        )));
+    }
+    let proves_nothing =
+        sources.get("default").is_none_or(|source| source.definition.verify.is_none());
+    match config.listen_public {
+        Some(public) if keys.is_empty() && proves_nothing && !public.ip().is_loopback() => Err(Exposed(format!(
+            "listen_public is {public}, which others reach, and the source default has no verify: anybody could report on \
+             any task. Say how its webhooks prove themselves, with `taskhook sources set default`, while the server \
+             listens on loopback only; or make an API key, with `{make}`: then the source is closed until it has one"
+        ))),
+        _ => Ok(()),
     }
 }

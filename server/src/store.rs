@@ -13,6 +13,7 @@ pub mod sqlite;
 
 use std::sync::Arc;
 
+use taskhook_core::access::ApiKeyId;
 use taskhook_core::retention::{Ages, Place};
 use taskhook_core::{
     BulkKey, Context, Decided, EventKey, FollowUp, Input, QueueKey, Request, ScheduleKey, Subjects, TaskKey,
@@ -110,6 +111,9 @@ pub trait Transaction {
     /// rows go, and what hangs on the last of them. Keys of what went never come back.
     async fn prune(&mut self, from: Place, ages: &Ages, rows_max: usize) -> Result<Pruned, StoreError>;
 
+    /// Writes down who has changed what through the API.
+    async fn audit(&mut self, entries: &[AuditEntry]) -> Result<(), StoreError>;
+
     /// Makes it durable. `Ok` is the only way to a receipt.
     async fn commit(self) -> Result<(), StoreError>;
 }
@@ -142,6 +146,30 @@ pub struct Due {
     pub bulks: Vec<BulkKey>,
     /// When the next one behind them is due.
     pub next: Option<Timestamp>,
+}
+
+/// One entry of the audit log: a request that has changed something. Its time is that of its transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// Who asked, and from where.
+    pub author: Arc<Author>,
+    /// What was done, such as `task.create`.
+    pub action: &'static str,
+    /// To what, by its name or id: the first one, where it was done to several.
+    pub subject: String,
+    /// To how many.
+    pub count: usize,
+}
+
+/// Who asks for something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Author {
+    /// The id and the name of the API key; `None`: nobody had to say who they are.
+    pub key: Option<(ApiKeyId, Arc<str>)>,
+    /// The address that the request came from, or `command line`.
+    pub address: String,
+    /// The id of the request.
+    pub request: [u8; 16],
 }
 
 /// What one step of a sweep took away.

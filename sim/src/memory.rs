@@ -8,6 +8,7 @@
 //! transaction rolls them all back.
 
 mod bulks;
+mod access;
 mod contention;
 mod data;
 mod load;

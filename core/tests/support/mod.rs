@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use queues::Queues;
 use taskhook_core::SourceKey;
+use taskhook_core::access::{self, ApiKey, ApiKeyId};
 use taskhook_core::schedule::Fate;
 use taskhook_core::source::Source;
 use taskhook_core::subjects::Page;
@@ -50,6 +51,7 @@ pub(crate) struct World {
     pub(crate) fates: Vec<Fate>,
     pub(crate) bulks: BTreeMap<BulkKey, Bulk>,
     pub(crate) sources: BTreeMap<SourceKey, Source>,
+    pub(crate) api_keys: BTreeMap<ApiKeyId, ApiKey>,
     /// By how much the machine's clock shows another time, in microseconds.
     pub(crate) clock_is_off_by: i64,
     pub(crate) edges: BTreeMap<(TaskKey, TaskKey), Edge>,
@@ -113,6 +115,7 @@ impl World {
             fates: Vec::new(),
             bulks: BTreeMap::new(),
             sources: [(SourceKey::DEFAULT, Source::default_at(BEGINNING))].into(),
+            api_keys: BTreeMap::new(),
             clock_is_off_by: 0,
             edges: BTreeMap::new(),
             parked: BTreeMap::new(),
@@ -153,6 +156,7 @@ impl World {
                 self.queues.wants.extend(&decision.wants);
                 self.save_schedule(&decision.schedules, &subjects);
                 self.save_bulks(&decision.bulks, &subjects);
+                decision.access.iter().for_each(|change| access::evolve(&mut self.api_keys, change));
                 for (key, _) in &decision.sources {
                     match subjects.source(*key) {
                         Some(source) => drop(self.sources.insert(*key, source.clone())),
@@ -399,6 +403,7 @@ impl World {
             }
             Input::Schedule(_, command) => self.load_schedule(cx, Some(command), subjects),
             Input::Source(key, _) => self.load_source(subjects, *key),
+            Input::Access(_) => subjects.put_api_keys(self.api_keys.clone()),
             Input::Bulk(key, command) => self.load_bulk_command(subjects, *key, command),
             Input::WakeBulk(key) => self.load_look(cx, subjects, *key),
             Input::WakeSchedule(_) => self.load_schedule(cx, None, subjects),

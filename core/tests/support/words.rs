@@ -116,6 +116,9 @@ fn refused(why: &Refused) -> String {
         Refused::NoSuchSchedule => "no such schedule".into(),
         Refused::Overlaps { task } => format!("{} has not ended", name_of(*task)),
         Refused::NoSuchBulk => "no such bulk".into(),
+        Refused::NoSuchKey => "no such key".into(),
+        Refused::KeyNameTaken => "the name is taken".into(),
+        Refused::LastAdminKey => "the last admin key".into(),
         Refused::BulkEnded => "it has ended".into(),
         Refused::BackfillGoesOn => "a backfill goes on".into(),
         Refused::DependsOnReplaced { position, dependency } => {

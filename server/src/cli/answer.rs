@@ -45,6 +45,33 @@ pub(super) struct Task {
     pub(super) ended_at: Option<String>,
 }
 
+/// An API key.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Key {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) role: String,
+    pub(super) hint: String,
+    pub(super) created_at: String,
+    pub(super) expires_at: Option<String>,
+    /// The key itself, where it was made just now.
+    pub(super) key: Option<String>,
+    pub(super) closes_the_server: bool,
+}
+
+/// An entry of the audit log.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct AuditEntry {
+    pub(super) at: String,
+    pub(super) action: String,
+    pub(super) subject: String,
+    pub(super) count: u64,
+    pub(super) key: Option<Key>,
+    pub(super) address: String,
+}
+
 /// A task that another one waits for.
 #[derive(Debug, Deserialize)]
 pub(super) struct Dependency {

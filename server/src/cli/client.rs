@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
+use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
@@ -15,7 +16,10 @@ use rustls::{ClientConfig, RootCertStore};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::cli::{Code, Failed, Output, Remote, out};
+use crate::cli::{Code, Failed, Output, Remote, input, out};
+
+/// The variable with the API key.
+const KEY_VARIABLE: &str = "TASKHOOK_API_KEY";
 
 /// How long a connection may take to be made.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
@@ -27,6 +31,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Client {
     base: String,
+    /// What proves who asks.
+    authorization: Option<HeaderValue>,
     output: Output,
     http: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
@@ -75,7 +81,8 @@ impl Client {
             .enable_http1()
             .wrap_connector(connector);
         let http = legacy::Client::builder(TokioExecutor::new()).build(https);
-        Ok(Client { base: base.to_string(), output: remote.printed.output, http })
+        let authorization = authorization(remote)?;
+        Ok(Client { base: base.to_string(), authorization, output: remote.printed.output, http })
     }
 
     /// The URL of the server.
@@ -168,6 +175,9 @@ impl Client {
             .method(method)
             .uri(url)
             .header("user-agent", concat!("taskhook-cli/", env!("CARGO_PKG_VERSION")));
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
         for (name, value) in &ask.headers {
             request = request.header(*name, value);
         }
@@ -256,6 +266,25 @@ impl Problem {
         }
         text
     }
+}
+
+/// The API key, where there is one: from its file, or else from the environment.
+fn authorization(remote: &Remote) -> Result<Option<HeaderValue>, Failed> {
+    let (origin, text) = match &remote.key_file {
+        Some(path) => ("--key-file", input::file("--key-file", path)?),
+        None => (KEY_VARIABLE, std::env::var(KEY_VARIABLE).unwrap_or_default()),
+    };
+    let text = text.trim();
+    if text.is_empty() && remote.key_file.is_none() {
+        return Ok(None);
+    }
+    // Nothing of it is shown: it may be another secret, given by mistake.
+    let wrong = || Failed::new(Code::Usage, format!("{origin}: this is no API key; one begins with thk_"));
+    let value = Some(text).filter(|text| text.starts_with("thk_"));
+    let value = value.and_then(|text| HeaderValue::from_str(&format!("Bearer {text}")).ok());
+    let mut value = value.ok_or_else(wrong)?;
+    value.set_sensitive(true);
+    Ok(Some(value))
 }
 
 /// The settings of TLS; the system's certificates are read only where they are needed.

@@ -8,7 +8,7 @@ use crate::cli::client::{Ask, Client};
 use crate::cli::{Code, Failed, Output, Remote, out, table};
 use crate::clock::wall_clock;
 use crate::config::StoreUrl;
-use crate::store::sqlite::{Audit, SqlitePath, SqliteStore};
+use crate::store::sqlite::{Inspection, SqlitePath, SqliteStore};
 
 /// Check a running server or, with --store, a store that no server runs on
 #[derive(Debug, Args)]
@@ -85,12 +85,12 @@ async fn ask(remote: &Remote) -> anyhow::Result<Code> {
 /// Examines a store at rest.
 fn examine(url: &StoreUrl, output: Output) -> anyhow::Result<Code> {
     let StoreUrl::Sqlite(path) = url;
-    let audit = open(&SqlitePath(path.clone()))?.audit()?;
+    let inspection = open(&SqlitePath(path.clone()))?.inspect()?;
     match output {
-        Output::Json => out::data(report(url, &audit).to_string())?,
-        Output::Table => print(url, &audit)?,
+        Output::Json => out::data(report(url, &inspection).to_string())?,
+        Output::Table => print(url, &inspection)?,
     }
-    Ok(if audit.violations.is_empty() { Code::Done } else { Code::Failed })
+    Ok(if inspection.violations.is_empty() { Code::Done } else { Code::Failed })
 }
 
 /// Opens a store that exists, under its lock.
@@ -111,58 +111,58 @@ pub(super) fn must_exist(path: &SqlitePath) -> anyhow::Result<()> {
     Err(Failed::new(Code::NotFound, format!("there is no store {}", path.0.display())).into())
 }
 
-fn report(url: &StoreUrl, audit: &Audit) -> serde_json::Value {
+fn report(url: &StoreUrl, inspection: &Inspection) -> serde_json::Value {
     let tasks: serde_json::Map<_, _> =
-        audit.tasks.iter().map(|(state, count)| (state.name().to_string(), json!(count))).collect();
-    let violations = audit
+        inspection.tasks.iter().map(|(state, count)| (state.name().to_string(), json!(count))).collect();
+    let violations = inspection
         .violations
         .iter()
         .map(|violation| json!({"rule": violation.rule, "count": violation.count, "found": violation.found}));
     json!({
         "store": url.to_string(),
-        "ok": audit.violations.is_empty(),
+        "ok": inspection.violations.is_empty(),
         "settings": {
-            "journal_mode": audit.settings.journal_mode,
-            "synchronous": synchronous(audit.settings.synchronous),
-            "sqlite": audit.settings.sqlite_version,
-            "schema": audit.settings.schema,
+            "journal_mode": inspection.settings.journal_mode,
+            "synchronous": synchronous(inspection.settings.synchronous),
+            "sqlite": inspection.settings.sqlite_version,
+            "schema": inspection.settings.schema,
         },
-        "bytes": audit.bytes,
-        "held_since": audit.held.map(|since| since.to_string()),
+        "bytes": inspection.bytes,
+        "held_since": inspection.held.map(|since| since.to_string()),
         "tasks": tasks,
-        "events": audit.events,
-        "parked": audit.parked,
-        "kept": audit.kept,
+        "events": inspection.events,
+        "parked": inspection.parked,
+        "kept": inspection.kept,
         "violations": violations.collect::<Vec<_>>(),
     })
 }
 
-fn print(url: &StoreUrl, audit: &Audit) -> anyhow::Result<()> {
-    let settings = &audit.settings;
-    let tasks = audit.tasks.iter().map(|(state, count)| (format!("  {}", state.name()), count.to_string()));
+fn print(url: &StoreUrl, inspection: &Inspection) -> anyhow::Result<()> {
+    let settings = &inspection.settings;
+    let tasks = inspection.tasks.iter().map(|(state, count)| (format!("  {}", state.name()), count.to_string()));
     let before = [
         ("store", url.to_string()),
         ("journal_mode", settings.journal_mode.clone()),
         ("synchronous", synchronous(settings.synchronous)),
         ("SQLite", settings.sqlite_version.clone()),
         ("schema", settings.schema.clone()),
-        ("size", format!("{} bytes", audit.bytes)),
-        ("tasks", audit.tasks.iter().map(|(_, count)| count).sum::<i64>().to_string()),
+        ("size", format!("{} bytes", inspection.bytes)),
+        ("tasks", inspection.tasks.iter().map(|(_, count)| count).sum::<i64>().to_string()),
     ];
     let held =
-        audit.held.map(|since| format!("since {since}; a server on it sends nothing until it is resumed"));
+        inspection.held.map(|since| format!("since {since}; a server on it sends nothing until it is resumed"));
     let after = [
         ("held", held.unwrap_or_default()),
-        ("webhooks", format!("{}, of which {} wait for their task", audit.events, audit.parked)),
-        ("follow-ups", format!("{} kept for later", audit.kept)),
+        ("webhooks", format!("{}, of which {} wait for their task", inspection.events, inspection.parked)),
+        ("follow-ups", format!("{} kept for later", inspection.kept)),
     ];
     let named = |(name, value): (&str, String)| (name.to_string(), value);
     table::pairs(before.into_iter().map(named).chain(tasks).chain(after.into_iter().map(named)))?;
     out::data("")?;
-    if audit.violations.is_empty() {
+    if inspection.violations.is_empty() {
         out::data("nothing is lost, and nothing contradicts itself")?;
     }
-    for violation in &audit.violations {
+    for violation in &inspection.violations {
         out::data(format!("violated {}x: {}", violation.count, violation.rule))?;
         for found in &violation.found {
             out::data(format!("  {}", out::visible(found)))?;

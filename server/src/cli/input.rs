@@ -119,6 +119,18 @@ pub(super) fn rate(text: &str) -> Result<Value, String> {
     Ok(json!({"limit": limit, "per": per, "burst": burst}))
 }
 
+/// The text of a file, or with `-` of standard input.
+///
+/// # Errors
+/// A usage error if it cannot be read.
+pub(super) fn file(flag: &str, path: &str) -> Result<String, Failed> {
+    let text = match path {
+        "-" => std::io::read_to_string(std::io::stdin().lock()),
+        path => std::fs::read_to_string(path),
+    };
+    text.map_err(|error| Failed::new(Code::Usage, format!("{flag} {path}: {error}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

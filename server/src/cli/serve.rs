@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Code, DEFAULT_URL, Failed, out};
 use crate::config::{Config, Faults, Flags};
-use crate::serve::Server;
+use crate::serve::{Exposed, Server};
 
 /// Run the server
 #[derive(Debug, Args)]
@@ -23,6 +23,9 @@ pub(super) struct Arguments {
     /// The address to listen on [default: 127.0.0.1:8420]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+    /// One more address, which answers on /webhook, /callback and /healthz only
+    #[arg(long, value_name = "ADDRESS")]
+    listen_public: Option<String>,
     /// The URL under which workers reach it [default: http:// and the address]
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
@@ -45,6 +48,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Code> {
     let flags = Flags {
         config: arguments.config,
         listen: arguments.listen,
+        listen_public: arguments.listen_public,
         public_url: arguments.public_url,
         store: arguments.store,
         hold: arguments.hold,
@@ -66,7 +70,10 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Code> {
 async fn serve(config: &Config) -> anyhow::Result<Code> {
     // Registered first: a signal during the start ends it in order.
     let mut signals = Signals::new()?;
-    let mut server = Server::start(config).await?;
+    let mut server = Server::start(config).await.map_err(|error| match error.downcast::<Exposed>() {
+        Ok(exposed) => Failed::new(Code::Usage, exposed.to_string()).into(),
+        Err(error) => error,
+    })?;
     let held = server.reader().held().await?;
     greet(config, &server, held);
     if let Some(since) = held {
@@ -93,16 +100,25 @@ async fn serve(config: &Config) -> anyhow::Result<Code> {
 
 /// What a newcomer needs. The first line is for programs too: it ends with the address.
 fn greet(config: &Config, server: &Server, held: Option<Timestamp>) {
-    let own = format!("http://{}", server.address());
-    let public = config.public_url.as_deref().unwrap_or(&own);
+    let scheme = if server.has_tls() { "https" } else { "http" };
+    let own = format!("{scheme}://{}", server.address());
+    let public = server.public_url();
     let url = if own == DEFAULT_URL { String::new() } else { format!(" --url {own}") };
     out::message(format_args!("taskhook {} listens on {own}", env!("CARGO_PKG_VERSION")));
     out::message(format_args!("  webhooks  POST {public}/webhook"));
     out::message(format_args!("  store     {}", config.store));
-    out::message(
-        "  open      no keys: every program on this machine may use it; of forwarded requests only those \
-         to /webhook, /callback and /healthz are answered",
-    );
+    if let Some(address) = server.public_address() {
+        out::message(format_args!(
+            "  strangers {scheme}://{address} answers on /webhook, /callback and /healthz only"
+        ));
+    }
+    out::message(match server.keys().is_open() {
+        true => {
+            "  open      no keys: every program on this machine may use it; of forwarded requests only those \
+             to /webhook, /callback and /healthz are answered"
+        }
+        false => "  keys      requests need one, but for /webhook, /callback, /healthz and /readyz",
+    });
     if let Some(since) = held {
         out::message(format_args!(
             "  held      since {since}: nothing is sent; to resume: curl -X POST {own}/v1/resume"

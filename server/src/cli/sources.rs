@@ -10,7 +10,7 @@ mod test;
 use clap::{Args, Subcommand};
 
 use crate::cli::client::Client;
-use crate::cli::{Code, Failed, Remote};
+use crate::cli::{Code, Failed, Remote, input};
 
 /// Read, set and test the sources of webhooks
 #[derive(Debug, Args)]
@@ -58,19 +58,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<Code> {
 /// # Errors
 /// A usage error if it cannot be read.
 fn secret(path: &str) -> Result<String, Failed> {
-    let text = file("--secret-file", path)?;
+    let text = input::file("--secret-file", path)?;
     // Editors end the last line.
     Ok(text.trim_end_matches(['\r', '\n']).to_string())
-}
-
-/// The text of a file, or with `-` of standard input.
-///
-/// # Errors
-/// A usage error if it cannot be read.
-fn file(flag: &str, path: &str) -> Result<String, Failed> {
-    let text = match path {
-        "-" => std::io::read_to_string(std::io::stdin().lock()),
-        path => std::fs::read_to_string(path),
-    };
-    text.map_err(|error| Failed::new(Code::Usage, format!("{flag} {path}: {error}")))
 }

@@ -41,11 +41,18 @@ pub(super) enum Value {
 }
 
 /// All settings, in the order of `config.default.toml`.
-pub(super) const SETTINGS: [Setting; 12] = [
+pub(super) const SETTINGS: [Setting; 16] = [
     Setting {
         key: "listen",
         set: |config, given| {
             config.listen = given.text().and_then(|text| given.refuse(address(text)))?;
+            Ok(())
+        },
+    },
+    Setting {
+        key: "listen_public",
+        set: |config, given| {
+            config.listen_public = Some(given.text().and_then(|text| given.refuse(address(text)))?);
             Ok(())
         },
     },
@@ -67,6 +74,20 @@ pub(super) const SETTINGS: [Setting; 12] = [
         key: "master_key_file",
         set: |config, given| {
             config.master_key_file = Some(given.text()?.into());
+            Ok(())
+        },
+    },
+    Setting {
+        key: "tls.certificate",
+        set: |config, given| {
+            config.tls.certificate = Some(given.text()?.into());
+            Ok(())
+        },
+    },
+    Setting {
+        key: "tls.key",
+        set: |config, given| {
+            config.tls.key = Some(given.text()?.into());
             Ok(())
         },
     },
@@ -116,6 +137,13 @@ pub(super) const SETTINGS: [Setting; 12] = [
         key: "retention.rejected",
         set: |config, given| {
             config.retention.rejected = given.text().and_then(|text| given.refuse(duration::age(text)))?;
+            Ok(())
+        },
+    },
+    Setting {
+        key: "retention.audit",
+        set: |config, given| {
+            config.retention.audit = given.text().and_then(|text| given.refuse(duration::age(text)))?;
             Ok(())
         },
     },

@@ -126,6 +126,7 @@ fn faults_outside_files_name_the_flag_and_the_variable() {
     let flags = Flags {
         config: None,
         listen: Some("8420".into()),
+        listen_public: None,
         store: Some("taskhook.db".into()),
         hold: true,
         public_url: Some("https://me:secret@h.example".into()),
@@ -141,14 +142,26 @@ fn faults_outside_files_name_the_flag_and_the_variable() {
 }
 
 #[test]
-fn only_loopback_is_served() {
-    insta::assert_snapshot!(faults("\nlisten = '0.0.0.0:80'").join("\n"), @r"
-    taskhook.toml:2:10: `listen` is 0.0.0.0:80, but this version knows no API keys yet and serves only the machine it runs on. Listen on 127.0.0.1:80, put a reverse proxy or a tunnel in front, and set `public_url` to its URL: of forwarded requests, only those to /webhook, /webhook/*, /callback/* and /healthz are answered
-    taskhook.toml:2:10: `public_url` is required where `listen` is 0.0.0.0:80: workers call it back
-    ");
-    assert_eq!(faults("public_url = 'https://h.example'\nlisten = '[::]:80'").len(), 1);
-    assert_eq!(faults("listen = '192.168.1.20:80'").len(), 1);
-    assert!(Config::parse("", "listen = '127.1.2.3:0'").is_ok());
+fn workers_must_know_where_to_call_back() {
+    insta::assert_snapshot!(faults("\nlisten = '0.0.0.0:80'").join("\n"), @r"taskhook.toml:2:10: `public_url` is required where `listen` is 0.0.0.0:80: workers call it back");
+    insta::assert_snapshot!(faults("listen_public = '[::]:80'").join("\n"), @r"taskhook.toml:1:17: `public_url` is required where `listen_public` is [::]:80: workers call it back");
+    for fine in [
+        "listen = '127.1.2.3:0'",
+        "listen = '192.168.1.20:80'",
+        "listen = '0.0.0.0:80'\npublic_url = 'https://h.example'",
+        "listen = '0.0.0.0:80'\nlisten_public = '192.168.1.20:81'",
+    ] {
+        assert!(Config::parse("", fine).is_ok(), "{fine}");
+    }
+}
+
+#[test]
+fn a_certificate_comes_with_its_key() {
+    insta::assert_snapshot!(faults("[tls]\ncertificate = 'a.crt'").join("\n"), @r"taskhook.toml:2:15: `tls.certificate` needs `tls.key`: a certificate is of use with its key only");
+    insta::assert_snapshot!(faults("[tls]\nkey = 'a.key'").join("\n"), @r"taskhook.toml:2:7: `tls.key` needs `tls.certificate`: a certificate is of use with its key only");
+    let both = Config::parse("", "tls = { key = 'a.key', certificate = 'a.crt' }").unwrap();
+    assert_eq!(both.tls.files().unwrap().key, PathBuf::from("a.key"));
+    assert_eq!(Config::default().tls.files(), None);
 }
 
 #[test]
@@ -173,7 +186,7 @@ fn a_store_is_a_file() {
 fn things_are_kept_for_a_duration_or_for_ever() {
     let ages = |text: &str| Config::parse("taskhook.toml", text).map(|config| config.retention);
     let hours = |hours: u64| Some(Duration::from_secs(hours * 3_600));
-    let defaults = Ages { tasks: hours(30 * 24), events: hours(14 * 24), rejected: hours(24) };
+    let defaults = Ages { tasks: hours(30 * 24), events: hours(14 * 24), rejected: hours(24), audit: hours(90 * 24) };
     assert_eq!(ages(""), Ok(defaults.clone()));
     let given = ages("[retention]\ntasks = 'never'\nevents = '12h'");
     assert_eq!(given, Ok(Ages { tasks: None, events: hours(12), ..defaults }));

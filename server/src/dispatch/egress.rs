@@ -8,6 +8,8 @@ use std::fmt;
 use std::iter::once;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A range of addresses: `10.0.0.0/8`, `fd00::/8`, or a single one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,8 +67,8 @@ impl fmt::Display for Network {
 /// What the operator has allowed beyond the public internet, and denied of it.
 #[derive(Debug, Clone, Default)]
 pub struct Allow {
-    /// Loopback, without being named.
-    pub loopback: bool,
+    /// Loopback, without being named, at each moment.
+    pub loopback: Arc<AtomicBool>,
     /// The ranges named.
     pub networks: Vec<Network>,
     /// The ranges that are never called, whatever else is said.
@@ -102,7 +104,7 @@ pub fn verdict(ip: IpAddr, allow: &Allow) -> Result<(), Forbidden> {
     let certain = if NAT64_LOCAL.contains(ip) { &[] } else { wrapped.as_slice() };
     for ip in once(ip).chain(certain.iter().map(|inner| IpAddr::V4(*inner))) {
         let named = allow.networks.iter().any(|network| network.contains(ip));
-        if named || (allow.loopback && ip.is_loopback()) {
+        if named || (allow.loopback.load(Ordering::Acquire) && ip.is_loopback()) {
             continue;
         }
         if let Some(what) = find(SPECIAL, ip) {

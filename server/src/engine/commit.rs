@@ -11,6 +11,7 @@ use taskhook_core::{
 };
 
 use crate::engine::Receipt;
+use crate::engine::audit;
 use crate::engine::submission::{self, Submission};
 use crate::store::row;
 use crate::store::{BatchId, Kept, KeptKey, Pruned, Store, StoreError, Transaction};
@@ -196,6 +197,10 @@ async fn commit_once<S: Store>(
         let decided = decide_all(&mut cx, &mut subjects, &free);
         report_defects(&mut tx, &free, &decided).await?;
         tx.save(&decided, &subjects).await?;
+        if number == 0 {
+            // Only follow-ups are ever locked, so the submissions stand where they stood.
+            tx.audit(&audit::entries(&batch.submissions, &decided)).await?;
+        }
         round = done.add(&free, decided, &subjects);
         // A wide round would make every caller of the batch wait for it.
         let beyond = round.split_off(round.len().min(limits::ROUND_INPUTS_MAX));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use taskhook_core::access::AccessCommand;
 use taskhook_core::source::SourceCommand;
 use taskhook_core::{
     Answered, Asked, BulkCommand, BulkKey, Callback, ClaimKey, Command, Create, Dependency, Event, EventKey,
@@ -10,7 +11,7 @@ use taskhook_core::{
     ReplyKind, ScheduleCommand, ScheduleKey, SourceKey, Spec, TaskKey, bulk, schedule,
 };
 
-use crate::store::{Name, StoreError, Transaction};
+use crate::store::{Author, Name, StoreError, Transaction};
 
 /// An input that still speaks of tasks by their ids.
 #[derive(Debug, Clone)]
@@ -29,12 +30,16 @@ pub enum Submission {
     Source(String, SourceCommand),
     /// What is asked of a bulk, by its id.
     Bulk(String, BulkAsk),
+    /// A command about who may do what.
+    Access(AccessCommand),
     /// A user's command to the server.
     Hold(HoldCommand),
     /// The end of an exchange.
     Reply(Box<Reply>),
     /// One of these, which happens at most once under its key.
     Once(Once, Box<Submission>),
+    /// One of these, which somebody asks for: what it changes is written down in the audit log.
+    By(Arc<Author>, Box<Submission>),
     /// The answer that repeats of it are to get.
     Answered(Box<Answered>),
 }
@@ -118,7 +123,7 @@ impl Submission {
     pub fn is_new_work(&self) -> bool {
         match self {
             Submission::Create(_) => true,
-            Submission::Once(_, inner) => inner.is_new_work(),
+            Submission::Once(_, inner) | Submission::By(_, inner) => inner.is_new_work(),
             _ => false,
         }
     }
@@ -137,21 +142,23 @@ impl Submission {
             Submission::Command(..) | Submission::Queue(..) | Submission::Hold(_) => 256,
             Submission::Bulk(..) => 1_024,
             Submission::Source(_, SourceCommand::Define { definition, .. }) => 4_096 + definition.len(),
-            Submission::Source(..) => 1_024,
+            Submission::Source(..) | Submission::Access(_) => 1_024,
             Submission::Schedule(_, ScheduleAsk::Command(_)) => 256,
             Submission::Schedule(_, ScheduleAsk::Define(draft)) => {
                 512 + draft.settings.asked.payload_bytes as usize
             }
             Submission::Reply(reply) => 512 + reply_bytes(reply),
             Submission::Once(_, inner) => inner.bytes(),
+            Submission::By(_, inner) => 256 + inner.bytes(),
             Submission::Answered(answered) => answered.body.as_ref().map_or(0, Vec::len) + 128,
         }
     }
 
     /// What it is, apart from happening once.
-    fn inner(&self) -> &Submission {
+    #[must_use]
+    pub fn inner(&self) -> &Submission {
         match self {
-            Submission::Once(_, inner) => inner.inner(),
+            Submission::Once(_, inner) | Submission::By(_, inner) => inner.inner(),
             other => other,
         }
     }
@@ -188,8 +195,8 @@ impl Submission {
                     queue.iter().for_each(|queue| name(Name::queue(queue)));
                 }
             }
-            Submission::Once(_, inner) => inner.names(names),
-            Submission::Hold(_) | Submission::Reply(_) | Submission::Answered(_) => {}
+            Submission::Once(_, inner) | Submission::By(_, inner) => inner.names(names),
+            Submission::Access(_) | Submission::Hold(_) | Submission::Reply(_) | Submission::Answered(_) => {}
         }
     }
 }
@@ -284,9 +291,11 @@ fn keyed(
             };
             Input::Bulk(key, command)
         }
+        Submission::Access(command) => Input::Access(command.clone()),
         Submission::Hold(command) => Input::Hold(*command),
         Submission::Reply(reply) => Input::Reply(reply.clone()),
         Submission::Once(once, inner) => Input::Once(*once, Box::new(keyed(inner, names, event_keys))),
+        Submission::By(_, inner) => keyed(inner, names, event_keys),
         Submission::Answered(answered) => Input::Answered(answered.clone()),
     }
 }

@@ -347,6 +347,20 @@ pub(super) struct ResponseRequest {
     content_type: Option<String>,
 }
 
+/// A new API key.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeyRequest {
+    /// `read`, `write` or `admin`.
+    role: String,
+    /// What it is called; no two keys have the same name. Default: its id.
+    name: Option<String>,
+    /// From when on it is of no use. Default: it does not expire.
+    expires_at: Option<String>,
+    /// The same, as a duration from now.
+    expires_in: Option<String>,
+}
+
 /// One more secret of a source.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

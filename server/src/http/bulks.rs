@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Extension, Query as RawQuery, State};
+use axum::extract::{Query as RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use taskhook_core::bulk::{Filter, Settings};
 use taskhook_core::id::{parse_type_id, type_id};
-use taskhook_core::{Once, Outcome, Refused};
+use taskhook_core::{Outcome, Refused};
 
 use crate::engine::submission::{BulkAsk, Submission};
 use crate::http::asked::BulkRequest;
 use crate::http::list::{Query, cursor};
-use crate::http::once::keyed;
+use crate::http::access::Asking;
 use crate::http::problem::{Problem, refused};
 use crate::http::target::{Named, NoQuery};
 use crate::http::tasks::{options, unexpected};
@@ -44,7 +44,7 @@ const DRY_RUN_WITHIN: Duration = Duration::from_secs(2);
 pub(super) async fn begin(
     State(app): State<Arc<App>>,
     _: NoQuery,
-    once: Option<Extension<Once>>,
+    asking: Asking,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -55,7 +55,7 @@ pub(super) async fn begin(
     }
     let id = type_id("bulk", app.new_id().as_bytes());
     let ask = BulkAsk::Begin(Box::new(asked.settings), asked.queue);
-    submit(&app, once, &id, ask).await?;
+    submit(&app, asking, &id, ask).await?;
     show(&app, StatusCode::ACCEPTED, &id).await
 }
 
@@ -97,14 +97,14 @@ pub(super) async fn cancel(
     State(app): State<Arc<App>>,
     Named(id): Named,
     _: NoQuery,
-    once: Option<Extension<Once>>,
+    asking: Asking,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     options(&app, &headers, body).await?.finish_or_refuse(&[])?;
     // No other id was ever given: a name that nobody has would be made for nothing.
     parse_type_id("bulk", &id).ok_or_else(|| no_such_bulk(&id))?;
-    submit(&app, once, &id, BulkAsk::Cancel).await?;
+    submit(&app, asking, &id, BulkAsk::Cancel).await?;
     show(&app, StatusCode::OK, &id).await
 }
 
@@ -124,8 +124,8 @@ async fn count(app: &App, settings: Settings, queue: Option<String>) -> Result<R
     Ok(respond::json(StatusCode::OK, &DryRunBody::of(found)))
 }
 
-async fn submit(app: &App, once: Option<Extension<Once>>, id: &str, ask: BulkAsk) -> Result<(), Problem> {
-    let receipt = app.engine.submit(keyed(once, Submission::Bulk(id.into(), ask))).await?;
+async fn submit(app: &App, asking: Asking, id: &str, ask: BulkAsk) -> Result<(), Problem> {
+    let receipt = app.engine.submit(asking.to(Submission::Bulk(id.into(), ask))).await?;
     match receipt.outcome() {
         Outcome::Applied | Outcome::Unchanged => Ok(()),
         Outcome::Repeated => Err(Problem::in_progress()),

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Extension, Query as RawQuery, State};
+use axum::extract::{Query as RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use taskhook_core::id::parse_type_id;
-use taskhook_core::{EventId, Once};
+use taskhook_core::{EventId};
 
 use crate::engine::submission::Submission;
 use crate::http::list::{Query, cursor};
-use crate::http::once::keyed;
+use crate::http::access::Asking;
 use crate::http::problem::{Problem, hint};
 use crate::http::target::{Named, NoQuery};
 use crate::http::tasks::options;
@@ -79,7 +79,7 @@ pub(super) async fn get(
 )]
 pub(super) async fn replay(
     State(app): State<Arc<App>>,
-    once: Option<Extension<Once>>,
+    asking: Asking,
     Named(id): Named,
     _: NoQuery,
     headers: HeaderMap,
@@ -92,7 +92,7 @@ pub(super) async fn replay(
         event = find(&app, &original.to_string()).await?;
     }
     let heard = webhook::map_again(&app, event)?;
-    let receipt = app.engine.submit(keyed(once, Submission::Event(Box::new(heard)))).await?;
+    let receipt = app.engine.submit(asking.to(Submission::Event(Box::new(heard)))).await?;
     webhook::answer(&receipt)
 }
 

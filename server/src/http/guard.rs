@@ -1,46 +1,122 @@
-//! What an open server does not answer.
+//! Who gets in: what an open server does not answer, and what needs which key.
 //!
-//! A server without keys is for this machine alone. A tunnel, a proxy or a web page in a browser of this
-//! machine can reach its port all the same; those get the three doors that are made for strangers.
+//! A server without keys is for this machine alone. A tunnel, a proxy or a web page in a browser of this machine can
+//! reach its port all the same; those get the three doors that are made for strangers. Once there is a key, everything but
+//! those doors needs one.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use taskhook_core::access::Role;
 use taskhook_core::id::type_id;
 
+use crate::http::access::{Access, Caller, Rules, authorize, bearer};
 use crate::http::problem::Problem;
 use crate::http::{App, answers};
+use crate::store::Author;
 
-/// Answers with a `request-id`, and refuses what an open server may not answer.
-pub(super) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let id = type_id("req", app.new_id().as_bytes());
-    let path = request.uri().path();
-    let for_strangers = path == "/webhook"
-        || path.starts_with("/webhook/")
-        || path.starts_with("/callback/")
-        || path == "/healthz";
-    // Whoever stands between may have read the other one (RFC 9112, 3.2).
-    let has_one_host = request.headers().get_all(header::HOST).iter().count() <= 1;
-    let mut response = match stranger(request.uri(), request.headers()) {
-        _ if !has_one_host => Problem::malformed("the request has more than one Host").into_response(),
-        Some(why) if !for_strangers => {
-            let detail = format!(
-                "{why}; this server runs open, and answers such requests on /webhook, /callback and /healthz only"
-            );
-            Problem::new(StatusCode::FORBIDDEN, "open_server", detail).into_response()
+/// Which of the addresses that the server listens on a request has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// All of the API.
+    Main,
+    /// Only what is for strangers.
+    Public,
+}
+
+/// Where a request has come from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+/// What the guard goes by.
+#[derive(Debug, Clone)]
+pub(super) struct Guard {
+    pub(super) app: Arc<App>,
+    pub(super) rules: Arc<Rules>,
+    pub(super) door: Door,
+}
+
+/// Answers with a `request-id`, and lets through whoever may pass.
+pub(super) async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
+    let id = *guard.app.new_id().as_bytes();
+    let mut response = match guard.check(&mut request, id) {
+        Err(problem) => {
+            let is_unauthorized = problem.status == StatusCode::UNAUTHORIZED.as_u16();
+            let mut response = problem.into_response();
+            if is_unauthorized {
+                // RFC 9110, 11.6.1
+                response
+                    .headers_mut()
+                    .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"taskhook\""));
+            }
+            response
         }
-        _ => {
+        Ok(()) => {
             let method = request.method().clone();
-            answers::hold(&app, &method, next.run(request).await).await
+            answers::hold(&guard.app, &method, next.run(request).await).await
         }
     };
-    if let Ok(id) = HeaderValue::from_str(&id) {
+    if let Ok(id) = HeaderValue::from_str(&type_id("req", &id)) {
         response.headers_mut().insert("request-id", id);
     }
     response
+}
+
+impl Guard {
+    /// Whether a request may pass; with it goes who has made it.
+    fn check(&self, request: &mut Request, id: [u8; 16]) -> Result<(), Problem> {
+        // Whoever stands between may have read the other one (RFC 9112, 3.2).
+        if request.headers().get_all(header::HOST).iter().count() > 1 {
+            return Err(Problem::malformed("the request has more than one Host"));
+        }
+        let access = self.access(request);
+        if self.door == Door::Public && access != Access::Anywhere {
+            return Err(Problem::not_found("this address answers on /webhook, /callback and /healthz only"));
+        }
+        let keys = &self.app.keys;
+        let now = (self.app.clock)();
+        if keys.is_open() && access != Access::Anywhere {
+            if let Some(why) = stranger(request.uri(), request.headers()) {
+                let detail = format!(
+                    "{why}; this server runs open, and answers such requests on /webhook, /callback and /healthz only"
+                );
+                return Err(Problem::new(StatusCode::FORBIDDEN, "open_server", detail));
+            }
+        }
+        let key = match access {
+            Access::Anybody => return Ok(()),
+            Access::Key(_) if keys.is_open() => None,
+            Access::Key(role) => Some(authorize(keys, request.headers(), role, now)?),
+            Access::Anywhere => {
+                let key = bearer(request.headers()).and_then(|text| keys.find(text, now));
+                request.extensions_mut().insert(Caller(key));
+                return Ok(());
+            }
+        };
+        let address = request.extensions().get::<Peer>().map(|Peer(peer)| peer.ip().to_canonical().to_string());
+        let key = key.map(|key| (key.id, key.name.clone()));
+        let author = Author { key, address: address.unwrap_or_default(), request: id };
+        request.extensions_mut().insert(Arc::new(author));
+        Ok(())
+    }
+
+    /// The rule of a request's route. Whatever has no route, or no such method, needs some key.
+    fn access(&self, request: &Request) -> Access {
+        let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
+        let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
+        let rule = self.rules.get(&(path.to_string(), method.clone())).copied();
+        // A sender that uses the wrong method of a door for strangers is told so.
+        let is_for_strangers =
+            || self.rules.iter().any(|((of, _), access)| of == path && *access == Access::Anywhere);
+        rule.unwrap_or_else(|| match is_for_strangers() {
+            true => Access::Anywhere,
+            false => Access::Key(Role::Read),
+        })
+    }
 }
 
 /// Why a request, which has at most one Host, does not come from this machine's own hand.

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Extension, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Serialize;
-use taskhook_core::{HoldCommand, Once, Outcome};
+use taskhook_core::{HoldCommand, Outcome};
 use utoipa::ToSchema;
 
 use crate::engine::submission::Submission;
-use crate::http::once::keyed;
+use crate::http::access::Asking;
 use crate::http::problem::Problem;
 use crate::http::target::NoQuery;
 use crate::http::tasks::{options, unexpected};
@@ -45,12 +45,12 @@ pub(super) async fn get(State(app): State<Arc<App>>, _: NoQuery) -> Result<Respo
 pub(super) async fn hold(
     State(app): State<Arc<App>>,
     _: NoQuery,
-    once: Option<Extension<Once>>,
+    asking: Asking,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     options(&app, &headers, body).await?.finish_or_refuse(&[])?;
-    submit(&app, once, HoldCommand::Hold).await
+    submit(&app, asking, HoldCommand::Hold).await
 }
 
 /// Resumes the server: everything that waits starts at once, in its turn.
@@ -62,16 +62,16 @@ pub(super) async fn hold(
 pub(super) async fn resume(
     State(app): State<Arc<App>>,
     _: NoQuery,
-    once: Option<Extension<Once>>,
+    asking: Asking,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     options(&app, &headers, body).await?.finish_or_refuse(&[])?;
-    submit(&app, once, HoldCommand::Resume).await
+    submit(&app, asking, HoldCommand::Resume).await
 }
 
-async fn submit(app: &App, once: Option<Extension<Once>>, command: HoldCommand) -> Result<Response, Problem> {
-    let receipt = app.engine.submit(keyed(once, Submission::Hold(command))).await?;
+async fn submit(app: &App, asking: Asking, command: HoldCommand) -> Result<Response, Problem> {
+    let receipt = app.engine.submit(asking.to(Submission::Hold(command))).await?;
     match receipt.outcome() {
         Outcome::Applied => {
             match command {

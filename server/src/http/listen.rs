@@ -6,11 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_io_timeout::TimeoutWriter;
+use tokio_rustls::TlsAcceptor;
+use tower::Service as _;
+
+use crate::http::guard::Peer;
 
 /// How connections are bounded.
 #[derive(Debug, Clone)]
@@ -61,16 +67,21 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Serves `router` on `listener`.
+    /// Serves `router` on `listener`, with TLS where there is any.
     ///
     /// # Errors
     /// If the socket has no address.
-    pub fn start(listener: TcpListener, router: Router, settings: Settings) -> std::io::Result<Listener> {
+    pub fn start(
+        listener: TcpListener,
+        router: Router,
+        tls: Option<TlsAcceptor>,
+        settings: Settings,
+    ) -> std::io::Result<Listener> {
         let address = listener.local_addr()?;
         let (phase, phases) = watch::channel(Phase::Open);
         let connections = Arc::new(Semaphore::new(settings.connections_max));
         let connections_max = settings.connections_max;
-        let accepting = tokio::spawn(accept(listener, router, settings, connections.clone(), phases));
+        let accepting = tokio::spawn(accept(listener, router, tls, settings, connections.clone(), phases));
         Ok(Listener { address, phase, connections, connections_max, accepting })
     }
 
@@ -96,6 +107,7 @@ impl Listener {
 async fn accept(
     listener: TcpListener,
     router: Router,
+    tls: Option<TlsAcceptor>,
     settings: Settings,
     connections: Arc<Semaphore>,
     phases: watch::Receiver<Phase>,
@@ -108,8 +120,8 @@ async fn accept(
         .max_buf_size(settings.head_bytes_max);
     loop {
         let Ok(place) = connections.clone().acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, mostly: those who are connected must end first.
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -117,32 +129,57 @@ async fn accept(
                 continue;
             }
         };
-        let _ = stream.set_nodelay(true);
+        let (_, peer) = (stream.set_nodelay(true), Peer(peer));
         // Who asks and never listens would keep its place, and what is written for it, for ever.
         let mut stream = TimeoutWriter::new(stream);
         stream.set_timeout(Some(settings.write_time));
-        let stream = TokioIo::new(Box::pin(stream));
-        let connection = http.serve_connection(stream, TowerToHyperService::new(router.clone()));
-        let mut phases = phases.clone();
-        tokio::spawn(async move {
-            let mut connection = Box::pin(connection);
-            let mut phase = Phase::Open;
-            while phase != Phase::Closed {
-                tokio::select! {
-                    result = connection.as_mut() => {
-                        if let Err(error) = result {
-                            tracing::debug!(%error, "a connection ended early");
-                        }
-                        break;
+        let stream = Box::pin(stream);
+        let (http, router, phases) = (http.clone(), router.clone(), phases.clone());
+        match tls.clone() {
+            None => drop(tokio::spawn(serve(stream, http, router, peer, phases, place))),
+            Some(tls) => {
+                let time = settings.head_time;
+                tokio::spawn(async move {
+                    match tokio::time::timeout(time, tls.accept(stream)).await {
+                        Ok(Ok(stream)) => serve(stream, http, router, peer, phases, place).await,
+                        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+                        Err(_) => tracing::debug!("a TLS handshake took too long"),
                     }
-                    next = phases.wait_for(|next| *next != phase) => {
-                        // Whoever dropped the listener wants none of it any more.
-                        phase = next.map_or(Phase::Closed, |next| *next);
-                        connection.as_mut().graceful_shutdown();
-                    }
-                }
+                });
             }
-            drop((connection, place));
-        });
+        }
     }
+}
+
+/// Answers what comes by one connection, until it ends.
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    http: hyper::server::conn::http1::Builder,
+    router: Router,
+    peer: Peer,
+    mut phases: watch::Receiver<Phase>,
+    place: OwnedSemaphorePermit,
+) {
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.clone().call(request)
+    });
+    let mut connection = Box::pin(http.serve_connection(TokioIo::new(stream), service));
+    let mut phase = Phase::Open;
+    while phase != Phase::Closed {
+        tokio::select! {
+            result = connection.as_mut() => {
+                if let Err(error) = result {
+                    tracing::debug!(%error, "a connection ended early");
+                }
+                break;
+            }
+            next = phases.wait_for(|next| *next != phase) => {
+                // Whoever dropped the listener wants none of it any more.
+                phase = next.map_or(Phase::Closed, |next| *next);
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+    drop((connection, place));
 }

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::{Body, Bytes, HttpBody as _};
-use axum::extract::{Extension, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -125,14 +125,6 @@ async fn answer_again(
     let mut answer = remember(app, once, answer).await?;
     answer.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
     Ok(Some(answer))
-}
-
-/// A submission that happens once under its key, where it has one.
-pub(super) fn keyed(once: Option<Extension<Once>>, submission: Submission) -> Submission {
-    match once {
-        Some(Extension(once)) => Submission::Once(once, Box::new(submission)),
-        None => submission,
-    }
 }
 
 /// Keeps an answer for repeats, unless it is one that a repeat should not get. Of a large one, which may come in

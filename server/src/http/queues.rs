@@ -4,18 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Extension, Query as RawQuery, State};
+use axum::extract::{Query as RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use taskhook_core::queue::Settings;
-use taskhook_core::{Once, Outcome, QueueCommand, Rate, Refused, limits};
+use taskhook_core::{Outcome, QueueCommand, Rate, Refused, limits};
 
 use crate::engine::submission::Submission;
 use crate::http::asked::QueueRequest;
 use crate::http::fields::Fields;
 use crate::http::json::{self, Members};
 use crate::http::list::{Query, name_cursor};
-use crate::http::once::keyed;
+use crate::http::access::Asking;
 use crate::http::problem::{FieldError, Problem, refused};
 use crate::http::target::{Named, NoQuery};
 use crate::http::tasks::{options, unexpected};
@@ -42,13 +42,14 @@ pub(super) async fn put(
     State(app): State<Arc<App>>,
     name: Named,
     _: NoQuery,
+    asking: Asking,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let bytes = body::read(&app, &headers, body, SETTINGS_BYTES_MAX).await?;
     let command = definition(json::object(&bytes).map_err(Problem::malformed)?).map_err(Problem::invalid)?;
     let name = name.chosen("queue")?;
-    submit(&app, None, &name, command).await
+    submit(&app, asking, &name, command).await
 }
 
 /// A queue, with how many of its tasks wait for what.
@@ -93,12 +94,12 @@ pub(super) async fn pause(
     State(app): State<Arc<App>>,
     Named(name): Named,
     _: NoQuery,
-    once: Option<Extension<Once>>,
+    asking: Asking,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     options(&app, &headers, body).await?.finish_or_refuse(&[])?;
-    submit(&app, once, &name, QueueCommand::Pause).await
+    submit(&app, asking, &name, QueueCommand::Pause).await
 }
 
 /// Resumes a queue: what is due starts at once.
@@ -111,21 +112,21 @@ pub(super) async fn resume(
     State(app): State<Arc<App>>,
     Named(name): Named,
     _: NoQuery,
-    once: Option<Extension<Once>>,
+    asking: Asking,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     options(&app, &headers, body).await?.finish_or_refuse(&[])?;
-    submit(&app, once, &name, QueueCommand::Resume).await
+    submit(&app, asking, &name, QueueCommand::Resume).await
 }
 
 async fn submit(
     app: &App,
-    once: Option<Extension<Once>>,
+    asking: Asking,
     name: &str,
     command: QueueCommand,
 ) -> Result<Response, Problem> {
-    let receipt = app.engine.submit(keyed(once, Submission::Queue(name.into(), command))).await?;
+    let receipt = app.engine.submit(asking.to(Submission::Queue(name.into(), command))).await?;
     match receipt.outcome() {
         Outcome::Defined { new: true } => show(app, StatusCode::CREATED, name).await,
         Outcome::Defined { new: false } | Outcome::Applied | Outcome::Unchanged => {

@@ -6,18 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use axum::body::Body;
-use axum::extract::{Extension, Query as RawQuery, State};
+use axum::extract::{Query as RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use taskhook_core::schedule::Overlap;
-use taskhook_core::{Once, Outcome, Recurrence, Refused, Schedule, ScheduleCommand, Timestamp, limits};
+use taskhook_core::{Outcome, Recurrence, Refused, Schedule, ScheduleCommand, Timestamp, limits};
 
 use crate::engine::submission::{ScheduleAsk, Submission};
 use crate::http::asked::{BackfillRequest, ScheduleRequest, TriggerRequest};
 use crate::http::fields::{Fields, parse_instant};
 use crate::http::json;
 use crate::http::list::{Query, name_cursor};
-use crate::http::once::keyed;
+use crate::http::access::Asking;
 use crate::http::problem::{FieldError, Problem, refused};
 use crate::http::target::{Named, NoQuery};
 use crate::http::tasks::{options, show_one, unexpected};
@@ -60,6 +60,7 @@ pub(super) async fn put(
     State(app): State<Arc<App>>,
     name: Named,
     _: NoQuery,
+    asking: Asking,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -67,7 +68,7 @@ pub(super) async fn put(
     let members = json::object(&bytes).map_err(Problem::malformed)?;
     let draft = definition::read(members, (app.clock)()).map_err(Problem::invalid)?;
     let name = name.chosen("schedule")?;
-    let outcome = submit(&app, None, &name, ScheduleAsk::Define(Arc::new(draft))).await?;
+    let outcome = submit(&app, asking, &name, ScheduleAsk::Define(Arc::new(draft))).await?;
     let is_new = outcome == Outcome::Defined { new: true };
     show(&app, if is_new { StatusCode::CREATED } else { StatusCode::OK }, &name).await
 }
@@ -110,8 +111,9 @@ pub(super) async fn delete(
     State(app): State<Arc<App>>,
     Named(name): Named,
     _: NoQuery,
+    asking: Asking,
 ) -> Result<Response, Problem> {
-    submit(&app, None, &name, ScheduleAsk::Command(ScheduleCommand::Delete)).await?;
+    submit(&app, asking, &name, ScheduleAsk::Command(ScheduleCommand::Delete)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -125,12 +127,12 @@ pub(super) async fn pause(
     State(app): State<Arc<App>>,
     Named(name): Named,
     _: NoQuery,
-    once: Option<Extension<Once>>,
+    asking: Asking,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     options(&app, &headers, body).await?.finish_or_refuse(&[])?;
-    submit(&app, once, &name, ScheduleAsk::Command(ScheduleCommand::Pause)).await?;
+    submit(&app, asking, &name, ScheduleAsk::Command(ScheduleCommand::Pause)).await?;
     show(&app, StatusCode::OK, &name).await
 }
 
@@ -144,12 +146,12 @@ pub(super) async fn resume(
     State(app): State<Arc<App>>,
     Named(name): Named,
     _: NoQuery,
-    once: Option<Extension<Once>>,
+    asking: Asking,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     options(&app, &headers, body).await?.finish_or_refuse(&[])?;
-    submit(&app, once, &name, ScheduleAsk::Command(ScheduleCommand::Resume)).await?;
+    submit(&app, asking, &name, ScheduleAsk::Command(ScheduleCommand::Resume)).await?;
     show(&app, StatusCode::OK, &name).await
 }
 
@@ -165,7 +167,7 @@ pub(super) async fn trigger(
     State(app): State<Arc<App>>,
     Named(name): Named,
     _: NoQuery,
-    once: Option<Extension<Once>>,
+    asking: Asking,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -178,7 +180,7 @@ pub(super) async fn trigger(
     }
     let at = app.asked_instants.next((app.clock)());
     let command = ScheduleCommand::Trigger { at, overlap };
-    match submit(&app, once, &name, ScheduleAsk::Command(command)).await? {
+    match submit(&app, asking, &name, ScheduleAsk::Command(command)).await? {
         Outcome::Created(made) => {
             show_one(&app, StatusCode::CREATED, made.into_iter().map(|(task, _)| task).collect()).await
         }
@@ -198,7 +200,7 @@ pub(super) async fn backfill(
     State(app): State<Arc<App>>,
     Named(name): Named,
     _: NoQuery,
-    once: Option<Extension<Once>>,
+    asking: Asking,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -212,7 +214,7 @@ pub(super) async fn backfill(
     let (after, until) = (asked.after, asked.until);
     let overlapping = asked.overlap.map(|overlap| overlap == Overlap::Allow);
     let command = ScheduleCommand::Backfill { after, until, overlapping };
-    submit(&app, once, &name, ScheduleAsk::Command(command)).await?;
+    submit(&app, asking, &name, ScheduleAsk::Command(command)).await?;
     Ok(respond::json(StatusCode::ACCEPTED, &instants))
 }
 
@@ -304,11 +306,11 @@ impl Asked {
 /// What becomes of what is asked, unless it is refused.
 async fn submit(
     app: &App,
-    once: Option<Extension<Once>>,
+    asking: Asking,
     name: &str,
     ask: ScheduleAsk,
 ) -> Result<Outcome, Problem> {
-    let receipt = app.engine.submit(keyed(once, Submission::Schedule(name.into(), ask))).await?;
+    let receipt = app.engine.submit(asking.to(Submission::Schedule(name.into(), ask))).await?;
     match receipt.outcome() {
         Outcome::Repeated => Err(Problem::in_progress()),
         Outcome::Refused(Refused::NoSuchSchedule) => Err(no_such_schedule(name)),

@@ -7,18 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Extension, Query as RawQuery, State};
+use axum::extract::{Query as RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use taskhook_core::source::{GivenSecret, SourceCommand};
-use taskhook_core::{EventKind, Once, Outcome, Refused, limits};
+use taskhook_core::{EventKind, Outcome, Refused, limits};
 
 use crate::engine::submission::Submission;
 use crate::http::asked::{RotateRequest, SourceRequest, TestRequest};
 use crate::http::fields::Fields;
 use crate::http::json;
 use crate::http::list::{Query, name_cursor};
-use crate::http::once::keyed;
+use crate::http::access::Asking;
 use crate::http::problem::{FieldError, Problem, refused};
 use crate::http::sources::definition::Secrets;
 use crate::http::target::{Named, NoQuery};
@@ -54,6 +54,7 @@ pub(super) async fn put(
     State(app): State<Arc<App>>,
     name: Named,
     _: NoQuery,
+    asking: Asking,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -73,7 +74,7 @@ pub(super) async fn put(
     let secrets = seal(&app, &name, now.as_deref(), &definition, secrets)?;
     let definition = serde_json::to_string(&definition).unwrap_or_default();
     let command = SourceCommand::Define { definition: definition.into(), secrets };
-    let status = match submit(&app, None, &name, command).await? {
+    let status = match submit(&app, asking, &name, command).await? {
         Outcome::Defined { new: true } => StatusCode::CREATED,
         _ => StatusCode::OK,
     };
@@ -178,12 +179,13 @@ pub(super) async fn delete(
     State(app): State<Arc<App>>,
     Named(name): Named,
     _: NoQuery,
+    asking: Asking,
 ) -> Result<Response, Problem> {
     if name == "default" {
         let detail = "the source default is always there; PUT {} makes it say nothing";
         return Err(Problem::new(StatusCode::CONFLICT, "always_there", detail));
     }
-    submit(&app, None, &name, SourceCommand::Delete).await?;
+    submit(&app, asking, &name, SourceCommand::Delete).await?;
     app.sources.refresh(&app.reader, &name).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -199,7 +201,7 @@ pub(super) async fn rotate(
     State(app): State<Arc<App>>,
     Named(name): Named,
     _: NoQuery,
-    once: Option<Extension<Once>>,
+    asking: Asking,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -228,7 +230,7 @@ pub(super) async fn rotate(
         return Err(Problem::invalid(errors));
     }
     let secret = sealed(&app, &name, Some(&live), given.as_deref().unwrap_or_default())?;
-    submit(&app, once, &name, SourceCommand::Rotate { secret, keep }).await?;
+    submit(&app, asking, &name, SourceCommand::Rotate { secret, keep }).await?;
     refreshed(&app, &name).await.map(|source| respond::json(StatusCode::OK, &source))
 }
 
@@ -266,10 +268,10 @@ pub(super) async fn test(
     let live = app.sources.get(&name).ok_or_else(|| no_such_source(&name))?;
     let url = url.unwrap_or_else(|| format!("{}/webhook/{name}", app.public_url));
     let seen = Seen { headers: &headers, body: body.as_bytes(), url: &url, at: (app.clock)() };
-    Ok(respond::json(StatusCode::OK, &tested(&live, &seen)))
+    Ok(respond::json(StatusCode::OK, &tested(&app, &live, &seen)))
 }
 
-fn tested(live: &Live, seen: &Seen<'_>) -> TestBody {
+fn tested(app: &App, live: &Live, seen: &Seen<'_>) -> TestBody {
     let mut answer = TestBody {
         verified: false,
         reason: None,
@@ -280,7 +282,7 @@ fn tested(live: &Live, seen: &Seen<'_>) -> TestBody {
         attempt: None,
         delivery_id: None,
     };
-    match live.verify(seen) {
+    match webhook::verify(app, live, seen) {
         Ok(secret) => {
             answer.verified = true;
             answer.secret = secret.as_ref().map(secret_id);
@@ -317,11 +319,11 @@ fn meaning(kind: &EventKind) -> Option<&'static str> {
 
 async fn submit(
     app: &App,
-    once: Option<Extension<Once>>,
+    asking: Asking,
     name: &str,
     command: SourceCommand,
 ) -> Result<Outcome, Problem> {
-    let receipt = app.engine.submit(keyed(once, Submission::Source(name.into(), command))).await?;
+    let receipt = app.engine.submit(asking.to(Submission::Source(name.into(), command))).await?;
     match receipt.outcome() {
         outcome @ (Outcome::Defined { .. } | Outcome::Applied) => Ok(outcome.clone()),
         Outcome::Repeated => Err(Problem::in_progress()),

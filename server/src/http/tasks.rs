@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use axum::BoxError;
 use axum::body::{Body, Bytes};
-use axum::extract::{Extension, Query as RawQuery, State};
+use axum::extract::{Query as RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde_json::value::RawValue;
 use taskhook_core::id::type_id;
-use taskhook_core::{Command, Once, Outcome, Refused, TaskKey, limits};
+use taskhook_core::{Command, Outcome, Refused, TaskKey, limits};
 
 use crate::engine::submission::{Draft, Submission};
 use crate::http::asked::{BatchRequest, ReopenRequest, TaskRequest};
 use crate::http::fields::{Fields, escaped};
 use crate::http::json::{self, Members};
 use crate::http::list::{Query, cursor};
-use crate::http::once::keyed;
+use crate::http::access::Asking;
 use crate::http::problem::{ERRORS_MAX, FieldError, Problem, hint, key_held, refused};
 use crate::http::target::{Named, NoQuery};
 use crate::http::wire::{HistoryBody, ListBody, TaskBody};
@@ -43,7 +43,7 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 pub(super) async fn create(
     State(app): State<Arc<App>>,
     _: NoQuery,
-    once: Option<Extension<Once>>,
+    asking: Asking,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -52,7 +52,7 @@ pub(super) async fn create(
     let members = json::object(&bytes).map_err(Problem::malformed)?;
     let text = std::str::from_utf8(&bytes).map_err(|error| Problem::malformed(error.to_string()))?;
     let draft = read_draft(&app, text, members, "").map_err(Problem::invalid)?;
-    let created = submit(&app, once, vec![Arc::new(draft)], |_| String::new()).await?;
+    let created = submit(&app, asking, vec![Arc::new(draft)], |_| String::new()).await?;
     let is_new = created.iter().any(|(_, is_new)| *is_new);
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     show_one(&app, status, keys_of(&created)).await
@@ -75,7 +75,7 @@ pub(super) async fn create(
 pub(super) async fn create_batch(
     State(app): State<Arc<App>>,
     _: NoQuery,
-    once: Option<Extension<Once>>,
+    asking: Asking,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -124,7 +124,7 @@ pub(super) async fn create_batch(
     if !errors.is_empty() {
         return Err(Problem::invalid(errors));
     }
-    let created = submit(&app, once, drafts, |position| format!("/tasks/{position}")).await?;
+    let created = submit(&app, asking, drafts, |position| format!("/tasks/{position}")).await?;
     let any_new = created.iter().any(|(_, is_new)| *is_new);
     let status = if any_new { StatusCode::CREATED } else { StatusCode::OK };
     show_all(&app, status, keys_of(&created)).await
@@ -136,11 +136,11 @@ fn read_draft(app: &App, text: &str, members: Members<'_>, pointer: &str) -> Res
 
 async fn submit(
     app: &App,
-    once: Option<Extension<Once>>,
+    asking: Asking,
     drafts: Vec<Arc<Draft>>,
     pointer: impl Fn(usize) -> String,
 ) -> Result<Vec<(TaskKey, bool)>, Problem> {
-    let receipt = app.engine.submit(keyed(once, Submission::Create(drafts.clone()))).await?;
+    let receipt = app.engine.submit(asking.to(Submission::Create(drafts.clone()))).await?;
     let name = |position: usize| drafts.get(position).map(|draft| draft.id.clone()).unwrap_or_default();
     match receipt.outcome() {
         Outcome::Created(created) => Ok(created.clone()),
@@ -277,12 +277,12 @@ pub(super) async fn cancel(
     State(app): State<Arc<App>>,
     Named(id): Named,
     _: NoQuery,
-    once: Option<Extension<Once>>,
+    asking: Asking,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     options(&app, &headers, body).await?.finish_or_refuse(&[])?;
-    command(&app, once, &id, Command::Cancel).await
+    command(&app, asking, &id, Command::Cancel).await
 }
 
 /// Makes a scheduled task due now. Of a task in another state 409.
@@ -295,12 +295,12 @@ pub(super) async fn trigger(
     State(app): State<Arc<App>>,
     Named(id): Named,
     _: NoQuery,
-    once: Option<Extension<Once>>,
+    asking: Asking,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     options(&app, &headers, body).await?.finish_or_refuse(&[])?;
-    command(&app, once, &id, Command::Trigger).await
+    command(&app, asking, &id, Command::Trigger).await
 }
 
 /// Reopens a task that failed, was cancelled or skipped, and those that were skipped only because of it.
@@ -316,23 +316,23 @@ pub(super) async fn retry(
     State(app): State<Arc<App>>,
     Named(id): Named,
     _: NoQuery,
-    once: Option<Extension<Once>>,
+    asking: Asking,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let mut options = options(&app, &headers, body).await?;
     let ignore_dependencies = options.flag("ignore_dependencies");
     options.finish_or_refuse(&["ignore_dependencies"])?;
-    command(&app, once, &id, Command::Retry { ignore_dependencies }).await
+    command(&app, asking, &id, Command::Retry { ignore_dependencies }).await
 }
 
 async fn command(
     app: &App,
-    once: Option<Extension<Once>>,
+    asking: Asking,
     id: &str,
     command: Command,
 ) -> Result<Response, Problem> {
-    let receipt = app.engine.submit(keyed(once, Submission::Command(id.into(), command))).await?;
+    let receipt = app.engine.submit(asking.to(Submission::Command(id.into(), command))).await?;
     match receipt.outcome() {
         Outcome::Applied | Outcome::Unchanged => {
             let view = app.reader.task(id).await?.ok_or_else(vanished)?;

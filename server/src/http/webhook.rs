@@ -12,11 +12,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use taskhook_core::access::Role;
 use taskhook_core::{ClaimKey, EventId, EventKind, Outcome, Received, Refused, SourceKey, limits};
 use utoipa::ToSchema;
 
 use crate::engine::Receipt;
 use crate::engine::submission::{Heard, Submission};
+use crate::http::access::Caller;
 use crate::http::json;
 use crate::http::problem::{Problem, refused};
 use crate::http::target::Named;
@@ -27,7 +29,7 @@ use crate::source::definition::Answer;
 use crate::source::facts;
 use crate::source::presets::Preset;
 use crate::source::registry::Live;
-use crate::source::verify::Seen;
+use crate::source::verify::{Denied, Seen};
 use crate::store::read::EventView;
 
 /// Headers whose values are never stored.
@@ -71,16 +73,18 @@ pub(super) struct WebhookAnswer {
 )]
 pub(super) async fn receive(
     State(app): State<Arc<App>>,
+    caller: Caller,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    receive_for(&app, "default", &uri, &headers, body).await
+    receive_for(&app, "default", &caller, &uri, &headers, body).await
 }
 
 /// Receives a webhook for a named source.
 ///
-/// It is verified over its raw body, as its source says, before it is read. Its source may say another answer.
+/// It is verified over its raw body, as its source says, before it is read. Its source may say another answer. With an API
+/// key of the role `write` as a bearer token nothing else is to be proved, and any task may be reported on.
 #[utoipa::path(
     post, path = "/webhook/{source}", tag = "webhooks",
     request_body(content = serde_json::Value),
@@ -90,16 +94,18 @@ pub(super) async fn receive(
 pub(super) async fn receive_from(
     State(app): State<Arc<App>>,
     Named(name): Named,
+    caller: Caller,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    receive_for(&app, &name, &uri, &headers, body).await
+    receive_for(&app, &name, &caller, &uri, &headers, body).await
 }
 
 async fn receive_for(
     app: &App,
     name: &str,
+    caller: &Caller,
     uri: &Uri,
     headers: &HeaderMap,
     body: Body,
@@ -115,13 +121,24 @@ async fn receive_for(
         };
         return Err(reject(app, SourceKey::DEFAULT, "", received, problem).await);
     };
-    let way = Way { app, source: &source, headers, token: None };
+    let key = caller.0.as_ref();
+    let by_key = key.filter(|key| key.role >= Role::Write);
+    let way = Way { app, source: &source, headers, token: None, by_key: by_key.is_some() };
     let bytes = way.read(body).await?;
     let url = format!("{}{uri}", app.public_url);
     let seen = Seen { headers, body: &bytes, url: &url, at: (app.clock)() };
     let with_token = source.with_access_token(headers, uri.query().unwrap_or_default());
-    let secret = match source.verify(&Seen { headers: &with_token, ..seen }) {
+    let proved = match by_key {
+        Some(key) => Ok(Some(key.id.0)),
+        None => verify(app, &source, &Seen { headers: &with_token, ..seen }),
+    };
+    let secret = match proved {
         Ok(secret) => secret,
+        Err(_) if key.is_some() => {
+            let detail = "to report with an API key, it must have the role write; that of this one is read";
+            let problem = Problem::new(StatusCode::FORBIDDEN, "forbidden", detail);
+            return Err(way.reject(&bytes, problem).await);
+        }
         // Why is for whoever owns the source: the sender may be anybody.
         Err(denied) => return Err(way.reject_because(&bytes, unauthorized(), &denied.0).await),
     };
@@ -136,6 +153,17 @@ async fn receive_for(
     let receipt = app.engine.submit(Submission::Event(Box::new(heard))).await?;
     let usual = answer(&receipt)?;
     Ok(source.response().map_or(usual, |said| in_its_words(&said)))
+}
+
+/// Checks a request as its source says. Gives the secret that proved it, where one had to.
+pub(super) fn verify(app: &App, source: &Live, seen: &Seen<'_>) -> Result<Option<[u8; 16]>, Denied> {
+    // Whoever needs a key for the API does not mean to be reported to by anybody.
+    if source.definition.verify.is_none() && !app.keys.is_empty() {
+        let why = "the source has no verify, and this server has API keys: say how its requests prove themselves, or \
+                   {\"scheme\": \"none\"}, with PUT /v1/sources/{name}";
+        return Err(Denied(why.into()));
+    }
+    source.verify(seen)
 }
 
 fn no_source(name: &str) -> String {
@@ -171,7 +199,7 @@ pub(super) async fn call_back(
 ) -> Result<Response, Problem> {
     // Whoever has the token has proved enough; what it says is read as the default source's would be.
     let source = app.sources.callbacks();
-    let way = Way { app: &app, source: &source, headers: &headers, token: Some(&token) };
+    let way = Way { app: &app, source: &source, headers: &headers, token: Some(&token), by_key: false };
     let Some((task, attempt)) = app.secrets.read_callback_token(&token) else {
         let problem = Problem::not_found("this is no callback URL of this server");
         let bytes = body::read(&app, &headers, body, limits::BODY_BYTES_MAX).await;
@@ -249,6 +277,8 @@ struct Way<'a> {
     headers: &'a HeaderMap,
     /// The callback token that it came by.
     token: Option<&'a str>,
+    /// It came with a key that may report on any task.
+    by_key: bool,
 }
 
 impl Way<'_> {
@@ -300,7 +330,7 @@ impl Way<'_> {
         };
         let received = Arc::new(received);
         let source = self.source.key;
-        Ok(Heard { source, by_key: false, task, token: None, attempt, kind, claim, received })
+        Ok(Heard { source, by_key: self.by_key, task, token: None, attempt, kind, claim, received })
     }
 
     fn received(&self, body: &[u8]) -> Received {
@@ -400,8 +430,7 @@ pub(super) fn map_again(app: &App, event: EventView) -> Result<Heard, Problem> {
             let detail = "its proof is the secret itself, which is not kept; have it sent again";
             return Err(not_replayable(detail.into()));
         }
-        true => source
-            .verify(&seen)
+        true => verify(app, &source, &seen)
             .map_err(|denied| not_replayable(format!("it still does not verify: {denied}")))?,
     };
     let text = as_json(&source, &seen);

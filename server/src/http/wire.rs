@@ -1,5 +1,6 @@
 //! The public shapes. Renaming something inside never changes an answer.
 
+pub mod access;
 pub mod bulks;
 pub mod schedules;
 pub mod sources;
@@ -8,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use taskhook_core::access::ApiKeyId;
 use taskhook_core::unique::Until;
 use taskhook_core::{Completion, On, Rate, RetryAsked, Timestamp};
 use utoipa::ToSchema;
@@ -457,6 +459,8 @@ pub struct EventBody {
     pub delivery_id: Option<String>,
     /// The secret of its source that proved it.
     pub secret: Option<String>,
+    /// The API key that it came with, in place of a proof.
+    pub key: Option<String>,
     /// When it was received.
     pub received_at: String,
     /// What became of it.
@@ -486,7 +490,8 @@ impl EventBody {
             task: view.task,
             attempt: view.attempt,
             delivery_id: view.delivery_id,
-            secret: view.secret.as_ref().map(sources::secret_id),
+            secret: view.secret.as_ref().filter(|_| !view.may_report).map(sources::secret_id),
+            key: view.secret.filter(|_| view.may_report).map(|id| ApiKeyId(id).to_string()),
             received_at: view.received_at.to_string(),
             outcome: view.outcome,
             reason: view.reason,

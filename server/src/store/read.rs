@@ -3,6 +3,7 @@
 //! Read-only connections of their own, so that no reader ever stands in the writer's way. Each query is short
 //! and bounded: a long one would keep the write-ahead log from being checkpointed.
 
+mod access;
 mod answers;
 mod bulks;
 mod events;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 use taskhook_core::{HostKey, Timestamp};
 
+pub use access::{AuditFilter, AuditView};
 pub use answers::AnswerView;
 pub use bulks::{BulkView, Matches};
 pub use events::{EventFilter, EventView};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use taskhook_core::access::Role;
 use taskhook_core::queue::Settings;
 use taskhook_core::{
     BulkKey, Cause, Change, Completion, EdgeStatus, EventKey, EventKind, Failure, FollowUp, HostKey, Ignored,
@@ -34,6 +35,7 @@ numbered!(state_number, state_of, State, {
     1 => State::Blocked, 2 => State::Scheduled, 3 => State::Queued, 4 => State::Dispatching, 5 => State::Running,
     6 => State::Succeeded, 7 => State::Failed, 8 => State::Cancelled, 9 => State::Skipped,
 });
+numbered!(role_number, role_of, Role, { 1 => Role::Read, 2 => Role::Write, 3 => Role::Admin });
 numbered!(completion_number, completion_of, Completion, {
     1 => Completion::Auto, 2 => Completion::Response, 3 => Completion::Callback,
 });

@@ -4,10 +4,11 @@
 //! connections of their own ([`read`](crate::store::read)). The database files are never opened outside SQLite while it is
 //! open: closing them would drop its locks.
 
-mod audit;
+mod access;
 mod bulks;
 mod checkpoint;
 mod hold;
+mod inspection;
 pub(crate) mod load;
 mod open;
 mod prune;
@@ -26,9 +27,10 @@ use taskhook_core::{
     Context, Decided, EventKey, FollowUp, Input, QueueKey, Request, ScheduleKey, Subjects, TaskKey, Timestamp,
 };
 
-pub use audit::{Audit, Violation};
+pub(crate) use access::api_keys;
 pub(crate) use bulks::{bulk_columns, bulk_of, filtered_columns, with_facts};
 pub(crate) use hold::held_since;
+pub use inspection::{Inspection, Violation};
 pub(crate) use load::{known, task_columns, task_of};
 pub(crate) use open::keep_plans;
 pub use open::{OpenError, Settings, SqlitePath, StoredSecret};
@@ -37,7 +39,7 @@ pub(crate) use schedules::{schedule_columns, schedule_of};
 pub(crate) use sources::source_of;
 
 use crate::store::{
-    BatchId, Due, Kept, KeptKey, Name, NameKind, Pruned, Store, StoreError, Transaction, row,
+    AuditEntry, BatchId, Due, Kept, KeptKey, Name, NameKind, Pruned, Store, StoreError, Transaction, row,
 };
 
 /// The SQLite store.
@@ -252,6 +254,10 @@ impl Transaction for SqliteTransaction<'_> {
 
     async fn prune(&mut self, from: Place, ages: &Ages, rows_max: usize) -> Result<Pruned, StoreError> {
         self.prune_step(from, ages, rows_max).map_err(failed)
+    }
+
+    async fn audit(&mut self, entries: &[AuditEntry]) -> Result<(), StoreError> {
+        self.save_audit(entries).map_err(failed)
     }
 
     async fn commit(mut self) -> Result<(), StoreError> {

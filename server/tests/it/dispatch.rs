@@ -43,7 +43,7 @@ struct Sending {
 impl Sending {
     /// May call loopback.
     fn start() -> Sending {
-        Sending::with(Settings { allow_loopback: true, ..settings() })
+        Sending::with(Settings { allow_loopback: Arc::new(true.into()), ..settings() })
     }
 
     fn with(settings: Settings) -> Sending {

@@ -199,6 +199,7 @@ impl TestServer {
         App {
             engine: server.engine().clone(),
             reader: server.reader().clone(),
+            keys: server.keys().clone(),
             sources: server.sources().clone(),
             public_url: self.api.url.clone(),
             secrets: Arc::new(Secrets::new(b"callback", b"dispatch")),

@@ -5,7 +5,8 @@ use std::fmt::Debug;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use taskhook::store::{BatchId, KeptKey, Name, NameKind};
+use taskhook::store::{AuditEntry, BatchId, KeptKey, Name, NameKind};
+use taskhook_core::access::{ApiKey, ApiKeyId};
 use taskhook_core::queue::Closed;
 use taskhook_core::source::Source;
 use taskhook_core::unique::Held;
@@ -122,6 +123,11 @@ pub(super) struct Data {
     pub(super) schedules: Table<ScheduleKey, Schedule>,
     pub(super) bulks: Table<BulkKey, Bulk>,
     pub(super) sources: Table<SourceKey, Source>,
+    pub(super) api_keys: Table<ApiKeyId, ApiKey>,
+    /// The server's own secrets, sealed.
+    pub(super) secrets: Table<Arc<str>, Arc<[u8]>>,
+    /// The audit log, in its order.
+    pub(super) audit: Table<i64, (Timestamp, AuditEntry)>,
     pub(super) events: Table<EventKey, KeptEvent>,
     pub(super) event_ids: Table<EventId, EventKey>,
     /// The webhooks that were refused: strangers send them, so they are bounded.
@@ -168,6 +174,9 @@ impl Data {
             schedules: Table::default(),
             bulks: Table::default(),
             sources: Table::default(),
+            api_keys: Table::default(),
+            secrets: Table::default(),
+            audit: Table::default(),
             events: Table::default(),
             event_ids: Table::default(),
             rejected: Table::default(),
@@ -311,7 +320,7 @@ impl Data {
         }
     }
 
-    fn tables(&mut self) -> [&mut dyn Undo; 29] {
+    fn tables(&mut self) -> [&mut dyn Undo; 32] {
         [
             &mut self.names,
             &mut self.name_of,
@@ -329,6 +338,9 @@ impl Data {
             &mut self.schedules,
             &mut self.bulks,
             &mut self.sources,
+            &mut self.api_keys,
+            &mut self.secrets,
+            &mut self.audit,
             &mut self.events,
             &mut self.event_ids,
             &mut self.rejected,

@@ -56,6 +56,7 @@ impl Data {
                 subjects.put_queue_count(self.queues.len());
             }
             Input::Source(source, _) => self.load_source(*source, subjects),
+            Input::Access(_) => self.load_api_keys(subjects),
             Input::Bulk(bulk, command) => self.load_for_bulk_command(*bulk, command, subjects),
             Input::WakeBulk(bulk) => self.load_look(cx, *bulk, subjects),
             // Names of tasks may get a key: the transaction loads them.

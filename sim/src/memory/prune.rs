@@ -28,6 +28,7 @@ impl Data {
             Place::Answers(after) => {
                 self.prune_answers(after, rows_max, &mut pruned).map(|key| Place::Answers(Some(key)))
             }
+            Place::Audit => self.prune_audit(ages, rows_max, &mut pruned).then_some(Place::Audit),
         };
         if pruned.rows > 0 {
             let next = self.next;

@@ -78,6 +78,7 @@ impl Data {
         self.save_queues(decided, subjects);
         self.save_schedules(decided, subjects);
         self.save_sources(decided, subjects);
+        self.save_access(decided);
         self.save_bulks(decided, subjects);
         for one in decided {
             for (task, change) in &one.decision.changes {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard};
 
-use taskhook::store::{BatchId, KeptKey, Name, Pruned, StoreError, Transaction};
+use taskhook::store::{AuditEntry, BatchId, KeptKey, Name, Pruned, StoreError, Transaction};
 use taskhook_core::retention::{Ages, Place};
 use taskhook_core::{Context, Decided, EventKey, FollowUp, Input, Request, Subjects, TaskKey, Timestamp};
 
@@ -154,6 +154,11 @@ impl Transaction for MemoryTransaction<'_> {
 
     async fn prune(&mut self, from: Place, ages: &Ages, rows_max: usize) -> Result<Pruned, StoreError> {
         Ok(self.data.prune(from, ages, rows_max))
+    }
+
+    async fn audit(&mut self, entries: &[AuditEntry]) -> Result<(), StoreError> {
+        self.data.save_audit(entries);
+        Ok(())
     }
 
     async fn commit(mut self) -> Result<(), StoreError> {

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use crate::cli::client::{Answer, Ask, Client};
-use crate::cli::sources::{file, get, secret};
+use crate::cli::sources::{get, secret};
 use crate::cli::{Code, Failed, input, out};
 
 /// Make a source, or change what is given of it and keep the rest
@@ -126,7 +126,7 @@ fn change(says: &mut Map<String, Value>, arguments: &Arguments) -> anyhow::Resul
         }
     }
     if let Some(path) = &arguments.jwks {
-        let keys = serde_json::from_str(&file("--jwks", path)?)
+        let keys = serde_json::from_str(&input::file("--jwks", path)?)
             .map_err(|error| Failed::new(Code::Usage, format!("--jwks {path} is not JSON: {error}")))?;
         verify.insert("jwks".into(), keys);
     }

@@ -5,7 +5,6 @@ use serde_json::json;
 
 use crate::cli::answer::SourceTest;
 use crate::cli::client::{Ask, Client};
-use crate::cli::sources::file;
 use crate::cli::{Code, input, table};
 
 /// Show what a request to a source would do, without doing it; exit code 1 if it would be refused
@@ -35,7 +34,7 @@ pub(super) struct Arguments {
 pub(super) async fn run(client: &Client, arguments: &Arguments) -> anyhow::Result<Code> {
     let mut says = json!({"headers": input::each_once("--header", arguments.header.clone())?});
     if let Some(path) = &arguments.body {
-        says["body"] = file("--body", path)?.into();
+        says["body"] = input::file("--body", path)?.into();
     }
     if let Some(url) = &arguments.sent_to {
         says["url"] = url.as_str().into();

@@ -5,7 +5,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::*;
 
 fn loopback() -> Allow {
-    Allow { loopback: true, networks: Vec::new(), deny: Vec::new() }
+    Allow { loopback: Arc::new(true.into()), networks: Vec::new(), deny: Vec::new() }
 }
 
 #[test]

@@ -2,7 +2,7 @@ use super::*;
 
 fn allow(loopback: bool, networks: &[&str]) -> Allow {
     Allow {
-        loopback,
+        loopback: Arc::new(loopback.into()),
         networks: networks.iter().map(|text| text.parse().unwrap()).collect(),
         deny: Vec::new(),
     }

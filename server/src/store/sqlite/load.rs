@@ -92,6 +92,7 @@ impl SqliteTransaction<'_> {
             Input::Bulk(bulk, command) => self.load_for_bulk_command(*bulk, command, subjects)?,
             Input::WakeBulk(bulk) => self.load_look(cx, *bulk, subjects)?,
             Input::WakeSchedule(schedule) => self.load_schedule(cx, *schedule, subjects)?,
+            Input::Access(_) => self.load_api_keys(subjects)?,
             Input::Hold(_) | Input::Answered(_) => {}
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! Opening a SQLite store: its lock, its settings read back, its schema.
 
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,15 +8,17 @@ use std::sync::Arc;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use taskhook_core::Timestamp;
+use taskhook_core::access::{ApiKey, ApiKeyId};
 
 use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::access;
 use crate::store::sqlite::checkpoint::Checkpoints;
 
 /// The oldest SQLite whose write-ahead log is safe with a checkpointing writer beside readers
 /// (<https://sqlite.org/wal.html#walresetbug>).
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
-const MIGRATIONS: [(&str, &str); 8] = [
+const MIGRATIONS: [(&str, &str); 9] = [
     ("0001_tasks", include_str!("../../../migrations/sqlite/0001_tasks.sql")),
     ("0002_queues", include_str!("../../../migrations/sqlite/0002_queues.sql")),
     ("0003_retention", include_str!("../../../migrations/sqlite/0003_retention.sql")),
@@ -24,6 +27,7 @@ const MIGRATIONS: [(&str, &str); 8] = [
     ("0006_unique", include_str!("../../../migrations/sqlite/0006_unique.sql")),
     ("0007_bulk", include_str!("../../../migrations/sqlite/0007_bulk.sql")),
     ("0008_sources", include_str!("../../../migrations/sqlite/0008_sources.sql")),
+    ("0009_access", include_str!("../../../migrations/sqlite/0009_access.sql")),
 ];
 
 /// Why a store cannot be opened.
@@ -252,18 +256,20 @@ impl SqliteStore {
         statement.query_row(params![name], stored_secret).optional()
     }
 
+    /// Every API key.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn api_keys(&self) -> rusqlite::Result<BTreeMap<ApiKeyId, ApiKey>> {
+        access::api_keys(&self.connection)
+    }
+
     /// Keeps a sealed secret under `name`, in the place of what was there: of that no byte is left in the file.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn keep_secret(&self, name: &str, sealed: &[u8]) -> rusqlite::Result<()> {
-        self.connection.pragma_update(None, "secure_delete", true)?;
-        let kept = self.connection.execute(
-            "INSERT OR REPLACE INTO secret (name, value, sealed) VALUES (?1, ?2, 1)",
-            params![name, sealed],
-        );
-        self.connection.pragma_update(None, "secure_delete", false)?;
-        kept.map(drop)
+        access::keep_secret(&self.connection, name, sealed)
     }
 }
 

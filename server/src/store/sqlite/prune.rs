@@ -11,7 +11,7 @@ use crate::store::{Pruned, row};
 type Old = (Vec<[u8; 16]>, Option<ClaimKey>);
 
 /// What one step may still do.
-struct Room {
+pub(super) struct Room {
     /// Rows to be looked at.
     looks: usize,
     /// Rows to be taken away.
@@ -25,12 +25,12 @@ impl Room {
         self.looks > 0 && self.rows > 0 && self.bytes > 0
     }
 
-    fn take(&mut self, rows: usize, bytes: u32) {
+    pub(super) fn take(&mut self, rows: usize, bytes: u32) {
         self.rows = self.rows.saturating_sub(rows);
         self.bytes = self.bytes.saturating_sub(bytes as usize);
     }
 
-    fn look(&mut self) -> bool {
+    pub(super) fn look(&mut self) -> bool {
         let is_left = self.is_left();
         self.looks = self.looks.saturating_sub(1);
         is_left
@@ -62,6 +62,7 @@ impl SqliteTransaction<'_> {
             Place::Answers(after) => {
                 self.prune_answers(after, &mut room)?.map(|key| Place::Answers(Some(key)))
             }
+            Place::Audit => self.prune_audit(ages, &mut room)?.then_some(Place::Audit),
         };
         pruned.rows = rows_max - room.rows;
         pruned.next = goes_on.or_else(|| from.next_kind());

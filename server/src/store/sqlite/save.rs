@@ -52,6 +52,7 @@ impl SqliteTransaction<'_> {
         self.save_queues(decided, subjects)?;
         self.save_schedules(decided, subjects)?;
         self.save_sources(decided, subjects)?;
+        self.save_access(decided)?;
         self.save_bulks(decided, subjects)?;
         self.count_places(&touched, subjects)
     }
@@ -306,7 +307,8 @@ impl SqliteTransaction<'_> {
             event.by_key || event.callback.is_some(),
         ])?;
         drop(statement);
-        if let Some(secret) = received.secret {
+        // With a key it was not proved to its source.
+        if let Some(secret) = received.secret.filter(|_| !event.by_key) {
             self.save_use(secret)?;
         }
         if let Outcome::Rejected(_) = outcome {

@@ -47,8 +47,8 @@ fn violated(store: &Path, damage: &str) -> Vec<&'static str> {
     }
     connection.execute_batch(&sql).unwrap();
     drop(connection);
-    let audit = SqliteStore::open(&SqlitePath(copy), wall_clock).unwrap().audit().unwrap();
-    audit.violations.into_iter().map(|violation| violation.rule).collect()
+    let inspection = SqliteStore::open(&SqlitePath(copy), wall_clock).unwrap().inspect().unwrap();
+    inspection.violations.into_iter().map(|violation| violation.rule).collect()
 }
 
 #[test]

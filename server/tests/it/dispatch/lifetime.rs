@@ -35,7 +35,7 @@ async fn every_exchange_is_handed_in_once() {
 #[tokio::test]
 async fn a_defect_in_sending_is_handed_in_too() {
     let clock = || panic!("the clock is broken");
-    let mut sending = Sending::with(Settings { allow_loopback: true, clock, ..settings() });
+    let mut sending = Sending::with(Settings { allow_loopback: Arc::new(true.into()), clock, ..settings() });
     for _ in 0..2 {
         let failure = sending.lost(dispatch(post("http://127.0.0.1:1/".into()))).await;
         assert_eq!((failure.code.as_str(), failure.message.contains("a defect")), ("broken", true));
@@ -105,7 +105,7 @@ async fn what_was_handed_in_is_recorded_before_the_lane_ends() {
     let (_draining, is_draining) = watch::channel(false);
     let (engine, lane) = lane::lane(&lane::Settings::default(), dispatches, is_draining);
     let running = lane::spawn(lane, store).expect("a thread");
-    let loopback = Settings { allow_loopback: true, ..settings() };
+    let loopback = Settings { allow_loopback: Arc::new(true.into()), ..settings() };
     let dispatcher = Dispatcher::start(receiver, engine.clone(), Arc::new(secrets()), loopback);
 
     let task = draft(worker.url("/"));

@@ -22,7 +22,7 @@ fn tasks_for(age: Duration) -> Ages {
 }
 
 fn everything_for(age: Duration) -> Ages {
-    Ages { tasks: Some(age), events: Some(age), rejected: Some(age) }
+    Ages { tasks: Some(age), events: Some(age), rejected: Some(age), audit: Some(age) }
 }
 
 /// What a sweep takes away in all: tasks and webhooks.

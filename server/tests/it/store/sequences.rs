@@ -96,7 +96,7 @@ fn bad_luck_breaks_no_law() {
 /// So short that tasks and webhooks go while others still speak of them.
 fn short() -> Ages {
     let age = Some(Duration::from_secs(5));
-    Ages { tasks: age, events: age, rejected: age }
+    Ages { tasks: age, events: age, rejected: age, audit: age }
 }
 
 /// Few enough permits that some tasks wait for them.

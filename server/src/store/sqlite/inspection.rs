@@ -12,7 +12,7 @@ const NAMED_MAX: usize = 20;
 
 /// What was found in a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Audit {
+pub struct Inspection {
     /// The settings in force.
     pub settings: Settings,
     /// The size of the database file, in bytes.
@@ -247,9 +247,9 @@ impl SqliteStore {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn audit(&self) -> rusqlite::Result<Audit> {
+    pub fn inspect(&self) -> rusqlite::Result<Inspection> {
         let count = |sql: &str| self.connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-        Ok(Audit {
+        Ok(Inspection {
             settings: self.settings()?,
             bytes: count("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")?,
             tasks: tasks_by_state(&self.connection)?,
