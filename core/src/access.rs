@@ -99,7 +99,12 @@ pub enum AccessChange {
     /// There is this key.
     KeyCreated(ApiKey),
     /// This key is no more.
-    KeyRevoked(ApiKeyId),
+    KeyRevoked {
+        /// Its id.
+        key: ApiKeyId,
+        /// What it was called.
+        name: Arc<str>,
+    },
     /// These secrets of the server are kept: their names, and each one sealed.
     SecretsKept(Vec<(Arc<str>, Arc<[u8]>)>),
 }
@@ -108,7 +113,7 @@ pub enum AccessChange {
 pub fn evolve(keys: &mut BTreeMap<ApiKeyId, ApiKey>, change: &AccessChange) {
     match change {
         AccessChange::KeyCreated(key) => drop(keys.insert(key.id, key.clone())),
-        AccessChange::KeyRevoked(key) => drop(keys.remove(key)),
+        AccessChange::KeyRevoked { key, .. } => drop(keys.remove(key)),
         AccessChange::SecretsKept(_) => {}
     }
 }
@@ -129,15 +134,13 @@ pub fn command(cx: &Context, subjects: &Subjects, command: &AccessCommand) -> De
         }
         AccessCommand::RevokeKey { key, even_the_last } => {
             let keys = subjects.api_keys();
-            if !keys.contains_key(key) {
-                return refused(Refused::NoSuchKey);
-            }
+            let Some(ApiKey { name, .. }) = keys.get(key) else { return refused(Refused::NoSuchKey) };
             // Without any key, whoever reaches an address that was guarded could do everything.
             let left = keys.values().filter(|other| other.id != *key && other.is_live(cx.now));
             if !even_the_last && !left.into_iter().any(|other| other.role == Role::Admin) {
                 return refused(Refused::LastAdminKey);
             }
-            AccessChange::KeyRevoked(*key)
+            AccessChange::KeyRevoked { key: *key, name: name.clone() }
         }
         AccessCommand::KeepSecrets(secrets) => AccessChange::SecretsKept(secrets.clone()),
     };

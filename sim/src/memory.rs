@@ -7,8 +7,8 @@
 //! Each table has the undo log of the open transaction, which writes into it directly: dropping the
 //! transaction rolls them all back.
 
-mod bulks;
 mod access;
+mod bulks;
 mod contention;
 mod data;
 mod load;
@@ -22,7 +22,8 @@ mod transaction;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use taskhook::store::{BatchId, Due, Kept, KeptKey, Store, StoreError};
+use taskhook::store::{AuditEntry, BatchId, Due, Kept, KeptKey, Store, StoreError};
+use taskhook_core::access::ApiKey;
 use taskhook_core::source::Source;
 use taskhook_core::{
     Bulk, Cause, Change, ClaimKey, Edge, Event, EventId, Outcome, Parked, Queue, QueueKey, Schedule,
@@ -188,6 +189,24 @@ impl MemoryStore {
     #[must_use]
     pub fn bulks(&self) -> Vec<Bulk> {
         self.data().bulks.values().cloned().collect()
+    }
+
+    /// Every API key, in the order of their ids.
+    #[must_use]
+    pub fn api_keys(&self) -> Vec<ApiKey> {
+        self.data().api_keys.values().cloned().collect()
+    }
+
+    /// Every secret of the server that a decision has kept, sealed, by name.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<(Arc<str>, Arc<[u8]>)> {
+        self.data().secrets.iter().map(|(name, sealed)| (name.clone(), sealed.clone())).collect()
+    }
+
+    /// The audit log, oldest first.
+    #[must_use]
+    pub fn audit(&self) -> Vec<(Timestamp, AuditEntry)> {
+        self.data().audit.values().cloned().collect()
     }
 
     /// How many follow-ups are kept, those left aside for a defect among them.

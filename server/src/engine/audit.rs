@@ -1,6 +1,6 @@
 //! What of a batch goes into the audit log: each request that somebody made and that has changed something.
 
-use taskhook_core::access::AccessCommand;
+use taskhook_core::access::AccessChange;
 use taskhook_core::source::SourceCommand;
 use taskhook_core::{Command, Decided, HoldCommand, Outcome, QueueCommand, ScheduleCommand};
 
@@ -15,7 +15,7 @@ pub fn entries(submissions: &[&Submission], decided: &[Decided]) -> Vec<AuditEnt
 
 fn entry(submission: &Submission, decided: &Decided) -> Option<AuditEntry> {
     let Submission::By(author, asked) = submission else { return None };
-    let mut created = match &decided.decision.outcome {
+    let created: Vec<usize> = match &decided.decision.outcome {
         // Nothing has changed.
         Outcome::Refused(_)
         | Outcome::Repeated
@@ -27,11 +27,10 @@ fn entry(submission: &Submission, decided: &Decided) -> Option<AuditEntry> {
             created.iter().enumerate().filter(|(_, (_, new))| *new).map(|(at, _)| at).collect()
         }
         _ => Vec::new(),
-    }
-    .into_iter();
+    };
     let (action, subject) = match asked.inner() {
         // Those that were there before are not made.
-        Submission::Create(drafts) => ("task.create", drafts.get(created.next()?)?.id.clone()),
+        Submission::Create(drafts) => ("task.create", drafts.get(*created.first()?)?.id.clone()),
         Submission::Command(id, command) => (task(*command), id.clone()),
         Submission::Queue(name, command) => (queue(command), name.clone()),
         Submission::Schedule(name, ask) => (schedule(ask), name.clone()),
@@ -41,16 +40,12 @@ fn entry(submission: &Submission, decided: &Decided) -> Option<AuditEntry> {
         Submission::Hold(HoldCommand::Hold) => ("server.hold", String::new()),
         Submission::Hold(HoldCommand::Resume) => ("server.resume", String::new()),
         Submission::Event(heard) => ("event.replay", heard.received.replay_of?.to_string()),
-        Submission::Access(AccessCommand::CreateKey(key)) => ("key.create", key.name.to_string()),
-        Submission::Access(AccessCommand::RevokeKey { key, .. }) => ("key.revoke", key.to_string()),
-        Submission::Access(AccessCommand::KeepSecrets(secrets)) => {
-            ("secret.rotate", secrets.first().map(|(name, _)| name.to_string()).unwrap_or_default())
-        }
+        Submission::Access(_) => access(decided.decision.access.first()?),
         Submission::Reply(_) | Submission::Answered(_) | Submission::Once(..) | Submission::By(..) => {
             return None;
         }
     };
-    Some(AuditEntry { author: author.clone(), action, subject, count: created.len() + 1 })
+    Some(AuditEntry { author: author.clone(), action, subject, count: created.len().max(1) })
 }
 
 fn task(command: Command) -> &'static str {
@@ -78,6 +73,16 @@ fn schedule(ask: &ScheduleAsk) -> &'static str {
         ScheduleAsk::Command(ScheduleCommand::Trigger { .. }) => "schedule.trigger",
         ScheduleAsk::Command(ScheduleCommand::Backfill { .. }) => "schedule.backfill",
         ScheduleAsk::Command(ScheduleCommand::ClockSetBack) => "schedule.clock_set_back",
+    }
+}
+
+fn access(change: &AccessChange) -> (&'static str, String) {
+    match change {
+        AccessChange::KeyCreated(key) => ("key.create", key.name.to_string()),
+        AccessChange::KeyRevoked { name, .. } => ("key.revoke", name.to_string()),
+        AccessChange::SecretsKept(secrets) => {
+            ("secret.rotate", secrets.first().map(|(name, _)| name.to_string()).unwrap_or_default())
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The HTTP port, sentence by sentence of the contract: a real server, real workers, nothing in between.
 
+mod access;
 mod batches;
 mod bodies;
 mod bulk;

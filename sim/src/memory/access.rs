@@ -20,7 +20,7 @@ impl Data {
         for change in decided.iter().flat_map(|one| &one.decision.access) {
             match change {
                 AccessChange::KeyCreated(key) => drop(self.api_keys.put(key.id, key.clone())),
-                AccessChange::KeyRevoked(key) => drop(self.api_keys.remove(key)),
+                AccessChange::KeyRevoked { key, .. } => drop(self.api_keys.remove(key)),
                 AccessChange::SecretsKept(secrets) => {
                     for (name, sealed) in secrets {
                         self.secrets.put(name.clone(), sealed.clone());

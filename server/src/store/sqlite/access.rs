@@ -55,7 +55,7 @@ impl SqliteTransaction<'_> {
         for change in decided.iter().flat_map(|one| &one.decision.access) {
             match change {
                 AccessChange::KeyCreated(key) => self.insert_api_key(key)?,
-                AccessChange::KeyRevoked(key) => {
+                AccessChange::KeyRevoked { key, .. } => {
                     let sql = "DELETE FROM api_key WHERE id = ?1";
                     self.store.connection.prepare_cached(sql)?.execute(params![key.0])?;
                 }

@@ -52,8 +52,8 @@ fn a_wrong_setting_is_exit_code_2_with_its_place() {
     let program = taskhook(&["serve"]).within(folder.path()).env("TASKHOOK_LISTEN", "0.0.0.0:0");
     let ran = program.env("TASKHOOK_PUBLIC_URL", "https://hooks.example.com").run();
     assert_eq!(ran.code, 2);
-    assert!(ran.err.contains("TASKHOOK_LISTEN: `listen` is 0.0.0.0:0, but this version"), "{}", ran.err);
-    assert!(!folder.path().join("taskhook.db").exists(), "nothing was started");
+    assert!(ran.err.contains("listen is 0.0.0.0:0, which others reach"), "{}", ran.err);
+    assert!(ran.err.contains("taskhook keys create --role admin --store sqlite:taskhook.db"), "{}", ran.err);
 }
 
 #[test]

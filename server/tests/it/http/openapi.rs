@@ -40,17 +40,20 @@ async fn every_path_of_the_contract_is_in_the_document_and_every_path_in_it_is_s
     }
     listed.sort();
     let wanted = [
+        "DELETE /v1/keys/{key}",
         "DELETE /v1/schedules/{name}",
         "DELETE /v1/sources/{name}",
         "GET /healthz",
         "GET /metrics",
         "GET /openapi.json",
         "GET /readyz",
+        "GET /v1/audit",
         "GET /v1/bulk",
         "GET /v1/bulk/{id}",
         "GET /v1/events",
         "GET /v1/events/{id}",
         "GET /v1/hold",
+        "GET /v1/keys",
         "GET /v1/queues",
         "GET /v1/queues/{name}",
         "GET /v1/schedules",
@@ -69,6 +72,7 @@ async fn every_path_of_the_contract_is_in_the_document_and_every_path_in_it_is_s
         "POST /v1/bulk/{id}/cancel",
         "POST /v1/events/{id}/replay",
         "POST /v1/hold",
+        "POST /v1/keys",
         "POST /v1/queues/{name}/pause",
         "POST /v1/queues/{name}/resume",
         "POST /v1/resume",

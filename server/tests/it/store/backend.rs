@@ -1,8 +1,11 @@
 //! The stores under test, and how each of them is looked into.
 
+use std::sync::Arc;
+
 use taskhook::store::sqlite::{SqlitePath, SqliteStore};
-use taskhook::store::{BatchId, NameKind, Store, Transaction, row};
+use taskhook::store::{AuditEntry, Author, BatchId, NameKind, Store, Transaction, row};
 use taskhook_core::SourceKey;
+use taskhook_core::access::ApiKeyId;
 use taskhook_core::source::{Source, SourceCommand};
 use taskhook_core::{
     Bulk, BulkKey, Cause, Command, Context, EventKey, Input, Permits, Schedule, ScheduleKey, Subjects, Task,
@@ -11,7 +14,7 @@ use taskhook_core::{
 use taskhook_sim::memory::{Entry, KeptAnswer, KeptEvent};
 use taskhook_sim::{Clock, MemoryStore, ready};
 
-use super::inspect::{Inspect, history_line, moment};
+use super::inspect::{Inspect, audit_line, history_line, moment};
 use super::world::now;
 
 /// A kind of store that the suite runs on.
@@ -254,6 +257,31 @@ impl Inspect for Sqlite {
         })
     }
 
+    fn access(&mut self) -> Vec<String> {
+        let keys = self.store().api_keys().unwrap();
+        let mut lines: Vec<String> = keys.values().map(|key| format!("{key:?}")).collect();
+        lines.extend(self.lines(
+            "SELECT name, hex(value) FROM secret WHERE name LIKE 'test%' ORDER BY name",
+            |row| Ok(format!("{} {}", row.get::<_, String>(0)?, row.get::<_, String>(1)?)),
+        ));
+        let sql = "SELECT at, action, subject, count, api_key, key_name, address, request FROM audit ORDER BY key";
+        lines.extend(self.lines(sql, |row| {
+            let id: Option<[u8; 16]> = row.get(4)?;
+            let name: Option<Arc<str>> = row.get(5)?;
+            let author =
+                Author { key: id.map(ApiKeyId).zip(name), address: row.get(6)?, request: row.get(7)? };
+            let action: String = row.get(1)?;
+            let entry = AuditEntry {
+                author: Arc::new(author),
+                action: action.leak(),
+                subject: row.get(2)?,
+                count: row.get::<_, u32>(3)? as usize,
+            };
+            Ok(audit_line(Timestamp(row.get(0)?), &entry))
+        }));
+        lines
+    }
+
     fn kept_count(&mut self) -> usize {
         self.lines("SELECT key FROM kept", |_| Ok(())).len()
     }
@@ -399,6 +427,14 @@ impl<const UNLUCKY: bool> Inspect for InMemory<UNLUCKY> {
 
     fn bulks(&mut self) -> Vec<Bulk> {
         self.0.bulks()
+    }
+
+    fn access(&mut self) -> Vec<String> {
+        let mut lines: Vec<String> = self.0.api_keys().iter().map(|key| format!("{key:?}")).collect();
+        let secret = |(name, sealed): (Arc<str>, Arc<[u8]>)| format!("{name} {}", hex(&sealed));
+        lines.extend(self.0.secrets().into_iter().map(secret));
+        lines.extend(self.0.audit().iter().map(|(at, entry)| audit_line(*at, entry)));
+        lines
     }
 
     fn kept_count(&mut self) -> usize {

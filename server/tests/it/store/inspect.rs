@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use taskhook::store::AuditEntry;
 use taskhook::store::row::{self, ChangeRow};
 use taskhook_core::source::Source;
 use taskhook_core::{Bulk, Cause, Schedule, Task, TaskKey, Timestamp};
@@ -34,6 +35,8 @@ pub(super) trait Inspect {
     fn bulks(&mut self) -> Vec<Bulk>;
     /// Every source, in key order.
     fn sources(&mut self) -> Vec<Source>;
+    /// Every API key, every secret of the server that a decision has kept, and the audit log.
+    fn access(&mut self) -> Vec<String>;
     /// How many follow-ups are kept, those left aside among them.
     fn kept_count(&mut self) -> usize;
 
@@ -60,6 +63,7 @@ pub(super) trait Inspect {
         section("schedules", self.schedules().iter().map(|schedule| format!("{schedule:?}")).collect());
         section("bulks", self.bulks().iter().map(|bulk| format!("{bulk:?}")).collect());
         section("sources", self.sources().iter().map(|source| format!("{source:?}")).collect());
+        section("access", self.access());
         section("kept", vec![self.kept_count().to_string()]);
         text
     }
@@ -94,6 +98,12 @@ pub(super) fn history_line(at: Timestamp, cause: Cause, change: &ChangeRow) -> S
         let _ = write!(line, " [{}]", body.escape_ascii());
     }
     line
+}
+
+/// One entry of the audit log.
+pub(super) fn audit_line(at: Timestamp, entry: &AuditEntry) -> String {
+    let AuditEntry { author, action, subject, count } = entry;
+    format!("{} {action} {subject} {count} {author:?}", moment(at))
 }
 
 /// An instant as seen from the beginning of the test.

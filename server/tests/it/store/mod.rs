@@ -4,6 +4,7 @@
 //! language, and looks at what became of it through [`Inspect`](inspect::Inspect), which every store answers
 //! in the same words. `suite!` makes each case a test of each store.
 
+mod access;
 mod backend;
 mod bulks;
 mod changes;
@@ -47,6 +48,10 @@ macro_rules! suite {
 }
 
 suite! {
+    access:
+        keys_survive,
+        every_change_that_is_asked_for_is_told_once,
+        what_was_told_goes_by_its_age;
     bulks:
         what_a_bulk_says_survives,
         every_task_there_was_hears_of_it_once,

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskhook::engine::submission::{BulkAsk, Draft, Submission};
+use taskhook::store::Author;
+use taskhook_core::access::{AccessCommand, ApiKey, ApiKeyId, Role};
 use taskhook_core::bulk::{Filter, Settings};
 use taskhook_core::schedule::{Missed, Overlap};
 use taskhook_core::{
@@ -53,7 +55,47 @@ impl Script {
     /// The next submission. `scene.open` loses the exchange that it answers.
     pub(super) fn next(&mut self, scene: &mut Scene) -> Submission {
         let submission = self.said(scene);
-        if matches!(submission, Submission::Reply(_)) || self.random.per_mille(900) {
+        if matches!(submission, Submission::Reply(_)) {
+            return submission;
+        }
+        let submission = self.perhaps_once(submission);
+        // Nobody asks for webhooks, but for those that are replayed.
+        if matches!(submission, Submission::Answered(_)) || self.random.per_mille(500) {
+            return submission;
+        }
+        Submission::By(self.author(), Box::new(submission))
+    }
+
+    fn author(&mut self) -> Arc<Author> {
+        let key = self.random.per_mille(500).then(|| (ApiKeyId([7; 16]), "billing".into()));
+        let request = [u8::try_from(self.random.below(256)).unwrap_or(0); 16];
+        Arc::new(Author { key, address: "10.1.2.3".into(), request })
+    }
+
+    fn access(&mut self) -> Submission {
+        let random = &mut self.random;
+        let number = u8::try_from(random.below(6)).unwrap_or(0);
+        let id = ApiKeyId([number; 16]);
+        Submission::Access(match random.below(5) {
+            0 => AccessCommand::KeepSecrets(vec![
+                ("test".into(), [number].as_slice().into()),
+                ("test_before".into(), [1, number].as_slice().into()),
+            ]),
+            1 | 2 => AccessCommand::RevokeKey { key: id, even_the_last: random.per_mille(200) },
+            _ => AccessCommand::CreateKey(ApiKey {
+                id,
+                name: format!("key {number}").into(),
+                role: *random.pick(&Role::ALL),
+                hash: [number; 32],
+                hint: "thk_abcd".into(),
+                created_at: Timestamp(0),
+                expires_at: random.per_mille(300).then_some(START + Duration::from_secs(30)),
+            }),
+        })
+    }
+
+    fn perhaps_once(&mut self, submission: Submission) -> Submission {
+        if self.random.per_mille(900) {
             return submission;
         }
         let request = [u8::from(self.random.per_mille(200)); 16];
@@ -71,7 +113,8 @@ impl Script {
             0..25 => self.creation(scene),
             25..50 => self.event(),
             50..60 => self.command(),
-            60..63 => self.schedule(scene),
+            60..62 => self.schedule(scene),
+            62 => self.access(),
             63..65 if scene.cancels => self.bulk(scene),
             _ if !open.is_empty() => {
                 let (task, attempt) = open.swap_remove(self.random.index(open.len()));
