@@ -77,6 +77,9 @@ impl ApiKey {
     }
 }
 
+/// Secrets of the server: their names, and each one sealed.
+pub type SealedSecrets = Vec<(Arc<str>, Arc<[u8]>)>;
+
 /// What is asked of who may do what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccessCommand {
@@ -89,8 +92,8 @@ pub enum AccessCommand {
         /// Even if nobody could administer the server then. Only who has the store itself may say so.
         even_the_last: bool,
     },
-    /// That these secrets of the server be kept: their names, and each one sealed.
-    KeepSecrets(Vec<(Arc<str>, Arc<[u8]>)>),
+    /// That these be kept.
+    KeepSecrets(SealedSecrets),
 }
 
 /// A fact about who may do what, in the past tense.
@@ -105,8 +108,8 @@ pub enum AccessChange {
         /// What it was called.
         name: Arc<str>,
     },
-    /// These secrets of the server are kept: their names, and each one sealed.
-    SecretsKept(Vec<(Arc<str>, Arc<[u8]>)>),
+    /// These are kept.
+    SecretsKept(SealedSecrets),
 }
 
 /// The keys after a change.

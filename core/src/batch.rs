@@ -28,7 +28,7 @@ pub fn decide(cx: &Context, subjects: &Subjects, input: &Input) -> Decision {
         Input::Create(create) => create::decide(cx, subjects, create),
         Input::Event(event) => reported::decide(cx, subjects, event),
         Input::Command(task, command) => commanded::decide(cx, subjects, *task, *command),
-        Input::Queue(key, command) => queue::command(subjects, *key, command),
+        Input::Queue(key, command) => queue::command(cx, subjects, *key, command),
         Input::Schedule(key, command) => schedule::commanded::decide(cx, subjects, *key, command),
         Input::Bulk(key, command) => bulk::commanded::decide(subjects, *key, command),
         Input::Source(key, command) => source::command(cx, subjects, *key, command),

@@ -11,7 +11,7 @@ use crate::id::{
     BulkKey, ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, SourceKey, TaskKey,
 };
 use crate::limits;
-use crate::queue::Settings;
+use crate::queue::{SecretAsked, Settings};
 use crate::schedule::{self, Overlap};
 use crate::source::SourceCommand;
 use crate::task::{Completion, State};
@@ -544,6 +544,8 @@ pub enum QueueCommand {
         settings: Arc<Settings>,
         /// Whether it starts nothing.
         paused: bool,
+        /// What is to become of its secret; that of `settings` does not count.
+        secret: SecretAsked,
     },
     /// Start nothing more; what runs is finished.
     Pause,

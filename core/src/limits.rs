@@ -108,6 +108,9 @@ pub const SECRETS_PER_SOURCE_MAX: usize = 8;
 /// API keys that there may be. Each node has all of them at hand.
 pub const API_KEYS_MAX: usize = 1_000;
 
+/// How long the old secret of a queue, or of the server, signs beside a new one where nothing else is said.
+pub const OLD_SECRET_SIGNS_FOR: Duration = Duration::from_secs(24 * 3_600);
+
 /// Schedules that there may be.
 pub const SCHEDULES_MAX: usize = 10_000;
 /// Bytes of a concurrency key.

@@ -10,6 +10,7 @@ pub mod admission;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::Context;
 use crate::decision::{Decision, Outcome, QueueChange, Refused};
 use crate::id::{ConcurrencyKey, HostKey, QueueKey};
 use crate::input::{FollowUp, QueueCommand, RetryAsked};
@@ -55,6 +56,43 @@ pub struct Settings {
     pub completion: Option<Completion>,
     /// How long its tasks are kept after their end; `Some(None)`: for ever.
     pub retention: Option<Option<Duration>>,
+    /// With what its attempts are signed; `None`: with the server's own secret.
+    pub secret: Option<QueueSecret>,
+}
+
+/// With what the attempts of a queue are signed. Sealed, so that nothing that is decided or stored holds it in the open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueSecret {
+    /// The secret.
+    pub sealed: Arc<[u8]>,
+    /// The one before it, which signs too until this instant, so that workers can change over.
+    pub before: Option<(Arc<[u8]>, Timestamp)>,
+}
+
+/// What is to become of the secret of a queue.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum SecretAsked {
+    /// It stays what it is.
+    #[default]
+    Keep,
+    /// The server's own signs again.
+    Remove,
+    /// This one signs, sealed; the one before signs too for a while.
+    Give(Arc<[u8]>),
+}
+
+impl SecretAsked {
+    /// The secret of a queue that has had `had`.
+    fn after(&self, had: Option<&QueueSecret>, now: Timestamp) -> Option<QueueSecret> {
+        match self {
+            SecretAsked::Keep => had.cloned(),
+            SecretAsked::Remove => None,
+            SecretAsked::Give(sealed) => Some(QueueSecret {
+                sealed: sealed.clone(),
+                before: had.map(|had| (had.sealed.clone(), now + limits::OLD_SECRET_SIGNS_FOR)),
+            }),
+        }
+    }
 }
 
 /// What the tasks of one key have of their queue's limits.
@@ -197,17 +235,18 @@ impl Settings {
 }
 
 /// A user's command to a queue.
-pub fn command(subjects: &Subjects, key: QueueKey, command: &QueueCommand) -> Decision {
+pub fn command(cx: &Context, subjects: &Subjects, key: QueueKey, command: &QueueCommand) -> Decision {
     let queue = subjects.queue(key);
     let (outcome, change) = match (command, queue) {
         (QueueCommand::Define { .. }, None) if subjects.queue_count() >= limits::QUEUES_MAX => {
             let refused = Refused::TooMany { what: "queues", max: limits::QUEUES_MAX };
             return Decision::answer(Outcome::Refused(refused));
         }
-        (QueueCommand::Define { settings, paused }, _) => (
-            Outcome::Defined { new: queue.is_none() },
-            QueueChange::Defined { settings: settings.clone(), paused: *paused },
-        ),
+        (QueueCommand::Define { settings, paused, secret }, _) => {
+            let secret = secret.after(queue.and_then(|queue| queue.settings.secret.as_ref()), cx.now);
+            let settings = Arc::new(Settings { secret, ..(**settings).clone() });
+            (Outcome::Defined { new: queue.is_none() }, QueueChange::Defined { settings, paused: *paused })
+        }
         (_, None) => return Decision::answer(Outcome::Refused(Refused::NoSuchQueue { position: 0 })),
         (QueueCommand::Pause, Some(queue)) if queue.paused => return Decision::nothing(),
         (QueueCommand::Resume, Some(queue)) if !queue.paused => return Decision::nothing(),

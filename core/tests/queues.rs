@@ -12,11 +12,11 @@ use proptest::test_runner::TestCaseError;
 use support::script::name_of;
 use support::words::{check, outcome};
 use support::{Step, World};
-use taskhook_core::queue::admission;
+use taskhook_core::queue::{QueueSecret, SecretAsked, Settings, admission};
 use taskhook_core::waiting::{HeldUp, waiting_for};
 use taskhook_core::{
-    Change, ConcurrencyKey, Context, FollowUp, Input, KeyUse, Queue, QueueKey, Rate, State, Task, Timestamp,
-    limits,
+    Change, ConcurrencyKey, Context, FollowUp, Input, KeyUse, Queue, QueueChange, QueueCommand, QueueKey,
+    Rate, State, Task, Timestamp, limits,
 };
 
 #[test]
@@ -507,4 +507,33 @@ proptest! {
         }
         prop_assert!(false, "it never ends: {}", support::words::states(&world));
     }
+}
+
+#[test]
+fn a_queue_keeps_its_secret_unless_it_is_told_otherwise() {
+    const DAY: Duration = limits::OLD_SECRET_SIGNS_FOR;
+    let mut world = World::new(10, 10);
+    let key = QueueKey(7);
+    let tell = |world: &mut World, secret| {
+        // What stands in the settings does not count: who decides has not read them.
+        let stale = QueueSecret { sealed: [9].as_slice().into(), before: None };
+        let settings = Settings { secret: Some(stale), ..Settings::default() };
+        let define = QueueCommand::Define { settings: settings.into(), paused: false, secret };
+        let step = world.commit(vec![Input::Queue(key, define)]).remove(0);
+        let QueueChange::Defined { settings, .. } = &step.decided.decision.queues[0].1 else {
+            panic!("{step:?}")
+        };
+        let secret = settings.secret.clone()?;
+        let before = secret.before.map(|(sealed, until)| (sealed[0], until.since(world.now)));
+        Some((secret.sealed[0], before))
+    };
+    let give = |number: u8| SecretAsked::Give([number].as_slice().into());
+    assert_eq!(tell(&mut world, SecretAsked::Keep), None);
+    assert_eq!(tell(&mut world, give(1)), Some((1, None)));
+    assert_eq!(tell(&mut world, SecretAsked::Keep), Some((1, None)));
+    assert_eq!(tell(&mut world, give(2)), Some((2, Some((1, DAY)))));
+    world.pass(Duration::from_secs(60));
+    assert_eq!(tell(&mut world, SecretAsked::Keep), Some((2, Some((1, DAY - Duration::from_secs(60))))));
+    assert_eq!(tell(&mut world, give(3)), Some((3, Some((2, DAY)))), "of the oldest nothing is left");
+    assert_eq!(tell(&mut world, SecretAsked::Remove), None);
 }

@@ -20,6 +20,7 @@ mod secrets;
 mod send;
 mod serve;
 mod sources;
+mod store;
 mod table;
 mod tasks;
 mod work;
@@ -176,7 +177,7 @@ impl Command {
             Command::Schedules(arguments) => wait_for(schedules::run(arguments)),
             Command::Sources(arguments) => wait_for(sources::run(arguments)),
             Command::Keys(arguments) => wait_for(keys::run(arguments)),
-            Command::Secrets(arguments) => secrets::run(&arguments),
+            Command::Secrets(arguments) => wait_for(secrets::run(arguments)),
             Command::Audit(arguments) => wait_for(audit::run(arguments)),
             Command::Config(arguments) => config::run(&arguments),
             Command::Doctor(arguments) => wait_for(doctor::run(arguments)),

@@ -256,8 +256,11 @@ impl Draft {
         }
         let tls = &self.config.tls;
         if tls.certificate.is_some() != tls.key.is_some() {
-            let (given, other) =
-                if tls.key.is_some() { ("tls.key", "tls.certificate") } else { ("tls.certificate", "tls.key") };
+            let (given, other) = if tls.key.is_some() {
+                ("tls.key", "tls.certificate")
+            } else {
+                ("tls.certificate", "tls.key")
+            };
             let text = format!("`{given}` needs `{other}`: a certificate is of use with its key only");
             self.faults.push(Fault::new(self.place(given), text));
         }

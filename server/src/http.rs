@@ -24,6 +24,7 @@ mod queues;
 mod rejections;
 mod respond;
 mod schedules;
+mod secrets;
 mod sources;
 mod stats;
 mod story;
@@ -74,8 +75,10 @@ pub struct App {
     pub sources: Arc<Registry>,
     /// The URL under which the server is reached, without a slash at its end.
     pub public_url: String,
-    /// For callback tokens.
+    /// For callback tokens and signatures.
     pub secrets: Arc<Secrets>,
+    /// Held while the secret for dispatches is changed.
+    pub rotating: tokio::sync::Mutex<()>,
     /// The time, for `delay`.
     pub clock: fn() -> Timestamp,
     /// How long the body of a request may take, beside a second for each KiB that did come.
@@ -165,6 +168,8 @@ fn routes() -> Routes {
         .add(ADMIN, routes!(keys::create))
         .add(ADMIN, routes!(keys::list))
         .add(ADMIN, routes!(keys::delete))
+        .add(ADMIN, routes!(secrets::show))
+        .add(ADMIN, routes!(secrets::rotate))
         .add(ADMIN, routes!(audit::list))
         .add(READ, routes!(hold::get))
         .add(ADMIN, routes!(hold::hold))

@@ -5,11 +5,14 @@
 
 pub mod stored;
 
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
 use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use taskhook_core::id::{parse_type_id, type_id};
-use taskhook_core::{TaskKey, Timestamp};
+use taskhook_core::{QueueKey, TaskKey, Timestamp};
 
 /// SHA-256 of `bytes`.
 #[must_use]
@@ -47,30 +50,82 @@ pub fn random() -> Result<[u8; 32], aws_lc_rs::error::Unspecified> {
     Ok(bytes)
 }
 
-/// The secrets of one store.
-#[derive(Debug, Clone)]
+/// The secrets of one store. Those that sign may be changed while they are used.
+#[derive(Debug)]
 pub struct Secrets {
     callback: hmac::Key,
-    dispatch: hmac::Key,
-    /// The one before, with which dispatches are signed too until this instant.
-    dispatch_before: Option<(hmac::Key, Timestamp)>,
+    dispatch: RwLock<Signer>,
+    /// Of queues that have a secret of their own.
+    queues: RwLock<HashMap<QueueKey, Signer>>,
+}
+
+/// With what dispatches are signed.
+#[derive(Debug, Clone)]
+pub struct Signer {
+    key: hmac::Key,
+    /// The one before, with which they are signed too until this instant.
+    before: Option<(hmac::Key, Timestamp)>,
+}
+
+impl Signer {
+    /// With this secret.
+    #[must_use]
+    pub fn new(secret: &[u8]) -> Signer {
+        Signer { key: hmac::Key::new(hmac::HMAC_SHA256, secret), before: None }
+    }
+
+    /// The same, with an earlier secret too until `until`.
+    #[must_use]
+    pub fn with_before(self, before: &[u8], until: Timestamp) -> Signer {
+        Signer { before: Some((hmac::Key::new(hmac::HMAC_SHA256, before), until)), ..self }
+    }
+
+    /// The `webhook-signature` of a dispatch (Standard Webhooks 1.0.0, symmetric, `v1`): one, or two while a rotation
+    /// goes on, of which receivers take either. `timestamp` is in seconds since 1970.
+    #[must_use]
+    pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
+        let sign = |key: &hmac::Key| {
+            let mut context = hmac::Context::with_key(key);
+            context.update(format!("{id}.{timestamp}.").as_bytes());
+            context.update(body);
+            format!("v1,{}", STANDARD.encode(context.sign()))
+        };
+        let now = Timestamp::from_secs(timestamp);
+        let before = self.before.as_ref().filter(|(_, until)| now < *until).map(|(key, _)| sign(key));
+        [Some(sign(&self.key)), before].into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
 }
 
 impl Secrets {
     /// From the stored keys of callback tokens and of dispatch signatures.
     #[must_use]
-    pub fn new(callback: &[u8], dispatch: &[u8]) -> Secrets {
+    pub fn new(callback: &[u8], dispatch: Signer) -> Secrets {
         Secrets {
             callback: hmac::Key::new(hmac::HMAC_SHA256, callback),
-            dispatch: hmac::Key::new(hmac::HMAC_SHA256, dispatch),
-            dispatch_before: None,
+            dispatch: RwLock::new(dispatch),
+            queues: RwLock::default(),
         }
     }
 
-    /// The same, signing dispatches with an earlier secret too until `until`.
+    /// Dispatches are signed so from now on, but for those of queues that have a secret of their own.
+    pub fn sign_with(&self, signer: Signer) {
+        *self.dispatch.write().unwrap_or_else(PoisonError::into_inner) = signer;
+    }
+
+    /// Dispatches of this queue are signed so from now on; `None`: as all the others.
+    pub fn sign_queue_with(&self, queue: QueueKey, signer: Option<Signer>) {
+        let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
+        match signer {
+            Some(signer) => queues.insert(queue, signer),
+            None => queues.remove(&queue),
+        };
+    }
+
+    /// With what the dispatches of a queue are signed.
     #[must_use]
-    pub fn with_before(self, before: &[u8], until: Timestamp) -> Secrets {
-        Secrets { dispatch_before: Some((hmac::Key::new(hmac::HMAC_SHA256, before), until)), ..self }
+    pub fn signer(&self, queue: QueueKey) -> Signer {
+        let own = self.queues.read().unwrap_or_else(PoisonError::into_inner).get(&queue).cloned();
+        own.unwrap_or_else(|| self.dispatch.read().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     /// The token in the callback URL of one attempt: task, attempt, and a 128-bit code over both.
@@ -117,22 +172,6 @@ impl Secrets {
         type_id("key", &self.bound(b"generation", task, generation))
     }
 
-    /// The `webhook-signature` of a dispatch (Standard Webhooks 1.0.0, symmetric, `v1`): one, or two while a rotation
-    /// goes on, of which receivers take either. `timestamp` is in seconds since 1970.
-    #[must_use]
-    pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
-        let sign = |key: &hmac::Key| {
-            let mut context = hmac::Context::with_key(key);
-            context.update(format!("{id}.{timestamp}.").as_bytes());
-            context.update(body);
-            format!("v1,{}", STANDARD.encode(context.sign()))
-        };
-        let now = Timestamp::from_secs(timestamp);
-        let before =
-            self.dispatch_before.as_ref().filter(|(_, until)| now < *until).map(|(key, _)| sign(key));
-        [Some(sign(&self.dispatch)), before].into_iter().flatten().collect::<Vec<_>>().join(" ")
-    }
-
     /// Task, number and a 32-bit code over both: unmistakable, and told apart from another store's.
     fn bound(&self, what: &[u8], task: TaskKey, number: u32) -> [u8; 16] {
         let mut bytes = [0; 16];
@@ -169,10 +208,10 @@ mod tests {
 
     #[test]
     fn a_token_names_its_attempt_and_nothing_else_does() {
-        let secrets = Secrets::new(b"one", b"two");
+        let secrets = Secrets::new(b"one", Signer::new(b"two"));
         let token = secrets.callback_token(TaskKey(7), 3);
         assert_eq!(secrets.read_callback_token(&token), Some((TaskKey(7), 3)));
-        assert_eq!(Secrets::new(b"other", b"two").read_callback_token(&token), None);
+        assert_eq!(Secrets::new(b"other", Signer::new(b"two")).read_callback_token(&token), None);
         for position in 0..token.len() {
             let mut bent = token.clone().into_bytes();
             bent[position] = if bent[position] == b'A' { b'B' } else { b'A' };
@@ -186,10 +225,10 @@ mod tests {
 
     #[test]
     fn our_own_ids_are_recognised() {
-        let secrets = Secrets::new(b"one", b"two");
+        let secrets = Secrets::new(b"one", Signer::new(b"two"));
         let id = secrets.attempt_id(TaskKey(7), 3);
         assert!(secrets.is_attempt_id(&id), "{id}");
-        assert!(!Secrets::new(b"other", b"two").is_attempt_id(&id));
+        assert!(!Secrets::new(b"other", Signer::new(b"two")).is_attempt_id(&id));
         assert!(!secrets.is_attempt_id("att_00000000000000000000000000"));
         assert!(!secrets.is_attempt_id("msg_2KWPBgLlAfxdpx2AI54pPJ85f4W"));
         assert_ne!(secrets.idempotency_key(TaskKey(7), 0), secrets.idempotency_key(TaskKey(7), 1));
@@ -199,9 +238,12 @@ mod tests {
     #[test]
     fn signatures_follow_the_published_vector() {
         let secret = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-        let secrets = Secrets::new(b"one", &secret);
         assert_eq!(
-            secrets.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#),
+            Signer::new(&secret).sign(
+                "msg_p5jXN8AQM9LWM0D4loKWxJek",
+                1_614_265_330,
+                br#"{"test": 2432232314}"#
+            ),
             "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
         );
         assert_eq!(dispatch_secret_text(&secret), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
@@ -209,10 +251,24 @@ mod tests {
 
     #[test]
     fn while_a_rotation_goes_on_both_secrets_sign() {
-        let (old, new) = (Secrets::new(b"one", b"old"), Secrets::new(b"one", b"new"));
+        let (old, new) = (Signer::new(b"old"), Signer::new(b"new"));
         let both = new.clone().with_before(b"old", Timestamp::from_secs(1_000));
-        let sign = |secrets: &Secrets, at| secrets.sign("msg_1", at, b"{}");
+        let sign = |signer: &Signer, at| signer.sign("msg_1", at, b"{}");
         assert_eq!(sign(&both, 999), format!("{} {}", sign(&new, 999), sign(&old, 999)));
         assert_eq!(sign(&both, 1_000), sign(&new, 1_000));
+    }
+
+    #[test]
+    fn a_queue_may_have_a_secret_of_its_own() {
+        let secrets = Secrets::new(b"one", Signer::new(b"two"));
+        let sign = |queue| secrets.signer(QueueKey(queue)).sign("msg_1", 0, b"{}");
+        let of_all = sign(1);
+        assert_eq!(of_all, Signer::new(b"two").sign("msg_1", 0, b"{}"));
+        secrets.sign_queue_with(QueueKey(1), Some(Signer::new(b"three")));
+        secrets.sign_with(Signer::new(b"four"));
+        assert_eq!(sign(1), Signer::new(b"three").sign("msg_1", 0, b"{}"));
+        assert_eq!(sign(2), Signer::new(b"four").sign("msg_1", 0, b"{}"));
+        secrets.sign_queue_with(QueueKey(1), None);
+        assert_eq!(sign(1), sign(2));
     }
 }

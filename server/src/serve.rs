@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use taskhook_core::HoldCommand;
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use crate::access::Keys;
@@ -17,7 +18,7 @@ use crate::engine::lane::{self, LaneThread};
 use crate::engine::submission::Submission;
 use crate::http::tls::Certificate;
 use crate::http::{self, App, Door, Listener};
-use crate::secrets::stored::own_secrets;
+use crate::secrets::stored::{own_secrets, sign_queue};
 use crate::source::registry::Registry;
 use crate::store::read::{NodeStatus, Reader};
 use crate::store::sqlite::{Settings, SqlitePath, SqliteStore};
@@ -82,19 +83,14 @@ impl Server {
         let secrets = Arc::new(own_secrets(&store, &vault)?);
         let status: Arc<NodeStatus> = Arc::default();
         let reader = Reader::open(&path, status.clone())?;
+        for (key, name, secret) in reader.queues_with_secrets().await? {
+            sign_queue(&secrets, &vault, (key, &name), Some(&secret))?;
+        }
         let keys = Arc::new(Keys::load(&reader, config.listen.ip().is_loopback()).await?);
         let sources = Arc::new(Registry::load(&reader, vault).await?);
         must_be_guarded(config, &keys, &sources)?;
-        let certificate = config.tls.files().map(Certificate::load).transpose()?;
-        let tls = certificate.as_ref().map(Certificate::acceptor).transpose()?;
-
-        let socket = listen(config.listen).await?;
-        let address = socket.local_addr()?;
-        let public_socket = match config.listen_public {
-            Some(public) => Some(listen(public).await?),
-            None => None,
-        };
-        let public_address = public_socket.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
+        let doors = Doors::open(config).await?;
+        let public_url = config.public_url.clone().unwrap_or_else(|| doors.url());
         let (send, dispatches) = mpsc::unbounded_channel();
         let (draining, drains) = watch::channel(false);
         let metrics = Arc::new(Metrics::new(path.clone()));
@@ -108,9 +104,6 @@ impl Server {
             ..lane::Settings::default()
         };
         let (engine, lane) = lane::lane(&lanes, send, drains);
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        let own_url = || format!("{scheme}://{}", public_address.unwrap_or(address));
-        let public_url = config.public_url.clone().unwrap_or_else(own_url);
         let networks = |all: &[String]| all.iter().map(|network| network.parse()).collect::<Result<_, _>>();
         let (allow, deny) = (networks(&config.dispatch.allow)?, networks(&config.dispatch.deny)?);
         let dispatching = dispatch::Settings {
@@ -133,6 +126,7 @@ impl Server {
             public_url: public_url.clone(),
             reader: reader.clone(),
             secrets,
+            rotating: tokio::sync::Mutex::default(),
             clock: clock::wall_clock,
             body_time: http::BODY_TIME,
             rejections: Arc::default(),
@@ -142,15 +136,7 @@ impl Server {
             in_progress: Arc::default(),
             metrics,
         });
-        let for_strangers = match public_socket {
-            Some(socket) => {
-                let router = http::router(app.clone(), Door::Public);
-                Some(Listener::start(socket, router, tls.clone(), http::Settings::default())?)
-            }
-            None => None,
-        };
-        let listener = Listener::start(socket, http::router(app, Door::Main), tls, http::Settings::default())?;
-        let certificate = certificate.map(|certificate| AbortOnDrop(tokio::spawn(certificate.keep_up())));
+        let (listener, for_strangers, certificate) = doors.serve(&app)?;
         Ok(Server {
             listener,
             for_strangers,
@@ -261,8 +247,49 @@ impl Server {
     }
 }
 
-async fn listen(address: SocketAddr) -> anyhow::Result<tokio::net::TcpListener> {
-    tokio::net::TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+/// The addresses that a server listens on, before it answers there.
+struct Doors {
+    main: TcpListener,
+    for_strangers: Option<TcpListener>,
+    certificate: Option<Arc<Certificate>>,
+    main_address: SocketAddr,
+    strangers_address: Option<SocketAddr>,
+}
+
+impl Doors {
+    async fn open(config: &Config) -> anyhow::Result<Doors> {
+        let certificate = config.tls.files().map(Certificate::load).transpose()?;
+        let main = listen(config.listen).await?;
+        let for_strangers = match config.listen_public {
+            Some(public) => Some(listen(public).await?),
+            None => None,
+        };
+        let main_address = main.local_addr()?;
+        let strangers_address = for_strangers.as_ref().map(TcpListener::local_addr).transpose()?;
+        Ok(Doors { main, for_strangers, certificate, main_address, strangers_address })
+    }
+
+    /// Under which workers reach the server, where nothing else is said.
+    fn url(&self) -> String {
+        let scheme = if self.certificate.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.strangers_address.unwrap_or(self.main_address))
+    }
+
+    /// Answers there from now on.
+    fn serve(self, app: &Arc<App>) -> anyhow::Result<(Listener, Option<Listener>, Option<AbortOnDrop>)> {
+        let tls = self.certificate.as_ref().map(Certificate::acceptor).transpose()?;
+        let settings = http::Settings::default;
+        let start =
+            |socket, door| Listener::start(socket, http::router(app.clone(), door), tls.clone(), settings());
+        let for_strangers = self.for_strangers.map(|socket| start(socket, Door::Public)).transpose()?;
+        let main = start(self.main, Door::Main)?;
+        let keeping_up = self.certificate.map(|certificate| AbortOnDrop(tokio::spawn(certificate.keep_up())));
+        Ok((main, for_strangers, keeping_up))
+    }
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 
 /// Without a key, whoever reaches the server may do everything: nobody but this machine may reach it then.
@@ -275,14 +302,15 @@ fn must_be_guarded(config: &Config, keys: &Keys, sources: &Registry) -> Result<(
              first, with `{make}`; or listen on loopback, and let strangers in with --listen-public only"
         )));
     }
-    let proves_nothing =
-        sources.get("default").is_none_or(|source| source.definition.verify.is_none());
+    let proves_nothing = sources.get("default").is_none_or(|source| source.definition.verify.is_none());
     match config.listen_public {
-        Some(public) if keys.is_empty() && proves_nothing && !public.ip().is_loopback() => Err(Exposed(format!(
-            "listen_public is {public}, which others reach, and the source default has no verify: anybody could report on \
+        Some(public) if keys.is_empty() && proves_nothing && !public.ip().is_loopback() => {
+            Err(Exposed(format!(
+                "listen_public is {public}, which others reach, and the source default has no verify: anybody could report on \
              any task. Say how its webhooks prove themselves, with `taskhook sources set default`, while the server \
              listens on loopback only; or make an API key, with `{make}`: then the source is closed until it has one"
-        ))),
+            )))
+        }
         _ => Ok(()),
     }
 }

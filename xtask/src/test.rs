@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::tools;
+use crate::tools::{self, Node};
 use crate::workspace::{Workspace, output, run};
 
 /// The demo takes seconds; after this time it hangs.
@@ -15,13 +15,15 @@ const DEMO_TIME_MAX: Duration = Duration::from_secs(300);
 /// Runs all tests, or those whose names contain one of `filters`. A part that fails does not hide the parts after it.
 pub(crate) fn test(workspace: &Workspace, filters: &[String]) -> Result<()> {
     let python = tools::python(workspace)?;
+    let node = tools::node(workspace, &python)?;
+    let tools = (python.as_path(), &node);
     let taskhook = workspace.taskhook();
     let release = ["build", "--release", "--package", "taskhook"];
     ensure!(run(&mut workspace.cargo(&release))?, "the product does not build");
 
     // The runner goes last: its totals are what one wants to see at the end.
     let mut failed = Vec::new();
-    if !run(&mut for_tests(doctests(workspace, filters), &taskhook, &python))? {
+    if !run(&mut for_tests(doctests(workspace, filters), &taskhook, tools))? {
         failed.push("doctests");
     }
     if filters.is_empty() {
@@ -31,7 +33,7 @@ pub(crate) fn test(workspace: &Workspace, filters: &[String]) -> Result<()> {
     } else {
         println!("\nThe demo runs only without a filter.");
     }
-    if !run(&mut for_tests(tests(workspace, filters), &taskhook, &python))? {
+    if !run(&mut for_tests(tests(workspace, filters), &taskhook, tools))? {
         failed.push("tests");
     }
     if !failed.is_empty() {
@@ -60,9 +62,10 @@ fn tests(workspace: &Workspace, filters: &[String]) -> Command {
     command
 }
 
-/// Tells the tests where the release binary and their Python are.
-fn for_tests(mut command: Command, taskhook: &Path, python: &Path) -> Command {
+/// Tells the tests where the release binary, their Python and their Node.js are.
+fn for_tests(mut command: Command, taskhook: &Path, (python, node): (&Path, &Node)) -> Command {
     command.env("TASKHOOK_BIN", taskhook).env("TASKHOOK_TEST_PYTHON", python);
+    command.env("TASKHOOK_TEST_NODE", &node.program).env("NODE_PATH", &node.packages);
     command
 }
 

@@ -38,6 +38,46 @@ pub(crate) fn python(workspace: &Workspace) -> Result<PathBuf> {
     Ok(python)
 }
 
+/// The Node.js that tests start programs with: it finds the packages of `xtask/node`. It comes with the Python packages.
+pub(crate) fn node(workspace: &Workspace, python: &Path) -> Result<Node> {
+    let ours = workspace.root.join("xtask/node");
+    let lock = ours.join("package-lock.json");
+    let wanted = fs::read_to_string(&lock).with_context(|| lock.display().to_string())?;
+    let folder = workspace.tools().join("node");
+    let binaries = python.parent().context("python is in no folder")?;
+    let node = Node { program: binaries.join("node"), packages: folder.join("node_modules") };
+    // Written last, so that an installation that broke off is done again.
+    let stamp = folder.join("package-lock.stamp");
+    if node.packages.exists() && fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(node);
+    }
+    fs::create_dir_all(&folder)?;
+    for name in ["package.json", "package-lock.json"] {
+        fs::copy(ours.join(name), folder.join(name))?;
+    }
+    let mut install =
+        workspace.command(binaries.join("npm"), &["ci", "--no-audit", "--no-fund", "--ignore-scripts"]);
+    // npm looks for `node` on the path.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path =
+        std::env::join_paths(std::iter::once(binaries.to_path_buf()).chain(std::env::split_paths(&path)))?;
+    if !run(install.current_dir(&folder).env("PATH", path))? {
+        bail!(
+            "the tests' Node.js packages could not be installed; to see why: cd {} && {} ci",
+            folder.display(),
+            binaries.join("npm").display()
+        );
+    }
+    fs::write(&stamp, wanted)?;
+    Ok(node)
+}
+
+/// A Node.js, and where its packages are.
+pub(crate) struct Node {
+    pub(crate) program: PathBuf,
+    pub(crate) packages: PathBuf,
+}
+
 /// Makes an empty virtual environment. On Debian, root gets the missing package installed; others are told its name.
 fn make_venv(workspace: &Workspace, venv: &Path) -> Result<()> {
     if output(&mut workspace.command("python3", &["--version"])).is_none() {

@@ -217,6 +217,7 @@ fn queue_command(options: &str) -> Input {
         QueueCommand::Resume
     } else {
         let settings = Settings {
+            secret: None,
             concurrency: value("concurrency").map(number),
             rate: value("rate").map(rate),
             key_concurrency: value("key_concurrency").map(number),
@@ -226,7 +227,11 @@ fn queue_command(options: &str) -> Input {
             completion: has("callback").then_some(Completion::Callback),
             retention: None,
         };
-        QueueCommand::Define { settings: Arc::new(settings), paused: has("paused") }
+        QueueCommand::Define {
+            settings: Arc::new(settings),
+            paused: has("paused"),
+            secret: Default::default(),
+        }
     };
     Input::Queue(key, command)
 }

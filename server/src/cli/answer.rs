@@ -60,6 +60,13 @@ pub(super) struct Key {
     pub(super) closes_the_server: bool,
 }
 
+/// A secret of the server.
+#[derive(Debug, Deserialize)]
+pub(super) struct ServerSecret {
+    pub(super) secret: String,
+    pub(super) old_signs_until: Option<String>,
+}
+
 /// An entry of the audit log.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use crate::cli::{Code, Failed, Output, Remote, input, out};
 
 /// The variable with the API key.
-const KEY_VARIABLE: &str = "TASKHOOK_API_KEY";
+pub(super) const KEY_VARIABLE: &str = "TASKHOOK_API_KEY";
 
 /// How long a connection may take to be made.
 const CONNECT_TIME: Duration = Duration::from_secs(5);

@@ -53,12 +53,11 @@ async fn show() -> anyhow::Result<Code> {
     };
     let server = Server::start(&config).await?;
     let worker = Worker::start().await?;
-    let remote =
-        Remote {
-            url: format!("http://{}", server.address()),
-            key_file: None,
-            printed: Printed { output: Output::Json },
-        };
+    let remote = Remote {
+        url: format!("http://{}", server.address()),
+        key_file: None,
+        printed: Printed { output: Output::Json },
+    };
     let client = Client::new(&remote)?;
     out::data(format!("taskhook listens on {}, a worker on {}\n", remote.url, worker.url()))?;
 

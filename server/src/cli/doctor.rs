@@ -139,7 +139,8 @@ fn report(url: &StoreUrl, inspection: &Inspection) -> serde_json::Value {
 
 fn print(url: &StoreUrl, inspection: &Inspection) -> anyhow::Result<()> {
     let settings = &inspection.settings;
-    let tasks = inspection.tasks.iter().map(|(state, count)| (format!("  {}", state.name()), count.to_string()));
+    let tasks =
+        inspection.tasks.iter().map(|(state, count)| (format!("  {}", state.name()), count.to_string()));
     let before = [
         ("store", url.to_string()),
         ("journal_mode", settings.journal_mode.clone()),
@@ -149,8 +150,9 @@ fn print(url: &StoreUrl, inspection: &Inspection) -> anyhow::Result<()> {
         ("size", format!("{} bytes", inspection.bytes)),
         ("tasks", inspection.tasks.iter().map(|(_, count)| count).sum::<i64>().to_string()),
     ];
-    let held =
-        inspection.held.map(|since| format!("since {since}; a server on it sends nothing until it is resumed"));
+    let held = inspection
+        .held
+        .map(|since| format!("since {since}; a server on it sends nothing until it is resumed"));
     let after = [
         ("held", held.unwrap_or_default()),
         ("webhooks", format!("{}, of which {} wait for their task", inspection.events, inspection.parked)),

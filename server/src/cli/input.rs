@@ -119,6 +119,16 @@ pub(super) fn rate(text: &str) -> Result<Value, String> {
     Ok(json!({"limit": limit, "per": per, "burst": burst}))
 }
 
+/// A secret from a file, `-` for standard input: on the command line, other users of the machine would see it.
+///
+/// # Errors
+/// A usage error if it cannot be read.
+pub(super) fn secret(path: &str) -> Result<String, Failed> {
+    let text = file("--secret-file", path)?;
+    // Editors end the last line.
+    Ok(text.trim_end_matches(['\r', '\n']).to_string())
+}
+
 /// The text of a file, or with `-` of standard input.
 ///
 /// # Errors

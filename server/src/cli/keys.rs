@@ -3,7 +3,6 @@
 mod create;
 mod list;
 mod revoke;
-mod store;
 
 use clap::{Args, Subcommand};
 

@@ -10,7 +10,7 @@ mod test;
 use clap::{Args, Subcommand};
 
 use crate::cli::client::Client;
-use crate::cli::{Code, Failed, Remote, input};
+use crate::cli::{Code, Remote};
 
 /// Read, set and test the sources of webhooks
 #[derive(Debug, Args)]
@@ -51,14 +51,4 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<Code> {
         Command::RotateSecret(arguments) => rotate::run(&client, &arguments).await,
         Command::Delete(arguments) => delete::run(&client, &arguments).await,
     }
-}
-
-/// A secret from a file, `-` for standard input: on the command line, other users of the machine would see it.
-///
-/// # Errors
-/// A usage error if it cannot be read.
-fn secret(path: &str) -> Result<String, Failed> {
-    let text = input::file("--secret-file", path)?;
-    // Editors end the last line.
-    Ok(text.trim_end_matches(['\r', '\n']).to_string())
 }

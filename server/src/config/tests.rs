@@ -186,7 +186,8 @@ fn a_store_is_a_file() {
 fn things_are_kept_for_a_duration_or_for_ever() {
     let ages = |text: &str| Config::parse("taskhook.toml", text).map(|config| config.retention);
     let hours = |hours: u64| Some(Duration::from_secs(hours * 3_600));
-    let defaults = Ages { tasks: hours(30 * 24), events: hours(14 * 24), rejected: hours(24), audit: hours(90 * 24) };
+    let defaults =
+        Ages { tasks: hours(30 * 24), events: hours(14 * 24), rejected: hours(24), audit: hours(90 * 24) };
     assert_eq!(ages(""), Ok(defaults.clone()));
     let given = ages("[retention]\ntasks = 'never'\nevents = '12h'");
     assert_eq!(given, Ok(Ages { tasks: None, events: hours(12), ..defaults }));

@@ -80,9 +80,7 @@ pub(super) fn describe(document: &mut utoipa::openapi::OpenApi) {
         .insert(SCHEME.into(), SecurityScheme::Http(scheme).into());
 }
 
-fn operations(
-    item: &mut PathItem,
-) -> impl Iterator<Item = (Method, &mut utoipa::openapi::path::Operation)> {
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut utoipa::openapi::path::Operation)> {
     [
         (HttpMethod::Get, &mut item.get),
         (HttpMethod::Put, &mut item.put),
@@ -171,6 +169,11 @@ impl Asking {
             None => submission,
         };
         Submission::By(self.author, Box::new(submission))
+    }
+
+    /// Whether it was made with an API key.
+    pub(super) fn has_key(&self) -> bool {
+        self.author.key.is_some()
     }
 
     /// Whether a repeat of it is to be told from it.

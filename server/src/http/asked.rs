@@ -146,6 +146,9 @@ pub(super) struct QueueRequest {
     /// How long its tasks are kept after their end, or `"never"`, which keeps them for ever. Default: the server's
     /// `[retention] tasks`.
     retention: Option<String>,
+    /// With what its attempts are signed, in place of the server's own secret: `whsec_` and 24 to 64 bytes in base64, as
+    /// Standard Webhooks libraries take it. Left out, it stays; null takes it away. It is never shown.
+    secret: Option<String>,
 }
 
 /// Limits that the tasks of one `concurrency_key` share.
@@ -359,6 +362,14 @@ pub(super) struct KeyRequest {
     expires_at: Option<String>,
     /// The same, as a duration from now.
     expires_in: Option<String>,
+}
+
+/// A new secret for dispatches.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeepRequest {
+    /// How long the old one signs too. Default: `24h`.
+    keep: Option<String>,
 }
 
 /// One more secret of a source.

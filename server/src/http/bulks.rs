@@ -14,9 +14,9 @@ use taskhook_core::id::{parse_type_id, type_id};
 use taskhook_core::{Outcome, Refused};
 
 use crate::engine::submission::{BulkAsk, Submission};
+use crate::http::access::Asking;
 use crate::http::asked::BulkRequest;
 use crate::http::list::{Query, cursor};
-use crate::http::access::Asking;
 use crate::http::problem::{Problem, refused};
 use crate::http::target::{Named, NoQuery};
 use crate::http::tasks::{options, unexpected};

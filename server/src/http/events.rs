@@ -6,12 +6,12 @@ use axum::body::Body;
 use axum::extract::{Query as RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use taskhook_core::EventId;
 use taskhook_core::id::parse_type_id;
-use taskhook_core::{EventId};
 
 use crate::engine::submission::Submission;
-use crate::http::list::{Query, cursor};
 use crate::http::access::Asking;
+use crate::http::list::{Query, cursor};
 use crate::http::problem::{Problem, hint};
 use crate::http::target::{Named, NoQuery};
 use crate::http::tasks::options;

@@ -79,13 +79,14 @@ impl Guard {
         }
         let keys = &self.app.keys;
         let now = (self.app.clock)();
-        if keys.is_open() && access != Access::Anywhere {
-            if let Some(why) = stranger(request.uri(), request.headers()) {
-                let detail = format!(
-                    "{why}; this server runs open, and answers such requests on /webhook, /callback and /healthz only"
-                );
-                return Err(Problem::new(StatusCode::FORBIDDEN, "open_server", detail));
-            }
+        if keys.is_open()
+            && access != Access::Anywhere
+            && let Some(why) = stranger(request.uri(), request.headers())
+        {
+            let detail = format!(
+                "{why}; this server runs open, and answers such requests on /webhook, /callback and /healthz only"
+            );
+            return Err(Problem::new(StatusCode::FORBIDDEN, "open_server", detail));
         }
         let key = match access {
             Access::Anybody => return Ok(()),
@@ -97,7 +98,8 @@ impl Guard {
                 return Ok(());
             }
         };
-        let address = request.extensions().get::<Peer>().map(|Peer(peer)| peer.ip().to_canonical().to_string());
+        let address =
+            request.extensions().get::<Peer>().map(|Peer(peer)| peer.ip().to_canonical().to_string());
         let key = key.map(|key| (key.id, key.name.clone()));
         let author = Author { key, address: address.unwrap_or_default(), request: id };
         request.extensions_mut().insert(Arc::new(author));

@@ -44,7 +44,8 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Response, Problem> {
     if asking.is_once() {
-        let detail = "a key is shown once, so its answer is not kept: send the request without an idempotency-key";
+        let detail =
+            "a key is shown once, so its answer is not kept: send the request without an idempotency-key";
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "not_repeatable", detail));
     }
     let bytes = body::read(&app, &headers, body, REQUEST_BYTES_MAX).await?;
@@ -87,7 +88,8 @@ fn read(
     if let Some(name) = &name
         && (!is_callers_id(name, limits::NAME_BYTES_MAX) || name.starts_with("key_"))
     {
-        let detail = "begins with a letter or digit, but not with key_, and has at most 64 of A-Z a-z 0-9 . _ : @ -";
+        let detail =
+            "begins with a letter or digit, but not with key_, and has at most 64 of A-Z a-z 0-9 . _ : @ -";
         fields.wrong("name", "not_a_name", detail);
     }
     let expires_at = fields.instant("expires_at");

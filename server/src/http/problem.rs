@@ -250,16 +250,7 @@ pub fn refused(why: &Refused, pointer: impl Fn(usize) -> String, name: impl Fn(u
             "overlaps",
             "an earlier task of the schedule has not ended; wait for it, or send {\"overlap\": \"allow\"}".into(),
         ),
-        Refused::NoSuchKey => Problem::not_found("there is no API key with this id or name"),
-        Refused::KeyNameTaken => {
-            conflict("name_taken", "another API key has this name; choose another one, or revoke that".into())
-        }
-        Refused::LastAdminKey => conflict(
-            "last_admin_key",
-            "without this key nobody could make another one; make one with the role admin first, or, to run without \
-             keys, stop the server and revoke it with `taskhook keys revoke --store`"
-                .into(),
-        ),
+        Refused::NoSuchKey | Refused::KeyNameTaken | Refused::LastAdminKey => key_refused(why),
         Refused::NoSuchBulk => Problem::not_found("there is no bulk with this id"),
         Refused::BulkEnded => {
             conflict("already_ended", "the bulk has ended and cannot be cancelled; what it did stays".into())
@@ -275,6 +266,22 @@ pub fn refused(why: &Refused, pointer: impl Fn(usize) -> String, name: impl Fn(u
         )
         .after(60),
     }
+}
+
+/// A refusal about an API key.
+fn key_refused(why: &Refused) -> Problem {
+    let (code, detail) = match why {
+        Refused::KeyNameTaken => {
+            ("name_taken", "another API key has this name; choose another one, or revoke that")
+        }
+        Refused::LastAdminKey => (
+            "last_admin_key",
+            "without this key nobody could make another one; make one with the role admin first, or, to run without \
+             keys, stop the server and revoke it with `taskhook keys revoke --store`",
+        ),
+        _ => return Problem::not_found("there is no API key with this id or name"),
+    };
+    Problem::new(StatusCode::CONFLICT, code, detail)
 }
 
 /// 409: this task holds the unique key of the one that is to be retried.

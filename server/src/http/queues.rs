@@ -7,20 +7,21 @@ use axum::body::Body;
 use axum::extract::{Query as RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use taskhook_core::queue::Settings;
+use taskhook_core::queue::{SecretAsked, Settings};
 use taskhook_core::{Outcome, QueueCommand, Rate, Refused, limits};
 
 use crate::engine::submission::Submission;
+use crate::http::access::Asking;
 use crate::http::asked::QueueRequest;
 use crate::http::fields::Fields;
 use crate::http::json::{self, Members};
 use crate::http::list::{Query, name_cursor};
-use crate::http::access::Asking;
 use crate::http::problem::{FieldError, Problem, refused};
 use crate::http::target::{Named, NoQuery};
 use crate::http::tasks::{options, unexpected};
 use crate::http::wire::{ListBody, QueueBody};
 use crate::http::{App, body, draft, duration, respond};
+use crate::secrets::stored;
 
 type Pairs = RawQuery<Vec<(String, String)>>;
 
@@ -29,7 +30,8 @@ const SETTINGS_BYTES_MAX: usize = 64 << 10;
 
 /// Makes a queue, or replaces what it says.
 ///
-/// What is left out is no limit, not paused, or left to the product. Tasks that exist keep the defaults that they were
+/// What is left out is no limit, not paused, or left to the product; but a `secret` that is left out stays, and null takes
+/// it away. A new one signs at once, the old one too for 24 h. Tasks that exist keep the defaults that they were
 /// created with; limits apply at once. Attempts beyond a lower limit go on, and none begins until there is room. There
 /// may be 10,000 queues.
 #[utoipa::path(
@@ -47,9 +49,45 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Response, Problem> {
     let bytes = body::read(&app, &headers, body, SETTINGS_BYTES_MAX).await?;
-    let command = definition(json::object(&bytes).map_err(Problem::malformed)?).map_err(Problem::invalid)?;
+    let (settings, paused, secret) =
+        definition(json::object(&bytes).map_err(Problem::malformed)?).map_err(Problem::invalid)?;
     let name = name.chosen("queue")?;
-    submit(&app, asking, &name, command).await
+    let secret = sealed(&app, &name, secret).await?;
+    let changes = secret != SecretAsked::Keep;
+    let command = QueueCommand::Define { settings: settings.into(), paused, secret };
+    let answer = submit(&app, asking, &name, command).await?;
+    if changes {
+        let view = app.reader.queue(&name).await?.ok_or_else(|| no_such_queue(&name))?;
+        let secret = view.queue.settings.secret.as_ref();
+        let queue = (view.queue.key, name.as_str());
+        stored::sign_queue(&app.secrets, app.sources.vault(), queue, secret).map_err(|error| {
+            tracing::error!("{error:#}");
+            Problem::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "sealed",
+                "the secret does not open; the log says why",
+            )
+        })?;
+    }
+    Ok(answer)
+}
+
+/// What is to become of its secret. One that it has already stays, and goes on being the only one.
+async fn sealed(app: &App, name: &str, secret: Secret) -> Result<SecretAsked, Problem> {
+    let text = match secret {
+        Secret::Keep => return Ok(SecretAsked::Keep),
+        Secret::Remove => return Ok(SecretAsked::Remove),
+        Secret::Give(text) => text,
+    };
+    let vault = app.sources.vault();
+    let has = app.reader.queue(name).await?.and_then(|view| view.queue.settings.secret.clone());
+    if has.is_some_and(|has| stored::is_queue_secret(vault, name, &has, &text)) {
+        return Ok(SecretAsked::Keep);
+    }
+    let sealed = stored::seal_queue_secret(vault, name, &text).map_err(|why| {
+        Problem::invalid(vec![FieldError { pointer: "/secret".into(), code: "not_a_secret", detail: why }])
+    })?;
+    Ok(SecretAsked::Give(sealed.into()))
 }
 
 /// A queue, with how many of its tasks wait for what.
@@ -120,12 +158,7 @@ pub(super) async fn resume(
     submit(&app, asking, &name, QueueCommand::Resume).await
 }
 
-async fn submit(
-    app: &App,
-    asking: Asking,
-    name: &str,
-    command: QueueCommand,
-) -> Result<Response, Problem> {
+async fn submit(app: &App, asking: Asking, name: &str, command: QueueCommand) -> Result<Response, Problem> {
     let receipt = app.engine.submit(asking.to(Submission::Queue(name.into(), command))).await?;
     match receipt.outcome() {
         Outcome::Defined { new: true } => show(app, StatusCode::CREATED, name).await,
@@ -148,8 +181,15 @@ fn no_such_queue(name: &str) -> Problem {
     Problem::not_found(format!("there is no queue with the name {name:?}"))
 }
 
+/// What is said of its secret.
+enum Secret {
+    Keep,
+    Remove,
+    Give(String),
+}
+
 /// Reads what a queue is to say.
-fn definition(members: Members<'_>) -> Result<QueueCommand, Vec<FieldError>> {
+fn definition(members: Members<'_>) -> Result<(Settings, bool, Secret), Vec<FieldError>> {
     let mut fields = Fields::new(members, "");
     let mut settings = Settings {
         concurrency: limit(&mut fields, "concurrency"),
@@ -172,13 +212,21 @@ fn definition(members: Members<'_>) -> Result<QueueCommand, Vec<FieldError>> {
             }
         }
     }
-    let known = ["concurrency", "per_key", "rate", "paused", "retry", "timeout", "completion", "retention"];
-    let errors = fields.finish(&known, &["secret"]);
-    if errors.is_empty() {
-        Ok(QueueCommand::Define { settings: settings.into(), paused })
-    } else {
-        Err(errors)
-    }
+    let secret = match fields.raw_or_null("secret") {
+        None => Secret::Keep,
+        Some(raw) if raw.get() == "null" => Secret::Remove,
+        Some(raw) => match serde_json::from_str(raw.get()) {
+            Ok(text) => Secret::Give(text),
+            Err(_) => {
+                fields.wrong("secret", "wrong_type", "must be a string, or null");
+                Secret::Keep
+            }
+        },
+    };
+    let known =
+        ["concurrency", "per_key", "rate", "paused", "secret", "retry", "timeout", "completion", "retention"];
+    let errors = fields.finish(&known, &[]);
+    if errors.is_empty() { Ok((settings, paused, secret)) } else { Err(errors) }
 }
 
 /// How long ended tasks are kept; `Some(None)`: for ever.

@@ -13,11 +13,11 @@ use taskhook_core::schedule::Overlap;
 use taskhook_core::{Outcome, Recurrence, Refused, Schedule, ScheduleCommand, Timestamp, limits};
 
 use crate::engine::submission::{ScheduleAsk, Submission};
+use crate::http::access::Asking;
 use crate::http::asked::{BackfillRequest, ScheduleRequest, TriggerRequest};
 use crate::http::fields::{Fields, parse_instant};
 use crate::http::json;
 use crate::http::list::{Query, name_cursor};
-use crate::http::access::Asking;
 use crate::http::problem::{FieldError, Problem, refused};
 use crate::http::target::{Named, NoQuery};
 use crate::http::tasks::{options, show_one, unexpected};
@@ -304,12 +304,7 @@ impl Asked {
 }
 
 /// What becomes of what is asked, unless it is refused.
-async fn submit(
-    app: &App,
-    asking: Asking,
-    name: &str,
-    ask: ScheduleAsk,
-) -> Result<Outcome, Problem> {
+async fn submit(app: &App, asking: Asking, name: &str, ask: ScheduleAsk) -> Result<Outcome, Problem> {
     let receipt = app.engine.submit(asking.to(Submission::Schedule(name.into(), ask))).await?;
     match receipt.outcome() {
         Outcome::Repeated => Err(Problem::in_progress()),

@@ -14,11 +14,11 @@ use taskhook_core::source::{GivenSecret, SourceCommand};
 use taskhook_core::{EventKind, Outcome, Refused, limits};
 
 use crate::engine::submission::Submission;
+use crate::http::access::Asking;
 use crate::http::asked::{RotateRequest, SourceRequest, TestRequest};
 use crate::http::fields::Fields;
 use crate::http::json;
 use crate::http::list::{Query, name_cursor};
-use crate::http::access::Asking;
 use crate::http::problem::{FieldError, Problem, refused};
 use crate::http::sources::definition::Secrets;
 use crate::http::target::{Named, NoQuery};
@@ -317,12 +317,7 @@ fn meaning(kind: &EventKind) -> Option<&'static str> {
     }
 }
 
-async fn submit(
-    app: &App,
-    asking: Asking,
-    name: &str,
-    command: SourceCommand,
-) -> Result<Outcome, Problem> {
+async fn submit(app: &App, asking: Asking, name: &str, command: SourceCommand) -> Result<Outcome, Problem> {
     let receipt = app.engine.submit(asking.to(Submission::Source(name.into(), command))).await?;
     match receipt.outcome() {
         outcome @ (Outcome::Defined { .. } | Outcome::Applied) => Ok(outcome.clone()),

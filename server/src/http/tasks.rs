@@ -14,11 +14,11 @@ use taskhook_core::id::type_id;
 use taskhook_core::{Command, Outcome, Refused, TaskKey, limits};
 
 use crate::engine::submission::{Draft, Submission};
+use crate::http::access::Asking;
 use crate::http::asked::{BatchRequest, ReopenRequest, TaskRequest};
 use crate::http::fields::{Fields, escaped};
 use crate::http::json::{self, Members};
 use crate::http::list::{Query, cursor};
-use crate::http::access::Asking;
 use crate::http::problem::{ERRORS_MAX, FieldError, Problem, hint, key_held, refused};
 use crate::http::target::{Named, NoQuery};
 use crate::http::wire::{HistoryBody, ListBody, TaskBody};
@@ -326,12 +326,7 @@ pub(super) async fn retry(
     command(&app, asking, &id, Command::Retry { ignore_dependencies }).await
 }
 
-async fn command(
-    app: &App,
-    asking: Asking,
-    id: &str,
-    command: Command,
-) -> Result<Response, Problem> {
+async fn command(app: &App, asking: Asking, id: &str, command: Command) -> Result<Response, Problem> {
     let receipt = app.engine.submit(asking.to(Submission::Command(id.into(), command))).await?;
     match receipt.outcome() {
         Outcome::Applied | Outcome::Unchanged => {

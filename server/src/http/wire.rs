@@ -284,6 +284,8 @@ pub struct QueueBody {
     pub completion: Option<&'static str>,
     /// How long its tasks are kept after their end; null: as the server says.
     pub retention: Option<String>,
+    /// Its attempts are signed with a secret of its own.
+    pub has_secret: bool,
     /// Attempts that are open, the wait for their webhooks included.
     pub open: u32,
     /// How many of its tasks are in each state that occurs.
@@ -362,6 +364,7 @@ impl QueueBody {
             timeout: settings.timeout.map(show),
             completion: settings.completion.map(completion_name),
             retention: settings.retention.map(|age| age.map_or_else(|| "never".into(), show)),
+            has_secret: settings.secret.is_some(),
             open: view.queue.open,
             states: view
                 .counts

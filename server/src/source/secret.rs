@@ -60,6 +60,12 @@ impl Key {
         Err(wrong)
     }
 
+    /// Its bytes.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// What it is.
     #[must_use]
     pub fn form(&self) -> KeyForm {

@@ -10,6 +10,7 @@ mod events;
 mod hold;
 pub(crate) mod queues;
 mod schedules;
+mod secrets;
 mod sources;
 mod stats;
 mod tasks;

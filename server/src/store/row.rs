@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use taskhook_core::access::Role;
-use taskhook_core::queue::Settings;
+use taskhook_core::queue::{QueueSecret, Settings};
 use taskhook_core::{
     BulkKey, Cause, Change, Completion, EdgeStatus, EventKey, EventKind, Failure, FollowUp, HostKey, Ignored,
     On, Outcome, QueueKey, Rate, RetryAsked, State, Task, TaskKey, Timestamp,
@@ -411,6 +413,12 @@ pub struct SettingsRow {
     /// `retention`; negative: for ever
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention: Option<i64>,
+    /// `secret`, sealed, in base64
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// The one before, and until when it signs
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_before: Option<(String, i64)>,
 }
 
 impl SettingsRow {
@@ -418,6 +426,8 @@ impl SettingsRow {
     #[must_use]
     pub fn of(settings: &Settings) -> SettingsRow {
         let rate = |rate: Rate| (rate.limit, micros(rate.per), rate.burst);
+        let secret = settings.secret.as_ref();
+        let before = secret.and_then(|secret| secret.before.as_ref());
         SettingsRow {
             concurrency: settings.concurrency,
             rate: settings.rate.map(rate),
@@ -430,6 +440,8 @@ impl SettingsRow {
             timeout: settings.timeout.map(micros),
             completion: settings.completion.map(completion_number),
             retention: settings.retention.map(|age| age.map_or(-1, micros)),
+            secret: secret.map(|secret| STANDARD.encode(&secret.sealed)),
+            secret_before: before.map(|(sealed, until)| (STANDARD.encode(sealed), until.0)),
         }
     }
 
@@ -437,6 +449,10 @@ impl SettingsRow {
     #[must_use]
     pub fn settings(self) -> Settings {
         let rate = |(limit, per, burst)| Rate { limit, per: span(per), burst };
+        // One that cannot be read opens as little as one that was damaged, and is told of where it is opened.
+        let bytes = |text: String| STANDARD.decode(text).unwrap_or_default().into();
+        let secret = self.secret.map(bytes);
+        let before = self.secret_before.map(|(text, until)| (bytes(text), Timestamp(until)));
         Settings {
             concurrency: self.concurrency,
             rate: self.rate.map(rate),
@@ -451,6 +467,7 @@ impl SettingsRow {
             timeout: self.timeout.map(span),
             completion: self.completion.and_then(completion_of),
             retention: self.retention.map(|age| (age >= 0).then(|| span(age))),
+            secret: secret.map(|sealed| QueueSecret { sealed, before }),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod bulk;
 mod crash;
 mod disk;
+mod doors;
 mod hold;
 pub(crate) mod process;
 pub(crate) mod python;

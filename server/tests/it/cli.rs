@@ -2,6 +2,7 @@
 
 mod bulk;
 mod doctor;
+mod keys;
 mod program;
 mod queues;
 mod schedules;

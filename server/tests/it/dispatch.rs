@@ -13,7 +13,7 @@ use taskhook::clock::wall_clock;
 use taskhook::dispatch::{Dispatcher, HandIn, Settings};
 use taskhook::engine::Permit;
 use taskhook::engine::commit::Dispatch;
-use taskhook::secrets::Secrets;
+use taskhook::secrets::{Secrets, Signer};
 use taskhook_core::limits::{BODY_BYTES_MAX, MESSAGE_BYTES_MAX, RESPONSE_BYTES_KEPT};
 use taskhook_core::{
     Asked, Change, Completion, ConcurrencyKey, Failure, HostKey, NewTask, Plan, QueueKey, Reply, ReplyKind,
@@ -94,7 +94,7 @@ fn settings() -> Settings {
 }
 
 fn secrets() -> Secrets {
-    Secrets::new(b"callback key", b"dispatch key")
+    Secrets::new(b"callback key", Signer::new(b"dispatch key"))
 }
 
 /// A POST without a body.

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use taskhook::clock::wall_clock;
 use taskhook::config::{Config, StoreUrl};
 use taskhook::http::{self, App};
-use taskhook::secrets::Secrets;
+use taskhook::secrets::{Secrets, Signer};
 use taskhook::serve::Server;
 use taskhook::store::sqlite::SqlitePath;
 use taskhook::telemetry::Metrics;
@@ -202,7 +202,8 @@ impl TestServer {
             keys: server.keys().clone(),
             sources: server.sources().clone(),
             public_url: self.api.url.clone(),
-            secrets: Arc::new(Secrets::new(b"callback", b"dispatch")),
+            secrets: Arc::new(Secrets::new(b"callback", Signer::new(b"dispatch"))),
+            rotating: tokio::sync::Mutex::default(),
             clock: wall_clock,
             body_time: http::BODY_TIME,
             metrics: Arc::new(Metrics::new(SqlitePath(self.folder.path().join("store.db")))),
@@ -238,18 +239,35 @@ pub struct Api {
     client: Client<HttpConnector, Full<Bytes>>,
     /// Where its store is, to look at what no answer says.
     store: Option<PathBuf>,
+    /// The API key that each request has.
+    key: Option<String>,
 }
 
 impl Api {
     /// The port at `url`, with a client of its own.
     pub fn new(url: impl Into<String>) -> Api {
-        Api { url: url.into(), client: Client::builder(TokioExecutor::new()).build_http(), store: None }
+        Api {
+            url: url.into(),
+            client: Client::builder(TokioExecutor::new()).build_http(),
+            store: None,
+            key: None,
+        }
     }
 
     /// The same, of a server on the store in `folder`.
     fn over(mut self, folder: &TempDir) -> Api {
         self.store = Some(folder.path().join("store.db"));
         self
+    }
+
+    /// The same, with a client that has no connections yet.
+    pub fn anew(&self) -> Api {
+        Api { key: self.key.clone(), ..Api::new(self.url.clone()) }
+    }
+
+    /// The same, with an API key.
+    pub fn with_key(&self, key: &str) -> Api {
+        Api { key: Some(key.into()), ..self.clone() }
     }
 
     /// Sends a request. `None` if there is no whole answer.
@@ -263,6 +281,9 @@ impl Api {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
         for (name, value) in headers {
             request = request.header(*name, *value);
+        }
+        if let Some(key) = &self.key {
+            request = request.header("authorization", format!("Bearer {key}"));
         }
         let request = request.body(Full::new(body.into())).expect("a request");
         let (parts, body) = self.client.request(request).await.ok()?.into_parts();

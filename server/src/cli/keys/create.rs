@@ -9,8 +9,8 @@ use taskhook_core::access::{AccessCommand, Role};
 use crate::access::new_key;
 use crate::cli::answer::Key;
 use crate::cli::client::{Ask, Client};
-use crate::cli::keys::{list, store};
-use crate::cli::{Code, Failed, Output, input, out};
+use crate::cli::keys::list;
+use crate::cli::{Code, Failed, Output, input, out, store};
 use crate::clock::wall_clock;
 
 /// Make an API key, and print it: it is not kept
@@ -18,10 +18,8 @@ use crate::clock::wall_clock;
 /// The first key closes a server that runs open: from then on every request needs one, the source default answers 401
 /// until it has a verify, and workers on loopback need an entry in `allow` under [dispatch].
 #[derive(Debug, Args)]
-#[command(
-    before_help = "taskhook keys create --role admin --store sqlite:taskhook.db\n\
-                   taskhook keys create --role write --name billing --expires-in 90d > billing.key"
-)]
+#[command(before_help = "taskhook keys create --role admin --store sqlite:taskhook.db\n\
+                   taskhook keys create --role write --name billing --expires-in 90d > billing.key")]
 pub(super) struct Arguments {
     /// What it may do: read; write (also change tasks); admin (everything)
     #[arg(long, value_enum)]

@@ -6,8 +6,7 @@ use taskhook_core::access::ApiKey;
 
 use crate::cli::answer::{Key, List};
 use crate::cli::client::{Ask, Client};
-use crate::cli::keys::store;
-use crate::cli::{Code, Output, out, table};
+use crate::cli::{Code, Output, out, store, table};
 
 /// List API keys, by name; the keys themselves are not kept
 #[derive(Debug, Args)]

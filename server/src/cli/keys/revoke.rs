@@ -4,8 +4,7 @@ use clap::Args;
 use taskhook_core::access::AccessCommand;
 
 use crate::cli::client::{Ask, Client};
-use crate::cli::keys::store;
-use crate::cli::{Code, Failed, input, out};
+use crate::cli::{Code, Failed, input, out, store};
 
 /// Take an API key away: requests with it are refused from now on
 #[derive(Debug, Args)]

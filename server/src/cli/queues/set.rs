@@ -11,7 +11,7 @@ use crate::cli::queues::get;
 use crate::cli::{Code, Failed, input, out};
 
 /// What the API tells of a queue that is not for a caller to set.
-const TOLD: [&str; 5] = ["name", "open", "states", "waiting_for", "oldest_due_seconds"];
+const TOLD: [&str; 6] = ["name", "has_secret", "open", "states", "waiting_for", "oldest_due_seconds"];
 
 /// Make a queue, or change what is given of it and keep the rest
 ///
@@ -63,6 +63,9 @@ pub(super) struct Arguments {
     /// How long its tasks are kept after their end, or "never" to keep them for ever
     #[arg(long, value_name = "DURATION|never")]
     retention: Option<String>,
+    /// The file with the secret that signs its attempts, in place of the server's own; `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<String>,
     /// Take back a limit or a default; several with commas between them
     #[arg(long, value_enum, value_name = "SETTING", value_delimiter = ',')]
     clear: Vec<Setting>,
@@ -82,6 +85,7 @@ enum Setting {
     Timeout,
     Completion,
     Retention,
+    Secret,
 }
 
 impl Setting {
@@ -99,6 +103,7 @@ impl Setting {
             Setting::Timeout => &["timeout"],
             Setting::Completion => &["completion"],
             Setting::Retention => &["retention"],
+            Setting::Secret => &["secret"],
         }
     }
 }
@@ -139,6 +144,7 @@ fn settings(answer: &Answer) -> std::io::Result<Map<String, Value>> {
 
 /// What is to change, in the order of the flags; null takes a setting back.
 fn changes(arguments: &Arguments) -> Result<Vec<(Setting, Value)>, Failed> {
+    let secret = arguments.secret_file.as_deref().map(input::secret).transpose()?;
     let given = [
         (Setting::Concurrency, arguments.concurrency.map(Value::from)),
         (Setting::KeyConcurrency, arguments.key_concurrency.map(Value::from)),
@@ -151,6 +157,7 @@ fn changes(arguments: &Arguments) -> Result<Vec<(Setting, Value)>, Failed> {
         (Setting::Timeout, arguments.timeout.clone().map(Value::from)),
         (Setting::Completion, arguments.completion.map(|completion| json!(completion))),
         (Setting::Retention, arguments.retention.clone().map(Value::from)),
+        (Setting::Secret, secret.map(Value::from)),
     ];
     let mut changes = Vec::new();
     for (setting, value) in given {

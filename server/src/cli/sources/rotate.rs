@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::cli::answer::Source;
 use crate::cli::client::{Ask, Client};
-use crate::cli::sources::{get, secret};
+use crate::cli::sources::get;
 use crate::cli::{Code, Failed, input, out};
 use crate::secrets::random;
 
@@ -37,7 +37,7 @@ pub(super) struct Arguments {
 pub(super) async fn run(client: &Client, arguments: &Arguments) -> anyhow::Result<Code> {
     let name = arguments.name.as_str();
     let text = match &arguments.secret_file {
-        Some(path) => secret(path)?,
+        Some(path) => input::secret(path)?,
         None => {
             let path = ["v1", "sources", name];
             let source: Source = client.get(Ask { path: &path, ..Ask::default() }).await?.read()?;

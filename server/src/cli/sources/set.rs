@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use crate::cli::client::{Answer, Ask, Client};
-use crate::cli::sources::{get, secret};
+use crate::cli::sources::get;
 use crate::cli::{Code, Failed, input, out};
 
 /// Make a source, or change what is given of it and keep the rest
@@ -132,7 +132,7 @@ fn change(says: &mut Map<String, Value>, arguments: &Arguments) -> anyhow::Resul
     }
     if !arguments.secret_file.is_empty() {
         let secrets: Vec<String> =
-            arguments.secret_file.iter().map(|path| secret(path)).collect::<Result<_, _>>()?;
+            arguments.secret_file.iter().map(|path| input::secret(path)).collect::<Result<_, _>>()?;
         verify.insert("secrets".into(), secrets.into());
     }
     if !verify.is_empty() {

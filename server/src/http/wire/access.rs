@@ -38,6 +38,19 @@ pub struct NewKeyBody {
     pub closes_the_server: bool,
 }
 
+/// A secret of the server.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct SecretBody {
+    /// What it is for.
+    #[schema(example = "dispatch")]
+    pub name: String,
+    /// The secret, as Standard Webhooks libraries take it.
+    #[schema(example = "whsec_…")]
+    pub secret: String,
+    /// Until when the old one signs too; null: it does not.
+    pub old_signs_until: Option<String>,
+}
+
 /// A change that was made through the API.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct AuditBody {
@@ -92,9 +105,7 @@ impl AuditBody {
             action: view.action,
             subject: view.subject,
             count: view.count,
-            key: view
-                .api_key
-                .map(|id| AuditKeyBody { id: id.to_string(), name: name.unwrap_or_default() }),
+            key: view.api_key.map(|id| AuditKeyBody { id: id.to_string(), name: name.unwrap_or_default() }),
             address: view.address,
             request_id: type_id("req", &view.request),
         }

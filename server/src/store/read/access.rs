@@ -82,8 +82,7 @@ impl Reader {
                  WHERE key < ?1 ORDER BY key DESC",
             )?;
             let mut rows = statement.query(params![before.unwrap_or(i64::MAX)])?;
-            let (mut listed, mut last, mut looked_at) =
-                (Listed { rows: Vec::new(), next: None }, None, 0);
+            let (mut listed, mut last, mut looked_at) = (Listed { rows: Vec::new(), next: None }, None, 0);
             while let Some(row) = rows.next()? {
                 if listed.rows.len() == limit || looked_at == ROWS_LOOKED_AT_MAX {
                     listed.next = last;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
+use taskhook_core::queue::QueueSecret;
 use taskhook_core::queue::Shut;
 use taskhook_core::waiting::HeldUp;
 use taskhook_core::{ConcurrencyKey, Queue, QueueKey, State, Task, Timestamp};
@@ -50,6 +51,30 @@ impl Reader {
         self.run(move |connection| match key_of(connection, &name)? {
             Some(key) => view(connection, &node, key),
             None => Ok(None),
+        })
+        .await
+    }
+
+    /// The queues that have a secret of their own.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn queues_with_secrets(&self) -> Result<Vec<(QueueKey, String, QueueSecret)>, ReadError> {
+        self.run(|connection| {
+            let mut statement = connection.prepare(
+                "SELECT q.key, n.text FROM queue q JOIN name n ON n.key = q.key
+                 WHERE json_extract(q.settings, '$.secret') IS NOT NULL ORDER BY q.key",
+            )?;
+            let rows = statement.query_map([], |row| Ok((QueueKey(row.get(0)?), row.get(1)?)))?;
+            let mut found = Vec::new();
+            for row in rows {
+                let (key, name) = row?;
+                let queue = queue_of(connection, key)?;
+                if let Some(secret) = queue.and_then(|queue| queue.settings.secret.clone()) {
+                    found.push((key, name, secret));
+                }
+            }
+            Ok(found)
         })
         .await
     }

@@ -15,8 +15,9 @@ use crate::store::sqlite::{SqliteTransaction, known};
 
 /// Every API key.
 pub(crate) fn api_keys(connection: &Connection) -> rusqlite::Result<BTreeMap<ApiKeyId, ApiKey>> {
-    let mut statement = connection
-        .prepare_cached("SELECT id, name, role, hash, hint, created_at, expires_at FROM api_key ORDER BY id")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT id, name, role, hash, hint, created_at, expires_at FROM api_key ORDER BY id",
+    )?;
     let rows = statement.query_map([], |row| api_key_of(row).map(|key| (key.id, key)))?;
     rows.collect()
 }
@@ -77,15 +78,7 @@ impl SqliteTransaction<'_> {
         let expires_at = key.expires_at.map(|at| at.0);
         let role = row::role_number(key.role);
         statement
-            .execute(params![
-                key.id.0,
-                &*key.name,
-                role,
-                key.hash,
-                &*key.hint,
-                key.created_at.0,
-                expires_at
-            ])
+            .execute(params![key.id.0, &*key.name, role, key.hash, &*key.hint, key.created_at.0, expires_at])
             .map(drop)
     }
 

@@ -252,8 +252,7 @@ impl SqliteStore {
     /// # Errors
     /// What SQLite says.
     pub fn secret(&self, name: &str) -> rusqlite::Result<Option<StoredSecret>> {
-        let mut statement = self.connection.prepare("SELECT value, sealed FROM secret WHERE name = ?1")?;
-        statement.query_row(params![name], stored_secret).optional()
+        secret_named(&self.connection, name)
     }
 
     /// Every API key.
@@ -271,6 +270,12 @@ impl SqliteStore {
     pub fn keep_secret(&self, name: &str, sealed: &[u8]) -> rusqlite::Result<()> {
         access::keep_secret(&self.connection, name, sealed)
     }
+}
+
+/// The secret of the server under `name`.
+pub(crate) fn secret_named(connection: &Connection, name: &str) -> rusqlite::Result<Option<StoredSecret>> {
+    let mut statement = connection.prepare("SELECT value, sealed FROM secret WHERE name = ?1")?;
+    statement.query_row(params![name], stored_secret).optional()
 }
 
 fn stored_secret(row: &Row<'_>) -> rusqlite::Result<StoredSecret> {

@@ -169,7 +169,13 @@ impl RealServer {
         assert!(line.ends_with(&format!(" listens on {}", self.api.url)), "it does not listen: {line}");
         self.process = Some(process);
         // The connections of the client died with the process before.
-        self.api = Api::new(self.api.url.clone());
+        self.api = self.api.anew();
+    }
+
+    /// The same, of which each request has an API key.
+    pub(crate) fn with_key(mut self, key: &str) -> RealServer {
+        self.api = self.api.with_key(key);
+        self
     }
 
     /// A process that may not even listen yet.

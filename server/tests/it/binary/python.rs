@@ -1,4 +1,4 @@
-//! Python programs that talk to the server, with the packages that their authors use.
+//! Python and Node.js programs that talk to the server, with the packages that their authors use.
 
 use std::path::Path;
 use std::process::Command;
@@ -26,6 +26,21 @@ pub(crate) fn program(name: &str, packages: &str) -> Command {
         imported.is_ok_and(|output| output.status.success()),
         "{} cannot import {packages}; `cargo xtask test` prepares a Python that can, and runs the tests with it",
         python.display()
+    );
+    command
+}
+
+/// A program of `server/tests/node` that requires this package, run by the Node.js that `cargo xtask test` has prepared,
+/// else by the machine's own if it will do.
+pub(crate) fn node_program(name: &str, package: &str) -> Command {
+    let node = std::env::var_os("TASKHOOK_TEST_NODE").unwrap_or_else(|| "node".into());
+    let mut command = Command::new(&node);
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/node").join(name));
+    let required = Command::new(&node).args(["-e", &format!("require({package:?})")]).output();
+    assert!(
+        required.is_ok_and(|output| output.status.success()),
+        "{} cannot require {package}; `cargo xtask test` prepares a Node.js that can, and runs the tests with it",
+        node.display()
     );
     command
 }

@@ -21,7 +21,8 @@ async fn a_silent_or_trickling_target_is_given_up() {
 #[tokio::test]
 async fn an_exchange_never_outlives_its_attempt() {
     let mut worker = target(vec![Answer::SendAndWait(Vec::new())]).await;
-    let mut sending = Sending::with(Settings { allow_loopback: Arc::new(true.into()), clock: stopped_clock, ..settings() });
+    let mut sending =
+        Sending::with(Settings { allow_loopback: Arc::new(true.into()), clock: stopped_clock, ..settings() });
     // It was first sent an hour ago, but for a moment; the exchange alone might take five minutes.
     let left = Duration::from_millis(100); // real time: the moment must pass
     let began = stopped_clock() - Duration::from_secs(3_600) + left;
@@ -124,7 +125,8 @@ async fn a_handshake_that_never_ends_is_given_up() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let connect_timeout = Duration::from_millis(100); // real time: what is tested is that it passes
-    let mut sending = Sending::with(Settings { allow_loopback: Arc::new(true.into()), connect_timeout, ..settings() });
+    let mut sending =
+        Sending::with(Settings { allow_loopback: Arc::new(true.into()), connect_timeout, ..settings() });
     let failure = sending.lost(dispatch(post(format!("https://{address}/")))).await;
     assert_eq!(failure.code, "connect");
     assert_eq!(failure.message, format!("cannot connect to {address}: it took longer than 100ms"));

@@ -5,7 +5,8 @@ use super::*;
 #[tokio::test]
 async fn a_request_says_who_calls_and_about_what() {
     let mut worker = target(vec![Answer::Send(http("202 Accepted", b""))]).await;
-    let mut sending = Sending::with(Settings { allow_loopback: Arc::new(true.into()), clock: stopped_clock, ..settings() });
+    let mut sending =
+        Sending::with(Settings { allow_loopback: Arc::new(true.into()), clock: stopped_clock, ..settings() });
     let request = Request {
         headers: vec![("X-Tenant".into(), "a".into()), ("x-tenant".into(), "b".into())],
         payload: Some(br#"{"test": 2432232314}"#.to_vec()),

@@ -128,7 +128,8 @@ async fn a_key_is_shown_once_and_of_use_until_it_is_revoked_or_expires() {
     with_key(&server, &text, "GET", "/v1/tasks", "").await.expect(200);
 
     let listed = with_key(&server, &root, "GET", "/v1/keys", "").await.expect(200);
-    let names: Vec<&Value> = listed["data"].as_array().expect("a list").iter().map(|key| &key["name"]).collect();
+    let names: Vec<&Value> =
+        listed["data"].as_array().expect("a list").iter().map(|key| &key["name"]).collect();
     assert_eq!(names, [&json!("billing"), &json!("root")]);
     assert!(!listed.to_string().contains(&text[8..]), "{listed}");
     let page = with_key(&server, &root, "GET", "/v1/keys?limit=1", "").await.expect(200);
@@ -241,7 +242,11 @@ async fn a_key_that_may_write_reports_on_any_task() {
     for (id, path) in [("a", "/webhook/hmac"), ("b", "/webhook"), ("c", "/webhook/default")] {
         let done = json!({"event": "task_completed", "task_id": id}).to_string();
         let taken = with_key(&server, &write, "POST", path, &done).await.expect(200);
-        assert_eq!((&taken["outcome"], &taken["task_state"]), (&json!("applied"), &json!("succeeded")), "{id}");
+        assert_eq!(
+            (&taken["outcome"], &taken["task_state"]),
+            (&json!("applied"), &json!("succeeded")),
+            "{id}"
+        );
     }
     let events = with_key(&server, &read, "GET", "/v1/events?limit=1", "").await.expect(200);
     let event = &events["data"][0];
@@ -266,7 +271,10 @@ async fn a_worker_needs_no_key_and_loopback_must_be_allowed() {
             let url = call.header("taskhook-callback-url");
             call.status(202);
             // The token is its proof.
-            assert_eq!(server.call_back(&url, json!({"event": "task_completed"})).await["outcome"], "applied");
+            assert_eq!(
+                server.call_back(&url, json!({"event": "task_completed"})).await["outcome"],
+                "applied"
+            );
         }
         let end = with_key(&server, &root, "GET", "/v1/tasks/a?wait=30s", "").await.expect(200);
         match allowed {
@@ -298,9 +306,21 @@ async fn every_change_is_written_down_with_who_made_it() {
         (&write, "POST", "/v1/schedules/s/pause", "", 200),
         (&write, "POST", "/v1/schedules/s/resume", "", 200),
         (&write, "POST", "/v1/schedules/s/trigger", "", 201),
-        (&write, "POST", "/v1/schedules/s/backfill", r#"{"from": "2026-11-23T00:00:00Z", "to": "2026-11-23T01:00:00Z"}"#, 202),
+        (
+            &write,
+            "POST",
+            "/v1/schedules/s/backfill",
+            r#"{"from": "2026-11-23T00:00:00Z", "to": "2026-11-23T01:00:00Z"}"#,
+            202,
+        ),
         (&root, "DELETE", "/v1/schedules/s", "", 204),
-        (&root, "PUT", "/v1/sources/hook", r#"{"verify": {"scheme": "github", "secrets": ["0123456789abcdef"]}}"#, 201),
+        (
+            &root,
+            "PUT",
+            "/v1/sources/hook",
+            r#"{"verify": {"scheme": "github", "secrets": ["0123456789abcdef"]}}"#,
+            201,
+        ),
         (&root, "POST", "/v1/sources/hook/rotate-secret", r#"{"secret": "0123456789abcdee"}"#, 200),
         (&root, "DELETE", "/v1/sources/hook", "", 204),
         (&write, "POST", "/v1/bulk", r#"{"action": "cancel", "filter": {"name": "x"}}"#, 202),
@@ -362,7 +382,9 @@ async fn every_change_is_written_down_with_who_made_it() {
 #[tokio::test]
 async fn with_a_key_a_proxy_may_stand_in_between() {
     let (server, root) = closed().await;
-    for header in [("host", "tasks.example.com"), ("x-forwarded-for", "1.2.3.4"), ("origin", "https://evil.example")] {
+    for header in
+        [("host", "tasks.example.com"), ("x-forwarded-for", "1.2.3.4"), ("origin", "https://evil.example")]
+    {
         let authorization = bearer(&root);
         let headers = [header, ("authorization", authorization.as_str())];
         server.send("GET", "/v1/tasks", &headers, "").await.expect(200);

@@ -37,8 +37,13 @@ impl Port {
         let reader = Reader::open(&path, Arc::default()).expect("its readers");
         let app = App { engine: engine.clone(), reader, ..server.app() };
         let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let listener =
-            Listener::start(socket, http::router(Arc::new(app), http::Door::Main), None, http::Settings::default()).expect("it listens");
+        let listener = Listener::start(
+            socket,
+            http::router(Arc::new(app), http::Door::Main),
+            None,
+            http::Settings::default(),
+        )
+        .expect("it listens");
         (Port { listener, engine, _folder: folder }, lane, store)
     }
 

@@ -72,7 +72,8 @@ async fn impatient(server: &TestServer, head_time: Duration, body_time: Duration
 
 async fn listen(app: App, settings: http::Settings) -> (Listener, String) {
     let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let listener = Listener::start(socket, http::router(Arc::new(app), http::Door::Main), None, settings).expect("it listens");
+    let listener = Listener::start(socket, http::router(Arc::new(app), http::Door::Main), None, settings)
+        .expect("it listens");
     let url = format!("http://{}", listener.address());
     (listener, url)
 }

@@ -48,7 +48,7 @@ async fn a_queue_is_made_read_replaced_and_listed() {
     assert_eq!(
         default,
         json!({"name": "default", "concurrency": null, "per_key": null, "rate": null, "paused": false,
-            "retry": null, "timeout": null, "completion": null, "retention": null, "open": 0, "states": {}, "waiting_for": {},
+            "retry": null, "timeout": null, "completion": null, "retention": null, "has_secret": false, "open": 0, "states": {}, "waiting_for": {},
             "oldest_due_seconds": null})
     );
     let full = json!({"concurrency": 10, "per_key": {"concurrency": 1, "rate": {"limit": 2, "per": "1m"}},
@@ -109,7 +109,7 @@ async fn what_a_queue_cannot_say_is_refused_with_the_reason() {
         (json!({"completion": "later"}), "/completion", "unknown_value"),
         (json!({"retention": "0s"}), "/retention", "not_a_duration"),
         (json!({"retention": 7}), "/retention", "wrong_type"),
-        (json!({"secret": "s"}), "/secret", "not_supported"),
+        (json!({"secret": "s"}), "/secret", "not_a_secret"),
         (json!({"concurency": 1}), "/concurency", "unknown_field"),
     ] {
         let answer = put(&server, "mail", queue.clone()).await;

@@ -6,10 +6,11 @@ use taskhook::store::sqlite::{SqlitePath, SqliteStore};
 use taskhook::store::{AuditEntry, Author, BatchId, NameKind, Store, Transaction, row};
 use taskhook_core::SourceKey;
 use taskhook_core::access::ApiKeyId;
+use taskhook_core::queue::QueueSecret;
 use taskhook_core::source::{Source, SourceCommand};
 use taskhook_core::{
-    Bulk, BulkKey, Cause, Command, Context, EventKey, Input, Permits, Schedule, ScheduleKey, Subjects, Task,
-    TaskKey, Timestamp,
+    Bulk, BulkKey, Cause, Command, Context, EventKey, Input, Permits, QueueKey, Schedule, ScheduleKey,
+    Subjects, Task, TaskKey, Timestamp,
 };
 use taskhook_sim::memory::{Entry, KeptAnswer, KeptEvent};
 use taskhook_sim::{Clock, MemoryStore, ready};
@@ -260,11 +261,13 @@ impl Inspect for Sqlite {
     fn access(&mut self) -> Vec<String> {
         let keys = self.store().api_keys().unwrap();
         let mut lines: Vec<String> = keys.values().map(|key| format!("{key:?}")).collect();
-        lines.extend(self.lines(
-            "SELECT name, hex(value) FROM secret WHERE name LIKE 'test%' ORDER BY name",
-            |row| Ok(format!("{} {}", row.get::<_, String>(0)?, row.get::<_, String>(1)?)),
-        ));
-        let sql = "SELECT at, action, subject, count, api_key, key_name, address, request FROM audit ORDER BY key";
+        lines.extend(
+            self.lines("SELECT name, hex(value) FROM secret WHERE name LIKE 'test%' ORDER BY name", |row| {
+                Ok(format!("{} {}", row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+            }),
+        );
+        let sql =
+            "SELECT at, action, subject, count, api_key, key_name, address, request FROM audit ORDER BY key";
         lines.extend(self.lines(sql, |row| {
             let id: Option<[u8; 16]> = row.get(4)?;
             let name: Option<Arc<str>> = row.get(5)?;
@@ -280,6 +283,12 @@ impl Inspect for Sqlite {
             Ok(audit_line(Timestamp(row.get(0)?), &entry))
         }));
         lines
+    }
+
+    fn queue_secret(&mut self, queue: QueueKey) -> Option<QueueSecret> {
+        let sql = format!("SELECT settings FROM queue WHERE key = {}", queue.0);
+        let row = self.lines(&sql, |row| row.get::<_, String>(0)).pop()?;
+        serde_json::from_str::<row::SettingsRow>(&row).unwrap().settings().secret
     }
 
     fn kept_count(&mut self) -> usize {
@@ -435,6 +444,10 @@ impl<const UNLUCKY: bool> Inspect for InMemory<UNLUCKY> {
         lines.extend(self.0.secrets().into_iter().map(secret));
         lines.extend(self.0.audit().iter().map(|(at, entry)| audit_line(*at, entry)));
         lines
+    }
+
+    fn queue_secret(&mut self, queue: QueueKey) -> Option<QueueSecret> {
+        self.0.queues().into_iter().find(|other| other.key == queue)?.settings.secret.clone()
     }
 
     fn kept_count(&mut self) -> usize {

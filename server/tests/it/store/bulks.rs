@@ -44,7 +44,7 @@ fn states<B: Backend>(world: &mut World<B>) -> BTreeMap<State, usize> {
 pub(super) fn what_a_bulk_says_survives<B: Backend>(world: &mut World<B>) {
     world.submit(Submission::Queue(
         "q".into(),
-        QueueCommand::Define { settings: Default::default(), paused: false },
+        QueueCommand::Define { settings: Default::default(), paused: false, secret: Default::default() },
     ));
     create_many(world, "t", 3);
     let filter = Filter {
@@ -136,7 +136,7 @@ pub(super) fn a_look_goes_over_so_many_tasks<B: Backend>(world: &mut World<B>) {
 pub(super) fn a_filter_means_the_same_in_every_store<B: Backend>(world: &mut World<B>) {
     world.submit(Submission::Queue(
         "q".into(),
-        QueueCommand::Define { settings: Default::default(), paused: true },
+        QueueCommand::Define { settings: Default::default(), paused: true, secret: Default::default() },
     ));
     let mut named = external("named");
     named.spec.name = Some("resize".into());

@@ -43,7 +43,10 @@ fn keyed(id: &str, queue: &str) -> Draft {
 }
 
 fn define(name: &str, settings: Settings) -> Submission {
-    Submission::Queue(name.into(), QueueCommand::Define { settings: settings.into(), paused: false })
+    Submission::Queue(
+        name.into(),
+        QueueCommand::Define { settings: settings.into(), paused: false, secret: Default::default() },
+    )
 }
 
 pub(super) fn that_it_is_held_survives<B: Backend>(world: &mut World<B>) {

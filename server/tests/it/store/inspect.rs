@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use taskhook::store::AuditEntry;
 use taskhook::store::row::{self, ChangeRow};
+use taskhook_core::queue::QueueSecret;
 use taskhook_core::source::Source;
-use taskhook_core::{Bulk, Cause, Schedule, Task, TaskKey, Timestamp};
+use taskhook_core::{Bulk, Cause, QueueKey, Schedule, Task, TaskKey, Timestamp};
 
 /// Looks into a store from outside, between transactions. Lines are ordered by key.
 pub(super) trait Inspect {
@@ -37,6 +38,8 @@ pub(super) trait Inspect {
     fn sources(&mut self) -> Vec<Source>;
     /// Every API key, every secret of the server that a decision has kept, and the audit log.
     fn access(&mut self) -> Vec<String>;
+    /// The secret of a queue.
+    fn queue_secret(&mut self, queue: QueueKey) -> Option<QueueSecret>;
     /// How many follow-ups are kept, those left aside among them.
     fn kept_count(&mut self) -> usize;
 

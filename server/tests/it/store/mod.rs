@@ -89,6 +89,7 @@ suite! {
         more_parked_webhooks_than_a_page_apply_in_order;
     queues:
         what_a_queue_says_survives,
+        the_secret_of_a_queue_survives,
         places_are_counted_over_restarts,
         a_rate_is_kept_over_restarts,
         a_key_that_has_room_again_is_found_among_many,

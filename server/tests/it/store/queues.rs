@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use taskhook::engine::submission::{Draft, Submission};
-use taskhook_core::queue::Settings;
+use taskhook_core::queue::{SecretAsked, Settings};
 use taskhook_core::{
     ConcurrencyKey, Outcome, Permits, QueueCommand, QueueKey, Rate, Refused, State, Task, TaskKey, limits,
 };
@@ -14,7 +14,10 @@ use super::backend::Backend;
 use super::world::{START, World, answered, completed, create, hosted};
 
 fn define(name: &str, settings: Settings) -> Submission {
-    Submission::Queue(name.into(), QueueCommand::Define { settings: settings.into(), paused: false })
+    Submission::Queue(
+        name.into(),
+        QueueCommand::Define { settings: settings.into(), paused: false, secret: Default::default() },
+    )
 }
 
 fn in_queue(mut draft: Draft, queue: &str, key: i64) -> Draft {
@@ -67,6 +70,28 @@ pub(super) fn what_a_queue_says_survives<B: Backend>(world: &mut World<B>) {
     }
     let resumed = world.settle(&[Submission::Queue("mail".into(), QueueCommand::Resume)]);
     assert_eq!(resumed.dispatches.len(), 1);
+}
+
+pub(super) fn the_secret_of_a_queue_survives<B: Backend>(world: &mut World<B>) {
+    let define = |secret| {
+        let settings = Settings::default().into();
+        Submission::Queue("mail".into(), QueueCommand::Define { settings, paused: false, secret })
+    };
+    let give = |number: u8| define(SecretAsked::Give([number, 0, 255].as_slice().into()));
+    world.settle(&[give(1)]);
+    world.settle(&[give(2)]);
+    world.restart();
+    // What is kept is what was read back.
+    let mail = queue_key(world, "mail");
+    let committed = world.settle(&[define(SecretAsked::Keep)]);
+    assert_eq!(*committed.receipts[0].outcome(), Outcome::Defined { new: false });
+    let secret = world.backend.queue_secret(mail).unwrap();
+    assert_eq!(&*secret.sealed, [2, 0, 255]);
+    let (before, until) = secret.before.unwrap();
+    assert_eq!((&*before, until.since(START).as_secs()), (&[1, 0, 255][..], 24 * 3_600));
+    world.settle(&[define(SecretAsked::Remove)]);
+    world.restart();
+    assert_eq!(world.backend.queue_secret(mail), None);
 }
 
 pub(super) fn places_are_counted_over_restarts<B: Backend>(world: &mut World<B>) {

@@ -1,4 +1,5 @@
-//! Keys straight in a store, while no server runs on it: for the first one, and for whoever has lost the last.
+//! Commands straight to a store, while no server runs on it: for the first key, for whoever has lost the last one, and for
+//! the secret of a server that is not up.
 
 use std::sync::Arc;
 
@@ -19,10 +20,18 @@ use crate::store::{Author, BatchId};
 /// # Errors
 /// If its address is none, if a server runs on it, or if it cannot be opened.
 pub(super) fn open(url: &str) -> anyhow::Result<SqliteStore> {
-    let flags = Flags { store: Some(url.into()), ..Flags::default() };
-    let config = Config::load(&flags, serve::environment).map_err(|faults| serve::refused(&faults))?;
+    let config = settings(Some(url.into()))?;
     let StoreUrl::Sqlite(path) = config.store;
     Ok(SqliteStore::open(&SqlitePath(path), wall_clock)?)
+}
+
+/// The settings of a server on this store; without one, of the server that `taskhook serve` would start here.
+///
+/// # Errors
+/// If one is wrong.
+pub(super) fn settings(store: Option<String>) -> anyhow::Result<Config> {
+    let flags = Flags { store, ..Flags::default() };
+    Ok(Config::load(&flags, serve::environment).map_err(|faults| serve::refused(&faults))?)
 }
 
 /// Decides a command and makes it durable, as a server would.
@@ -31,8 +40,7 @@ pub(super) fn open(url: &str) -> anyhow::Result<SqliteStore> {
 /// Why it is refused, or what the store says.
 pub(super) async fn submit(store: &mut SqliteStore, command: AccessCommand) -> anyhow::Result<()> {
     let now = wall_clock();
-    let author =
-        Author { key: None, address: "command line".into(), request: Uuid::now_v7().into_bytes() };
+    let author = Author { key: None, address: "command line".into(), request: Uuid::now_v7().into_bytes() };
     let submission = Submission::By(Arc::new(author), Box::new(Submission::Access(command)));
     let batch = Batch { submissions: vec![&submission], ..Batch::default() };
     let node = Node { up_since: now, shown: now, permits: Permits::new(0, 0) };
