@@ -51,8 +51,7 @@ async fn for_strangers(process: &Process) -> Api {
             return Api::new(url(line));
         }
         assert!(tokio::time::Instant::now() < deadline, "it says nothing of strangers: {said}");
-        // real time: it is another process.
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await; // real time: it is another process.
     }
 }
 
@@ -193,8 +192,7 @@ async fn until(process: &Process, words: &str) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !process.said().contains(words) {
         assert!(tokio::time::Instant::now() < deadline, "it never says {words:?}: {}", process.said());
-        // real time: it looks at its files once a second.
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await; // real time: it looks at its files once a second.
     }
 }
 

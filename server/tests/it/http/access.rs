@@ -137,8 +137,7 @@ async fn a_key_is_shown_once_and_of_use_until_it_is_revoked_or_expires() {
     let next = with_key(&server, &root, "GET", &next, "").await.expect(200);
     assert_eq!((&next["data"][0]["name"], &next["next_cursor"]), (&json!("root"), &Value::Null));
 
-    // real time: it expires by the clock.
-    tokio::time::sleep(std::time::Duration::from_millis(2_100)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(2_100)).await; // real time: it expires by the clock.
     with_key(&server, &text, "GET", "/v1/tasks", "").await.problem(401, "unauthorized");
 
     let other = key(&server, &root, json!({"role": "read"})).await;
