@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod dispatch;
 pub mod engine;
+pub mod expression;
 pub mod http;
 pub mod secrets;
 pub mod serve;

@@ -410,7 +410,24 @@ pub(super) struct Secret {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct SourceMap {
-    pub(super) event: BTreeMap<String, String>,
+    pub(super) event: EventMap,
+    /// Expressions, by what they say.
+    #[serde(flatten)]
+    pub(super) others: BTreeMap<String, String>,
+}
+
+/// What the events of a source mean: by their names, or by an expression.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum EventMap {
+    Names(BTreeMap<String, String>),
+    Expression(String),
+}
+
+impl Default for EventMap {
+    fn default() -> EventMap {
+        EventMap::Names(BTreeMap::new())
+    }
 }
 
 /// What a webhook that was taken in is answered.

@@ -334,8 +334,31 @@ pub(super) struct VerifyRequest {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MapRequest {
-    /// Names of its events, and which of the six events about tasks each of them means.
-    event: Option<BTreeMap<String, String>>,
+    /// Names of its events, and which of the six events about tasks each of them means; or an expression (CEL) over `body`,
+    /// `headers` and `query` that says so.
+    event: Option<EventMap>,
+    /// An expression for the task's id, in place of `task_id` and `data.task_id`. What is null or not there, is not found.
+    task_id: Option<String>,
+    /// An expression for the attempt's number.
+    attempt: Option<String>,
+    /// An expression for the result.
+    result: Option<String>,
+    /// An expression for the error: a string, or an object with `message`, `code` and `retryable`.
+    error: Option<String>,
+    /// An expression for the progress, 0 to 1.
+    progress: Option<String>,
+    /// An expression for the delivery id, in place of what its sender is known to say.
+    delivery_id: Option<String>,
+}
+
+/// Names of events, or an expression.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum EventMap {
+    /// What each name means.
+    Names(BTreeMap<String, String>),
+    /// An expression that says what an event means.
+    Expression(String),
 }
 
 /// What a webhook that was taken in is answered.

@@ -91,7 +91,7 @@ pub(super) async fn replay(
     if let Some(original) = event.duplicate_of {
         event = find(&app, &original.to_string()).await?;
     }
-    let heard = webhook::map_again(&app, event)?;
+    let heard = webhook::map_again(&app, event).await?;
     let receipt = app.engine.submit(asking.to(Submission::Event(Box::new(heard)))).await?;
     webhook::answer(&receipt)
 }

@@ -23,7 +23,8 @@ use crate::http::problem::{FieldError, Problem, refused};
 use crate::http::sources::definition::Secrets;
 use crate::http::target::{Named, NoQuery};
 use crate::http::tasks::unexpected;
-use crate::http::webhook::{self, map::Mapped};
+use crate::http::webhook;
+use crate::http::webhook::map::{Found, Mapped};
 use crate::http::wire::ListBody;
 use crate::http::wire::sources::{SourceBody, TestBody, secret_id};
 use crate::http::{App, body, respond};
@@ -268,10 +269,10 @@ pub(super) async fn test(
     let live = app.sources.get(&name).ok_or_else(|| no_such_source(&name))?;
     let url = url.unwrap_or_else(|| format!("{}/webhook/{name}", app.public_url));
     let seen = Seen { headers: &headers, body: body.as_bytes(), url: &url, at: (app.clock)() };
-    Ok(respond::json(StatusCode::OK, &tested(&app, &live, &seen)))
+    Ok(respond::json(StatusCode::OK, &tested(&app, &live, &seen).await))
 }
 
-fn tested(app: &App, live: &Live, seen: &Seen<'_>) -> TestBody {
+async fn tested(app: &App, live: &Arc<Live>, seen: &Seen<'_>) -> TestBody {
     let mut answer = TestBody {
         verified: false,
         reason: None,
@@ -293,8 +294,15 @@ fn tested(app: &App, live: &Live, seen: &Seen<'_>) -> TestBody {
     match json::object(&text) {
         Err(wrong) => answer.reason = answer.reason.or(Some(wrong)),
         Ok(members) => {
-            let Mapped { name, task, attempt, kind } = webhook::map::map(live, &members, seen, false);
-            answer.delivery_id = webhook::map::delivery_id(live, &members, seen);
+            let found = match Found::of(live, &text, seen).await {
+                Ok(found) => found,
+                Err(why) => {
+                    answer.reason.get_or_insert(why);
+                    return answer;
+                }
+            };
+            let Mapped { name, task, attempt, kind } = webhook::map::map(live, &members, seen, false, &found);
+            answer.delivery_id = webhook::map::delivery_id(live, &members, seen, &found);
             answer.event = meaning(&kind);
             if let EventKind::Other(Some(why)) = kind {
                 answer.reason.get_or_insert(why.into());

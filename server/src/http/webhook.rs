@@ -22,7 +22,7 @@ use crate::http::access::Caller;
 use crate::http::json;
 use crate::http::problem::{Problem, refused};
 use crate::http::target::Named;
-use crate::http::webhook::map::Mapped;
+use crate::http::webhook::map::{Found, Mapped};
 use crate::http::{App, body, respond};
 use crate::secrets::fingerprint;
 use crate::source::definition::Answer;
@@ -273,7 +273,7 @@ pub(super) async fn answer_of_kept(app: &App, id: EventId) -> Result<Response, P
 /// A request on its way to become an event.
 struct Way<'a> {
     app: &'a App,
-    source: &'a Live,
+    source: &'a Arc<Live>,
     headers: &'a HeaderMap,
     /// The callback token that it came by.
     token: Option<&'a str>,
@@ -310,9 +310,17 @@ impl Way<'_> {
             Ok(members) => members,
             Err(wrong) => return Err(self.reject(seen.body, Problem::malformed(wrong)).await),
         };
+        let found = match Found::of(self.source, &text, seen).await {
+            Ok(found) => found,
+            // Its source can be mended, and then it can be replayed.
+            Err(why) => {
+                let problem = Problem::new(StatusCode::BAD_REQUEST, "not_mapped", "the source cannot map it");
+                return Err(self.reject_because(seen.body, problem, &why).await);
+            }
+        };
         let secrets = &self.app.secrets;
         let delivery_id =
-            map::delivery_id(self.source, &members, seen).filter(|id| !secrets.is_attempt_id(id));
+            map::delivery_id(self.source, &members, seen, &found).filter(|id| !secrets.is_attempt_id(id));
         let scope: [&[u8]; 2] = match self.token {
             Some(token) => [b"callback", token.as_bytes()],
             None => [b"source", self.source.name.as_bytes()],
@@ -320,7 +328,7 @@ impl Way<'_> {
         let claim =
             delivery_id.as_ref().map(|id| ClaimKey(fingerprint(&[scope[0], scope[1], id.as_bytes()])));
         let Mapped { name, task, attempt, kind } =
-            map::map(self.source, &members, seen, self.token.is_some());
+            map::map(self.source, &members, seen, self.token.is_some(), &found);
         let received = Received {
             name,
             task_name: task.as_deref().map(|task| cut(task, limits::ID_BYTES_MAX * 2)),
@@ -406,7 +414,7 @@ async fn keep_rejected(app: &App, source: SourceKey, reason: &str, received: Rec
 /// # Errors
 /// 409 where nobody can tell any more what it would be about, or whether it is from its source; 400 where its body cannot
 /// be read.
-pub(super) fn map_again(app: &App, event: EventView) -> Result<Heard, Problem> {
+pub(super) async fn map_again(app: &App, event: EventView) -> Result<Heard, Problem> {
     let not_replayable = |detail: String| Problem::new(StatusCode::CONFLICT, "not_replayable", detail);
     let source = app.sources.get(&event.source).ok_or_else(|| not_replayable(no_source(&event.source)))?;
     let is_rejected = event.outcome == "rejected";
@@ -437,7 +445,10 @@ pub(super) fn map_again(app: &App, event: EventView) -> Result<Heard, Problem> {
     let members = json::object(&text).map_err(Problem::malformed)?;
     // What came by a callback token named no task in its body; it is about the same task and attempt again.
     let by_token = event.attempt.filter(|_| event.task.is_some());
-    let Mapped { name, task, attempt, kind } = map::map(&source, &members, &seen, by_token.is_some());
+    let found = Found::of(&source, &text, &seen)
+        .await
+        .map_err(|why| not_replayable(format!("its source still cannot map it: {why}")))?;
+    let Mapped { name, task, attempt, kind } = map::map(&source, &members, &seen, by_token.is_some(), &found);
     let task = task.or(event.task.clone());
     Ok(Heard {
         source: source.key,
@@ -466,7 +477,7 @@ fn is_json(kind: &str) -> bool {
     kind.is_char_boundary(end) && kind[end..].eq_ignore_ascii_case("json")
 }
 
-fn stored_headers(headers: &HeaderMap, secret: &[&str]) -> Vec<(String, String)> {
+pub(super) fn stored_headers(headers: &HeaderMap, secret: &[&str]) -> Vec<(String, String)> {
     headers
         .iter()
         .map(|(name, value)| {

@@ -507,7 +507,7 @@ impl EventBody {
 }
 
 /// Header fields by name, the values of repeated ones as one list (RFC 9110, 5.3).
-fn joined(fields: Vec<(String, String)>) -> BTreeMap<String, String> {
+pub fn joined(fields: Vec<(String, String)>) -> BTreeMap<String, String> {
     let mut joined: BTreeMap<String, String> = BTreeMap::new();
     for (name, value) in fields {
         match joined.get_mut(&name) {

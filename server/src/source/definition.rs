@@ -16,6 +16,12 @@ pub const OWN_SCHEMES: [&str; 5] = ["ed25519", "header", "hmac", "jwt", "none"];
 /// The tolerance of a scheme with a time that says no other.
 pub const TOLERANCE: Duration = Duration::from_secs(300);
 
+/// What of a webhook an expression may say.
+pub const MAPPED: [&str; 7] = ["event", "task_id", "attempt", "result", "error", "progress", "delivery_id"];
+
+/// What those expressions may ask for.
+pub const VARIABLES: [&str; 3] = ["body", "headers", "query"];
+
 /// What a source says.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Definition {
@@ -25,6 +31,9 @@ pub struct Definition {
     /// What the names of its events mean: `{"job.done": "task_completed"}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub event_names: BTreeMap<String, String>,
+    /// Where in a request something is found, by expressions: see [`MAPPED`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub maps: BTreeMap<String, String>,
     /// What a webhook that was taken in is answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response: Option<Answer>,
@@ -313,6 +322,7 @@ mod tests {
     #[test]
     fn every_definition_survives_storage() {
         let definition = Definition {
+            maps: BTreeMap::new(),
             verify: Some(Verify { scheme: "hmac".into(), tolerance_ms: Some(5), ..Verify::default() }),
             event_names: [("a".to_string(), "task_completed".to_string())].into(),
             response: Some(Answer { status: 204, body: String::new(), content_type: None }),

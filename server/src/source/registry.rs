@@ -1,7 +1,7 @@
 //! The sources of this node, at hand for every webhook: what each says, and its secrets, opened.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, HeaderValue};
 use taskhook_core::{SourceKey, Timestamp};
 
-use crate::source::definition::{Answer, Definition};
+use crate::expression::Expression;
+use crate::source::definition::{Answer, Definition, VARIABLES};
 use crate::source::facts;
 use crate::source::jwt::Tokens;
 use crate::source::presets::{Handshake, Preset};
@@ -28,6 +29,8 @@ pub struct Live {
     pub name: String,
     /// What it says.
     pub definition: Definition,
+    /// Where in a request something is found, where the source says so.
+    pub maps: BTreeMap<String, Expression>,
     rules: Vec<Rule>,
     tokens: Option<Tokens>,
     secrets: Vec<LiveSecret>,
@@ -133,7 +136,16 @@ pub fn place(source: &str, secret: &[u8; 16]) -> String {
 impl Live {
     fn saying_nothing(key: SourceKey, name: String) -> Live {
         let definition = Definition::default();
-        Live { key, name, definition, rules: Vec::new(), tokens: None, secrets: Vec::new(), broken: None }
+        Live {
+            key,
+            name,
+            definition,
+            maps: BTreeMap::new(),
+            rules: Vec::new(),
+            tokens: None,
+            secrets: Vec::new(),
+            broken: None,
+        }
     }
 
     fn of(view: &SourceView, vault: &Vault) -> Live {
@@ -145,6 +157,11 @@ impl Live {
     fn fill(&mut self, view: &SourceView, vault: &Vault) -> Result<(), String> {
         self.definition = serde_json::from_str(&view.source.definition)
             .map_err(|error| format!("what it says cannot be read by this version: {error}"))?;
+        for (name, text) in &self.definition.maps {
+            let parsed =
+                Expression::parse(text, &VARIABLES).map_err(|why| format!("its map.{name} {why}"))?;
+            self.maps.insert(name.clone(), parsed);
+        }
         let Some(verify) = &self.definition.verify else { return Ok(()) };
         let wrong = |(field, why)| format!("its verify.{field} {why}");
         self.rules = verify.rules().map_err(wrong)?;

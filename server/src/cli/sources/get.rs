@@ -4,7 +4,7 @@ use std::io;
 
 use clap::Args;
 
-use crate::cli::answer::{Secret, Source};
+use crate::cli::answer::{EventMap, Secret, Source};
 use crate::cli::client::{Ask, Client};
 use crate::cli::{Code, input, table};
 
@@ -49,7 +49,13 @@ pub(super) fn print(source: Source) -> io::Result<()> {
         ("tolerance".into(), shown(verify.tolerance)),
     ];
     pairs.extend(verify.secrets.iter().map(|secret| (format!("secret {}", secret.id), about(secret))));
-    pairs.extend(source.map.event.into_iter().map(|(name, event)| (format!("event {name}"), event)));
+    match source.map.event {
+        EventMap::Names(names) => {
+            pairs.extend(names.into_iter().map(|(name, event)| (format!("event {name}"), event)));
+        }
+        EventMap::Expression(text) => pairs.push(("map event".into(), text)),
+    }
+    pairs.extend(source.map.others.into_iter().map(|(name, text)| (format!("map {name}"), text)));
     if let Some(response) = source.response {
         pairs.push(("response".into(), format!("{} {}", response.status, response.body)));
     }

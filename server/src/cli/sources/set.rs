@@ -65,6 +65,10 @@ pub(super) struct Arguments {
     /// What a name of its events means, such as job.done=task_completed; in the place of those that it has
     #[arg(long, value_name = "NAME=EVENT", value_parser = input::pair)]
     event: Vec<(String, String)>,
+    /// Where in a request something is found, such as task_id=body.job.id: event, task_id, attempt, result, error, progress,
+    /// delivery_id; with nothing behind the = it is taken back
+    #[arg(long, value_name = "FIELD=EXPRESSION", value_parser = input::pair)]
+    map: Vec<(String, String)>,
     /// What a webhook that was taken in is answered, as JSON: {"status": 202, "body": "[accepted]"}; null for the usual
     #[arg(long, value_name = "JSON")]
     response: Option<String>,
@@ -138,10 +142,18 @@ fn change(says: &mut Map<String, Value>, arguments: &Arguments) -> anyhow::Resul
     if !verify.is_empty() {
         says.insert("verify".into(), verify.into());
     }
+    let mut map = says.get("map").and_then(Value::as_object).cloned().unwrap_or_default();
     if !arguments.event.is_empty() {
         let events = input::each_once("--event", arguments.event.clone())?;
-        says.insert("map".into(), serde_json::json!({"event": events}));
+        map.insert("event".into(), serde_json::json!(events));
     }
+    for (field, expression) in input::each_once("--map", arguments.map.clone())? {
+        match expression.is_empty() {
+            true => drop(map.remove(&field)),
+            false => drop(map.insert(field, expression.into())),
+        }
+    }
+    says.insert("map".into(), map.into());
     if let Some(response) = &arguments.response {
         says.insert("response".into(), serde_json::from_str(input::json("--response", response)?.get())?);
     }

@@ -6,11 +6,12 @@ use std::time::Duration;
 use axum::http::{HeaderValue, Uri};
 use taskhook_core::limits;
 
+use crate::expression::Expression;
 use crate::http::fields::{Fields, escaped};
 use crate::http::json::Members;
 use crate::http::problem::{FieldError, hint};
 use crate::secrets::sha256;
-use crate::source::definition::{Answer, Definition, Verify, schemes};
+use crate::source::definition::{Answer, Definition, MAPPED, VARIABLES, Verify, schemes};
 use crate::source::secret::{Key, SECRET_BYTES_MIN};
 
 /// What is asked of a source's secrets.
@@ -48,8 +49,8 @@ pub(super) fn read(members: Members<'_>) -> Result<(Definition, Secrets), Vec<Fi
             Some(verify)
         }
     };
-    let event_names = match nested(&mut fields, "map", "an object with event") {
-        None => BTreeMap::new(),
+    let (event_names, maps) = match nested(&mut fields, "map", "an object with event, task_id …") {
+        None => Map::default(),
         Some(inner) => {
             let (names, errors) = map(Fields::new(inner, "/map"));
             fields.errors.extend(errors);
@@ -63,7 +64,11 @@ pub(super) fn read(members: Members<'_>) -> Result<(Definition, Secrets), Vec<Fi
             answer
         });
     let errors = fields.finish(&["verify", "map", "response"], &[]);
-    if errors.is_empty() { Ok((Definition { verify, event_names, response }, secrets)) } else { Err(errors) }
+    if errors.is_empty() {
+        Ok((Definition { verify, event_names, maps, response }, secrets))
+    } else {
+        Err(errors)
+    }
 }
 
 fn nested<'a>(fields: &mut Fields<'a>, name: &str, wanted: &str) -> Option<Members<'a>> {
@@ -191,23 +196,22 @@ fn secrets(fields: &mut Fields<'_>, verify: &Verify) -> Secrets {
     Secrets::Replace(given)
 }
 
-fn map(mut fields: Fields<'_>) -> (BTreeMap<String, String>, Vec<FieldError>) {
-    let mut names = BTreeMap::new();
+/// What the requests of a source mean: names of events, and expressions.
+type Map = (BTreeMap<String, String>, BTreeMap<String, String>);
+
+fn map(mut fields: Fields<'_>) -> (Map, Vec<FieldError>) {
+    let (mut names, mut maps) = Map::default();
     if let Some(raw) = fields.raw("event") {
         match serde_json::from_str::<BTreeMap<String, String>>(raw.get()) {
             Ok(given) => names = given,
-            Err(_) if raw.get().starts_with('"') => {
-                fields.wrong(
+            Err(_) => match serde_json::from_str::<String>(raw.get()) {
+                Ok(text) => drop(maps.insert("event".into(), text)),
+                Err(_) => fields.wrong(
                     "event",
-                    "not_supported",
-                    "an expression is not supported yet; a table of names is",
-                );
-            }
-            Err(_) => fields.wrong(
-                "event",
-                "wrong_type",
-                "must be a table of names, such as {\"job.done\": \"task_completed\"}",
-            ),
+                    "wrong_type",
+                    "must be a table of names, such as {\"job.done\": \"task_completed\"}, or an expression",
+                ),
+            },
         }
     }
     if names.len() > EVENT_NAMES_MAX {
@@ -219,8 +223,17 @@ fn map(mut fields: Fields<'_>) -> (BTreeMap<String, String>, Vec<FieldError>) {
             fields.wrong_within("event", &escaped(name), "unknown_value", detail);
         }
     }
-    let later = ["task_id", "external_id", "attempt", "result", "error", "progress", "delivery_id"];
-    (names, fields.finish(&["event"], &later))
+    for name in MAPPED.into_iter().filter(|name| *name != "event") {
+        if let Some(text) = fields.take::<String>(name, "an expression, such as \"body.job.id\"") {
+            maps.insert(name.into(), text);
+        }
+    }
+    for (name, text) in &maps {
+        if let Err(why) = Expression::parse(text, &VARIABLES) {
+            fields.wrong(name, "not_an_expression", why);
+        }
+    }
+    ((names, maps), fields.finish(&MAPPED, &["external_id"]))
 }
 
 fn response(mut fields: Fields<'_>) -> (Answer, Vec<FieldError>) {

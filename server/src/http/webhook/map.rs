@@ -1,11 +1,18 @@
 //! What a webhook says: from the members of its body to an event.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use axum::http::HeaderMap;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use taskhook_core::{EventKind, Failure, limits};
 
+use crate::expression::{Expression, Scope};
 use crate::http::json::Members;
-use crate::http::webhook::cut;
+use crate::http::webhook::{cut, stored_headers};
+use crate::http::wire::joined;
 use crate::source::facts::{attribute, header, text_of};
 use crate::source::registry::Live;
 use crate::source::verify::Seen;
@@ -23,83 +30,213 @@ pub(in crate::http) struct Mapped {
     pub(in crate::http) kind: EventKind,
 }
 
-/// What a webhook of this source says; `by_token`: it came by a callback URL, which names its task.
-pub(in crate::http) fn map(source: &Live, members: &Members<'_>, seen: &Seen<'_>, by_token: bool) -> Mapped {
-    let names = &source.definition.event_names;
-    if source.preset().is_none_or(|preset| preset.is_worker) || by_token {
-        let attribute = attribute(seen.headers, "ce-type");
-        return read(members, attribute, |name| names.get(name).cloned(), by_token);
+/// What the expressions of a source have found in a webhook; `None`: it is null, or not there.
+#[derive(Debug, Default)]
+pub(in crate::http) struct Found(BTreeMap<String, Option<Value>>);
+
+impl Found {
+    /// Looks for everything that the source says where to find. `text` is the body as JSON, checked.
+    ///
+    /// # Errors
+    /// Which expression failed, and why.
+    pub(in crate::http) async fn of(
+        source: &Arc<Live>,
+        text: &[u8],
+        seen: &Seen<'_>,
+    ) -> Result<Found, String> {
+        if source.maps.is_empty() {
+            return Ok(Found::default());
+        }
+        let body: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        let headers = joined(stored_headers(seen.headers, &source.secret_headers()));
+        let query = seen.url.split_once('?').map(|(_, query)| query).unwrap_or_default();
+        let query: Map<String, Value> = form_urlencoded::parse(query.as_bytes())
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect();
+        let variables =
+            vec![("body", body), ("headers", serde_json::json!(headers)), ("query", query.into())];
+        let source = source.clone();
+        let has_loops = source.maps.values().any(Expression::has_loops);
+        let look = move || {
+            let scope = Scope::new(variables)?;
+            let one = |(name, expression): (&String, &Expression)| {
+                let found = expression.evaluate(&scope).map_err(|why| format!("map.{name}: {why}"))?;
+                Ok((name.clone(), found))
+            };
+            source.maps.iter().map(one).collect::<Result<_, String>>().map(Found)
+        };
+        match has_loops {
+            // It may take some milliseconds, and others are to be answered meanwhile.
+            true => {
+                tokio::task::spawn_blocking(look).await.map_err(|_| "an expression failed".to_string())?
+            }
+            false => look(),
+        }
     }
+
+    /// What was found under a name, as text; `None`: the source says nothing about it.
+    fn text(&self, name: &str) -> Option<Option<String>> {
+        self.0.get(name).map(|found| found.as_ref().and_then(text_of_value))
+    }
+
+    /// The same as JSON.
+    fn raw(&self, name: &str) -> Option<Option<Box<RawValue>>> {
+        let found = self.0.get(name)?;
+        Some(found.as_ref().and_then(|value| RawValue::from_string(value.to_string()).ok()))
+    }
+}
+
+/// A string, or the decimal text of an integer.
+fn text_of_value(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) if !number.is_f64() => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// What a webhook says, before it is known what that means.
+#[derive(Default)]
+struct Said<'a> {
+    /// The name of its event.
+    name: Option<String>,
+    /// What that is said to mean.
+    meaning: Option<String>,
+    task: Option<String>,
+    attempt: Option<u32>,
+    result: Option<Cow<'a, RawValue>>,
+    error: Option<Cow<'a, RawValue>>,
+    progress: Option<f64>,
+    message: Option<String>,
+}
+
+/// What a webhook of this source says; `by_token`: it came by a callback URL, which names its task.
+pub(in crate::http) fn map(
+    source: &Live,
+    members: &Members<'_>,
+    seen: &Seen<'_>,
+    by_token: bool,
+    found: &Found,
+) -> Mapped {
+    let is_worker = source.preset().is_none_or(|preset| preset.is_worker) || by_token;
     // A sender of its own kind says nothing about tasks, unless its source says where.
-    let name = source.kind(seen);
-    let kind = match name.as_ref().and_then(|name| names.get(name)) {
-        Some(_) => EventKind::Other(Some("it names no task")),
-        None => EventKind::Other(None),
+    let mut said = match is_worker {
+        true => Said::by_default(members, attribute(seen.headers, "ce-type")),
+        false => Said { name: source.kind(seen), ..Said::default() },
     };
-    Mapped { name, task: None, attempt: None, kind }
+    said.meaning = said.name.as_ref().and_then(|name| source.definition.event_names.get(name)).cloned();
+    if is_worker && said.meaning.is_none() {
+        said.meaning = said.name.as_ref().map(|name| name.replace('.', "_"));
+    }
+    said.take(found);
+    said.meant(by_token)
 }
 
 /// The delivery id of a webhook of this source: as its sender says it, or the header `webhook-id`, or the id of a
 /// CloudEvent within its source.
-pub(in crate::http) fn delivery_id(source: &Live, members: &Members<'_>, seen: &Seen<'_>) -> Option<String> {
+pub(in crate::http) fn delivery_id(
+    source: &Live,
+    members: &Members<'_>,
+    seen: &Seen<'_>,
+    found: &Found,
+) -> Option<String> {
+    if let Some(id) = found.text("delivery_id") {
+        return id;
+    }
     if source.preset().is_some_and(|preset| !preset.is_worker) {
         return source.delivery_id(seen);
     }
     delivery_id_of(seen.headers, members)
 }
 
-/// The default mapping: of each the first that is present and a string or integer. `attribute` is the type of a
-/// CloudEvent whose body is only its data.
-fn read(
-    members: &Members<'_>,
-    attribute: Option<String>,
-    meaning: impl Fn(&str) -> Option<String>,
-    by_token: bool,
-) -> Mapped {
-    let data: Members<'_> =
-        members.get("data").and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or_default();
-    // What is null is not there, and hides nothing.
-    let either = |name: &str| {
-        [members, &data].into_iter().find_map(|all| all.get(name).copied().filter(|raw| raw.get() != "null"))
-    };
-    let name = || ["event", "type"].iter().find_map(|key| text_of(members.get(*key).copied()?));
-    let name = attribute.or_else(name);
-    let task = text_of_either(members.get("task_id").copied(), data.get("task_id").copied());
-    let attempt = either("attempt").map(|raw| text_of(raw).and_then(|text| text.parse().ok()).unwrap_or(0));
-    let Some(name) = name else {
-        let kind = EventKind::Other(Some("it has no event name"));
-        return Mapped { name: None, task: None, attempt, kind };
-    };
-    let kind = match meaning(&name).unwrap_or_else(|| name.replace('.', "_")).as_str() {
-        "task_started" => EventKind::Started,
-        "task_heartbeat" => EventKind::Heartbeat,
-        "task_progress" => EventKind::Progress(
-            either("progress").and_then(|raw| raw.get().parse().ok()).map(|part: f64| part.clamp(0.0, 1.0)),
-            either("message").and_then(text_of).map(|text| cut(&text, limits::MESSAGE_BYTES_MAX)),
-        ),
-        "task_completed" => EventKind::Completed(either("result").map(|raw| raw.get().as_bytes().into())),
-        "task_failed" => failed(either("error"), either("message")),
-        "task_cancelled" => EventKind::Cancelled,
-        _ => EventKind::Other(None),
-    };
-    let name = Some(name);
-    let mapped = |task, kind| Mapped { name, task, attempt, kind };
-    if matches!(kind, EventKind::Other(_)) {
-        return mapped(task.filter(|task| by_token || is_task_id(task)), kind);
+impl<'a> Said<'a> {
+    /// The default mapping: of each the first that is present and a string or integer. `attribute` is the type of a
+    /// CloudEvent whose body is only its data.
+    fn by_default(members: &Members<'a>, attribute: Option<String>) -> Said<'a> {
+        let data: Members<'a> =
+            members.get("data").and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or_default();
+        // What is null is not there, and hides nothing.
+        let either = |name: &str| {
+            [members, &data]
+                .into_iter()
+                .find_map(|all| all.get(name).copied().filter(|raw| raw.get() != "null"))
+        };
+        let name = || ["event", "type"].iter().find_map(|key| text_of(members.get(*key).copied()?));
+        let attempt =
+            either("attempt").map(|raw| text_of(raw).and_then(|text| text.parse().ok()).unwrap_or(0));
+        Said {
+            name: attribute.or_else(name),
+            meaning: None,
+            task: text_of_either(members.get("task_id").copied(), data.get("task_id").copied()),
+            attempt,
+            result: either("result").map(Cow::Borrowed),
+            error: either("error").map(Cow::Borrowed),
+            progress: either("progress").and_then(|raw| raw.get().parse().ok()),
+            message: either("message").and_then(text_of),
+        }
     }
-    match task {
-        // That no task can be called so does not make it the one that a token stands for.
-        Some(task) if by_token || is_task_id(&task) => mapped(Some(task), kind),
-        Some(_) => mapped(None, EventKind::Other(Some("its task_id is no id of a task"))),
-        None if by_token => mapped(None, kind),
-        None => mapped(None, EventKind::Other(Some("it names no task"))),
+
+    /// What its source has found otherwise counts in the place of what is said by default.
+    fn take(&mut self, found: &Found) {
+        if let Some(meaning) = found.text("event") {
+            self.name = self.name.take().or_else(|| meaning.clone());
+            self.meaning = meaning.map(|meaning| meaning.replace('.', "_"));
+        }
+        if let Some(task) = found.text("task_id") {
+            self.task = task;
+        }
+        if let Some(attempt) = found.text("attempt") {
+            // What is no number is no attempt that ever was.
+            self.attempt = attempt.map(|text| text.parse().unwrap_or(0));
+        }
+        if let Some(result) = found.raw("result") {
+            self.result = result.map(Cow::Owned);
+        }
+        if let Some(error) = found.raw("error") {
+            self.error = error.map(Cow::Owned);
+        }
+        if let Some(progress) = found.raw("progress") {
+            self.progress = progress.and_then(|raw| raw.get().parse().ok());
+        }
+    }
+
+    fn meant(self, by_token: bool) -> Mapped {
+        let Said { name, meaning, task, attempt, result, error, progress, message } = self;
+        let Some(name) = name else {
+            let kind = EventKind::Other(Some("it has no event name"));
+            return Mapped { name: None, task: None, attempt, kind };
+        };
+        let kind = match meaning.as_deref() {
+            Some("task_started") => EventKind::Started,
+            Some("task_heartbeat") => EventKind::Heartbeat,
+            Some("task_progress") => EventKind::Progress(
+                progress.map(|part| part.clamp(0.0, 1.0)),
+                message.map(|text| cut(&text, limits::MESSAGE_BYTES_MAX)),
+            ),
+            Some("task_completed") => EventKind::Completed(result.map(|raw| raw.get().as_bytes().into())),
+            Some("task_failed") => failed(error.as_deref(), message),
+            Some("task_cancelled") => EventKind::Cancelled,
+            _ => EventKind::Other(None),
+        };
+        let name = Some(name);
+        let mapped = |task, kind| Mapped { name, task, attempt, kind };
+        if matches!(kind, EventKind::Other(_)) {
+            return mapped(task.filter(|task| by_token || is_task_id(task)), kind);
+        }
+        match task {
+            // That no task can be called so does not make it the one that a token stands for.
+            Some(task) if by_token || is_task_id(&task) => mapped(Some(task), kind),
+            Some(_) => mapped(None, EventKind::Other(Some("its task_id is no id of a task"))),
+            None if by_token => mapped(None, kind),
+            None => mapped(None, EventKind::Other(Some("it names no task"))),
+        }
     }
 }
 
-fn failed(error: Option<&RawValue>, message: Option<&RawValue>) -> EventKind {
+fn failed(error: Option<&RawValue>, message: Option<String>) -> EventKind {
     let parts: Members<'_> = error.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
     let text = |name: &str| parts.get(name).copied().and_then(text_of);
-    let said = error.and_then(text_of).or_else(|| text("message")).or_else(|| message.and_then(text_of));
+    let said = error.and_then(text_of).or_else(|| text("message")).or(message);
     let message = said.unwrap_or_else(|| "the worker reported a failure without a message".into());
     let code = text("code").unwrap_or_else(|| "reported".into());
     let retryable = parts.get("retryable").is_none_or(|raw| raw.get() != "false");

@@ -85,8 +85,21 @@ pub struct SecretBody {
 /// What the requests of a source mean.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MapBody {
-    /// The names of its events that mean one of Taskhook's own.
-    pub event: BTreeMap<String, String>,
+    /// The names of its events that mean one of Taskhook's own, or an expression that says which of them it is.
+    pub event: EventMap,
+    /// Where in a request the task is named, and so on: expressions over `body`, `headers` and `query`.
+    #[serde(flatten)]
+    pub others: BTreeMap<String, String>,
+}
+
+/// What the events of a source mean.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum EventMap {
+    /// By their names.
+    Names(BTreeMap<String, String>),
+    /// By an expression.
+    Expression(String),
 }
 
 /// What a webhook that was taken in is answered.
@@ -145,7 +158,7 @@ impl SourceBody {
         SourceBody {
             url: format!("{public_url}/webhook/{}", view.name),
             verify: definition.verify.map(|verify| verify_body(verify, secrets.collect())),
-            map: MapBody { event: definition.event_names },
+            map: map_body(definition.event_names, definition.maps),
             response: definition.response.map(|answer| ResponseBody {
                 status: answer.status,
                 body: answer.body,
@@ -155,6 +168,11 @@ impl SourceBody {
             name: view.name.clone(),
         }
     }
+}
+
+fn map_body(names: BTreeMap<String, String>, mut maps: BTreeMap<String, String>) -> MapBody {
+    let event = maps.remove("event").map_or(EventMap::Names(names), EventMap::Expression);
+    MapBody { event, others: maps }
 }
 
 fn verify_body(verify: Verify, secrets: Vec<SecretBody>) -> VerifyBody {

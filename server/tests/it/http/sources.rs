@@ -415,12 +415,6 @@ async fn a_wrong_definition_is_refused_where_it_is_wrong() {
         (verify(json!({"tolerance": "31d"})), "/verify/tolerance", "out_of_range"),
         (verify(json!({"url": "hooks.example"})), "/verify/url", "not_a_url"),
         (verify(json!({"secret": "x"})), "/verify/secret", "unknown_field"),
-        (json!({"verify": {"scheme": "none"}, "map": {"event": "body.type"}}), "/map/event", "not_supported"),
-        (
-            json!({"verify": {"scheme": "none"}, "map": {"task_id": "body.id"}}),
-            "/map/task_id",
-            "not_supported",
-        ),
         (
             json!({"verify": {"scheme": "none"}, "map": {"event": {"a": "task_done"}}}),
             "/map/event/a",
@@ -643,5 +637,136 @@ async fn events_that_come_together_count_each_for_itself() {
     assert_eq!(answer["outcome"], "recorded");
     let event = newest(&server).await;
     assert_eq!((&event["type"], &event["delivery_id"]), (&json!("job.done"), &json!("/jobs\n7")));
+    server.stop().await;
+}
+
+/// A service of its own kind, whose events are mapped by expressions.
+async fn mapped(server: &Api, map: Value) {
+    let source = json!({"verify": {"scheme": "none"}, "map": map});
+    let answer = put(server, "mapped", source).await;
+    assert!([200, 201].contains(&answer.status), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn expressions_say_where_everything_is() {
+    let server = RealServer::start().await;
+    let map = json!({
+        "event": "body.status == 'DONE' ? 'task_completed' : body.status == 'BROKEN' ? 'task_failed' : body.status",
+        "task_id": "has(body.job) ? body.job.ref : headers['x-job']",
+        "result": "{'pages': body.job.pages.map(p, p.n), 'by': query['by']}",
+        "error": "{'message': body.why, 'code': 'remote', 'retryable': false}",
+        "delivery_id": "string(body.seq)",
+    });
+    mapped(&server, map.clone()).await;
+    let shown = server.get("/v1/sources/mapped").await.expect(200);
+    assert_eq!(shown["map"], map, "it is shown as it was given");
+    for id in ["a", "b", "7"] {
+        server.create(json!({"id": id, "source": "mapped"})).await;
+    }
+    let done = json!({"status": "DONE", "seq": 1, "job": {"ref": "a", "pages": [{"n": 3}, {"n": 5}]}});
+    let taken = server.tell("/webhook/mapped?by=me", &[], done.clone()).await;
+    assert_eq!((&taken["outcome"], &taken["task_state"]), (&json!("applied"), &json!("succeeded")));
+    assert_eq!(server.task("a").await["result"], json!({"pages": [3, 5], "by": "me"}));
+    assert_eq!(server.tell("/webhook/mapped", &[], done).await["outcome"], "duplicate");
+
+    let broken = json!({"status": "BROKEN", "seq": 2, "why": "no paper"});
+    let taken = server.tell("/webhook/mapped", &[("x-job", "b")], broken).await;
+    assert_eq!(taken["task_state"], "failed", "{taken}");
+    let error = server.task("b").await["error"].clone();
+    assert_eq!(error, json!({"code": "remote", "message": "no paper"}));
+    // A number is read as its decimal text.
+    let number = json!({"status": "DONE", "seq": 3, "job": {"ref": 7, "pages": []}});
+    assert_eq!(server.tell("/webhook/mapped", &[], number).await["task_state"], "succeeded");
+
+    // What is not there is not found; what is no task event is recorded.
+    let other = json!({"status": "QUEUED", "seq": 4});
+    assert_eq!(server.tell("/webhook/mapped", &[], other).await["outcome"], "recorded");
+    let nameless = json!({"status": "DONE", "seq": 5});
+    let recorded = server.tell("/webhook/mapped", &[], nameless).await;
+    assert_eq!((&recorded["outcome"], &recorded["reason"]), (&json!("recorded"), &json!("it names no task")));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_an_expression_cannot_say_is_kept_until_it_is_mended() {
+    let server = RealServer::start().await;
+    mapped(&server, json!({"event": "'task_completed'", "task_id": "body.id + 1"})).await;
+    server.create(json!({"id": "a", "source": "mapped"})).await;
+    let refused = server.post("/webhook/mapped", json!({"id": "a"})).await.problem(400, "not_mapped");
+    assert_eq!(refused["detail"], "the source cannot map it", "why is for who owns it");
+    let event = newest(&server).await;
+    assert_eq!(event["outcome"], "rejected");
+    let reason = event["reason"].as_str().expect("a reason");
+    assert!(reason.contains("map.task_id: ") && reason.contains("add"), "{reason}");
+
+    let replay = format!("/v1/events/{}/replay", event["id"].as_str().expect("an id"));
+    let again = server.post(&replay, json!({})).await.problem(409, "not_replayable");
+    assert!(again["detail"].as_str().is_some_and(|text| text.contains("still cannot map it")), "{again}");
+    mapped(&server, json!({"event": "'task_completed'", "task_id": "body.id"})).await;
+    assert_eq!(server.post(&replay, json!({})).await.expect(200)["task_state"], "succeeded");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_sender_of_its_own_kind_reports_once_its_source_says_where() {
+    let server = RealServer::start().await;
+    let source = json!({
+        "verify": {"scheme": "github", "secrets": [SECRET]},
+        "map": {
+            "event": {"workflow_run.completed": "task_completed"},
+            "task_id": "body.workflow_run.name",
+            "result": "body.workflow_run.conclusion",
+        },
+    });
+    put(&server, "github", source).await.expect(201);
+    server.create(json!({"id": "nightly", "source": "github"})).await;
+    let body = r#"{"action":"completed","workflow_run":{"name":"nightly","conclusion":"success"}}"#;
+    let signature = hub(SECRET, body);
+    let headers = [("x-hub-signature-256", signature.as_str()), ("x-github-event", "workflow_run")];
+    assert_eq!(github(&server, &headers, body).await.expect(200)["task_state"], "succeeded");
+    assert_eq!(server.task("nightly").await["result"], "success");
+    // Tried out, without doing it; secrets of headers are not for expressions.
+    let test = json!({"body": body, "headers": {"x-hub-signature-256": signature, "x-github-event": "workflow_run"}});
+    let tested = server.post("/v1/sources/github/test", test).await.expect(200);
+    assert_eq!((&tested["event"], &tested["task"]), (&json!("task_completed"), &json!("nightly")));
+    let bearer = json!({
+        "verify": {"scheme": "bearer", "secrets": [CANARY]},
+        "map": {"event": "headers.authorization", "task_id": "'x'"},
+    });
+    put(&server, "token", bearer).await.expect(201);
+    let authorization = format!("Bearer {CANARY}");
+    server.tell("/webhook/token", &[("authorization", &authorization)], json!({})).await;
+    let event = newest(&server).await;
+    assert_eq!(event["type"], "[redacted]", "{event}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_expression_is_refused_with_its_place() {
+    let server = RealServer::start().await;
+    for (map, pointer, code) in [
+        (json!({"task_id": "body."}), "/map/task_id", "not_an_expression"),
+        (json!({"task_id": ""}), "/map/task_id", "not_an_expression"),
+        (json!({"task_id": "task.id"}), "/map/task_id", "not_an_expression"),
+        (json!({"event": "'a".repeat(3_000)}), "/map/event", "not_an_expression"),
+        (json!({"event": format!("{}1", "true ? 1 : ".repeat(370))}), "/map/event", "not_an_expression"),
+        (json!({"result": "body.map(a, body.map(b, body.map(c, c)))"}), "/map/result", "not_an_expression"),
+        (json!({"result": 5}), "/map/result", "wrong_type"),
+        (json!({"event": [1]}), "/map/event", "wrong_type"),
+        (json!({"external_id": "body.id"}), "/map/external_id", "not_supported"),
+        (json!({"task": "body.id"}), "/map/task", "unknown_field"),
+    ] {
+        let answer = put(&server, "x", json!({"verify": {"scheme": "none"}, "map": map})).await;
+        assert_eq!(answer.faults(), [(pointer.to_string(), code.to_string())], "{map}");
+    }
+    // A long list costs nobody else their answer.
+    mapped(&server, json!({"event": "body.l.exists(a, body.l.exists(b, a + b < 0)) ? 'x' : 'y'"})).await;
+    let long = json!({"l": vec![1; 301]});
+    server.post("/webhook/mapped", long).await.problem(400, "not_mapped");
+    server.tell("/webhook/mapped", &[], json!({"l": vec![1; 300]})).await;
+    // It is there after a restart too.
+    let server = server.restart().await;
+    server.tell("/webhook/mapped", &[], json!({"l": [1]})).await;
+    assert_eq!(newest(&server).await["type"], "y");
     server.stop().await;
 }

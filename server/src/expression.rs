@@ -1,0 +1,359 @@
+//! Expressions that users give (CEL, <https://cel.dev>), behind a fence.
+//!
+//! The language has no loops but those over lists and maps that are there, and no way out. What is left to bound is its
+//! parser, which needs a deep stack for hostile input, and expressions that go over long lists within long lists. So a
+//! text is short, it is parsed on a deep stack when it is saved, what comes out is small and flat, and it goes over no more
+//! items than take some milliseconds. Evaluated it is at the edge, before a webhook is an input: never in a transaction.
+
+use std::sync::{Arc, LazyLock};
+
+use cel::common::ast::{EntryExpr, Expr, IdedExpr};
+use cel::{Context, Env, ExecutionError, Program};
+use serde_json::Value;
+
+/// Bytes of an expression.
+pub const BYTES_MAX: usize = 4_096;
+
+/// Parts of an expression, with what its macros become.
+const NODES_MAX: usize = 500;
+
+/// How deep its parts stand within each other: each level takes stack when it is evaluated.
+const DEPTH_MAX: usize = 48;
+
+/// Macros (`map`, `filter`, `exists` …) within each other.
+const NESTING_MAX: usize = 2;
+
+/// Items of the longest list or map that an expression may be evaluated on, by how deep its macros are nested.
+const ITEMS_MAX: [usize; NESTING_MAX + 1] = [usize::MAX, 10_000, 300];
+
+/// Stack of the thread that parses: with 16 MiB every text of [`BYTES_MAX`] was parsed or refused.
+const PARSER_STACK_BYTES: usize = 32 << 20;
+
+/// Bytes of what is told of an error: it may repeat what a stranger has sent.
+const ERROR_BYTES_MAX: usize = 300;
+
+static LANGUAGE: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+
+/// An expression, checked.
+#[derive(Debug)]
+pub struct Expression {
+    program: Program,
+    nesting: usize,
+}
+
+/// What an expression may ask for.
+pub struct Scope {
+    variables: Vec<(&'static str, cel::Value)>,
+    longest: usize,
+}
+
+impl Expression {
+    /// Reads an expression that may ask for these variables.
+    ///
+    /// # Errors
+    /// What is wrong with it, as the end of a sentence.
+    pub fn parse(text: &str, variables: &[&str]) -> Result<Expression, String> {
+        if text.trim().is_empty() {
+            return Err("is empty; leave it out, or say what is to be found".into());
+        }
+        if text.len() > BYTES_MAX {
+            return Err(format!("has {} bytes; it may have {BYTES_MAX}", text.len()));
+        }
+        let (text, known) = (text.to_string(), variables.iter().map(ToString::to_string).collect::<Vec<_>>());
+        // What is too deep is dropped there too.
+        let parse = move || compile(&text, &known);
+        let thread = std::thread::Builder::new().name("expression".into()).stack_size(PARSER_STACK_BYTES);
+        let parsed = thread.spawn(parse).map_err(|error| format!("cannot be read now: {error}"))?;
+        parsed.join().unwrap_or_else(|_| Err("cannot be read by this version".into()))
+    }
+
+    /// Whether it goes over lists, which may take long.
+    #[must_use]
+    pub fn has_loops(&self) -> bool {
+        self.nesting > 0
+    }
+
+    /// What it is worth; `None` where it is null, or asks for something that is not there.
+    ///
+    /// # Errors
+    /// Why it cannot be said.
+    pub fn evaluate(&self, scope: &Scope) -> Result<Option<Value>, String> {
+        let items_max = ITEMS_MAX[self.nesting.min(NESTING_MAX)];
+        if scope.longest > items_max {
+            return Err(format!("it would go over {} items, and may go over {items_max}", scope.longest));
+        }
+        let mut context = Context::with_env(LANGUAGE.clone());
+        for (name, value) in &scope.variables {
+            context.add_variable_from_value(*name, value.clone());
+        }
+        match self.program.execute(&context) {
+            Ok(value) => match value.json() {
+                Ok(Value::Null) => Ok(None),
+                Ok(value) => Ok(Some(value)),
+                Err(error) => Err(cut(&error.to_string())),
+            },
+            Err(ExecutionError::NoSuchKey(_)) => Ok(None),
+            Err(error) => Err(cut(&error.to_string())),
+        }
+    }
+}
+
+impl Scope {
+    /// With these variables.
+    ///
+    /// # Errors
+    /// If one of them cannot be said in the language.
+    pub fn new(variables: Vec<(&'static str, Value)>) -> Result<Scope, String> {
+        let longest = variables.iter().map(|(_, value)| longest(value)).max().unwrap_or(0);
+        let said = |(name, value): (&'static str, Value)| {
+            cel::to_value(&value).map(|value| (name, value)).map_err(|error| cut(&error.to_string()))
+        };
+        Ok(Scope { variables: variables.into_iter().map(said).collect::<Result<_, _>>()?, longest })
+    }
+}
+
+fn compile(text: &str, known: &[String]) -> Result<Expression, String> {
+    let program = Program::compile(text).map_err(|errors| {
+        let told = errors.to_string();
+        let first = told.lines().next().unwrap_or_default().trim_start_matches("ERROR: <input>:");
+        format!("is no expression: {}", cut(first))
+    })?;
+    let mut walk = Walk { known, bound: Vec::new(), nodes: 0, nesting: 0 };
+    walk.over(program.expression(), 1, 0)?;
+    let nesting = walk.nesting;
+    let expression = Expression { program, nesting };
+    // Functions that do not exist are found by asking for them; that nothing is there is no fault of it.
+    let nothing = known
+        .iter()
+        .map(|name| (name.clone(), cel::Value::from(std::collections::HashMap::<String, cel::Value>::new())));
+    let mut context = Context::with_env(LANGUAGE.clone());
+    nothing.for_each(|(name, value)| context.add_variable_from_value(name, value));
+    match expression.program.execute(&context) {
+        Err(ExecutionError::UndeclaredReference(name)) => {
+            Err(format!("asks for {name}, which is not known here"))
+        }
+        _ => Ok(expression),
+    }
+}
+
+/// A walk over all that an expression is.
+struct Walk<'a> {
+    known: &'a [String],
+    /// The names that macros give to items.
+    bound: Vec<String>,
+    nodes: usize,
+    nesting: usize,
+}
+
+impl Walk<'_> {
+    fn over(&mut self, part: &IdedExpr, depth: usize, nesting: usize) -> Result<(), String> {
+        self.nodes += 1;
+        if self.nodes > NODES_MAX {
+            return Err(format!("has more than {NODES_MAX} parts"));
+        }
+        if depth > DEPTH_MAX {
+            return Err(format!("has parts that stand more than {DEPTH_MAX} deep within each other"));
+        }
+        let below = depth + 1;
+        match &part.expr {
+            Expr::Unspecified | Expr::Literal(_) => {}
+            Expr::Ident(name) => {
+                if !self.known.contains(name) && !self.bound.contains(name) {
+                    let known = self.known.join(", ");
+                    return Err(format!(
+                        "asks for {}, which is not known here: there are {known}",
+                        cut(name)
+                    ));
+                }
+            }
+            Expr::Select(select) => self.over(&select.operand, below, nesting)?,
+            Expr::Call(call) => {
+                for part in call.target.as_deref().into_iter().chain(&call.args) {
+                    self.over(part, below, nesting)?;
+                }
+            }
+            Expr::List(list) => {
+                for part in &list.elements {
+                    self.over(part, below, nesting)?;
+                }
+            }
+            Expr::Map(map) => self.entries(map.entries.iter().map(|entry| &entry.expr), below, nesting)?,
+            Expr::Struct(_) => return Err("makes a message of a type, and there are none".into()),
+            Expr::Comprehension(loops) => {
+                let inner = nesting + 1;
+                if inner > NESTING_MAX {
+                    return Err(format!("goes over lists more than {NESTING_MAX} deep within each other"));
+                }
+                self.nesting = self.nesting.max(inner);
+                self.over(&loops.iter_range, below, nesting)?;
+                let before = self.bound.len();
+                self.bound.extend([loops.iter_var.clone(), loops.accu_var.clone()]);
+                self.bound.extend(loops.iter_var2.clone());
+                for part in [&loops.accu_init, &loops.loop_cond, &loops.loop_step, &loops.result] {
+                    self.over(part, below, inner)?;
+                }
+                self.bound.truncate(before);
+            }
+        }
+        Ok(())
+    }
+
+    fn entries<'b>(
+        &mut self,
+        entries: impl Iterator<Item = &'b EntryExpr>,
+        depth: usize,
+        nesting: usize,
+    ) -> Result<(), String> {
+        for entry in entries {
+            match entry {
+                EntryExpr::StructField(field) => self.over(&field.value, depth, nesting)?,
+                EntryExpr::MapEntry(entry) => {
+                    self.over(&entry.key, depth, nesting)?;
+                    self.over(&entry.value, depth, nesting)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many items the longest list or object has.
+fn longest(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => items.iter().map(longest).max().unwrap_or(0).max(items.len()),
+        Value::Object(members) => members.values().map(longest).max().unwrap_or(0).max(members.len()),
+        _ => 0,
+    }
+}
+
+fn cut(text: &str) -> String {
+    let mut end = ERROR_BYTES_MAX.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].replace(['\n', '\r'], " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<Expression, String> {
+        Expression::parse(text, &["body", "headers"])
+    }
+
+    fn worth(text: &str, body: Value) -> Result<Option<Value>, String> {
+        let scope = Scope::new(vec![("body", body), ("headers", json!({"x-kind": "done"}))]).unwrap();
+        parse(text).unwrap().evaluate(&scope)
+    }
+
+    #[test]
+    fn what_is_asked_for_is_found() {
+        let body = || json!({"a": {"b": [1, {"c": "x"}]}, "n": null, "big": 9_007_199_254_740_993_u64, "u": u64::MAX});
+        for (text, wanted) in [
+            ("body.a.b[1].c", json!("x")),
+            ("headers['x-kind'] == 'done' ? 'task_completed' : 'other'", json!("task_completed")),
+            ("body.big", json!(9_007_199_254_740_993_u64)),
+            ("body.u", json!(u64::MAX)),
+            ("'id-' + string(body.a.b[0])", json!("id-1")),
+            ("body.a.b.filter(x, x == 1).size()", json!(1)),
+            ("has(body.a.z) ? body.a.z : 'none'", json!("none")),
+            ("{'message': body.a.b[1].c}", json!({"message": "x"})),
+        ] {
+            assert_eq!(worth(text, body()), Ok(Some(wanted)), "{text}");
+        }
+        for text in ["body.n", "body.missing", "body.a.missing.deeper", "null", "headers['x-other']"] {
+            assert_eq!(worth(text, body()), Ok(None), "{text}");
+        }
+        for text in ["body.a + 1", "body.a.b[9]", "1 / 0", "body.n.deeper.still"] {
+            assert!(worth(text, body()).is_err(), "{text}: {:?}", worth(text, body()));
+        }
+    }
+
+    #[test]
+    fn what_is_no_expression_is_refused_with_the_reason() {
+        let check = |text: &str, why: &str| {
+            let refused = parse(text).expect_err(text);
+            assert!(refused.contains(why), "{text}: {refused}");
+            assert!(refused.len() < 500 && !refused.contains('\n'), "{refused}");
+        };
+        check("", "is empty");
+        check("  ", "is empty");
+        check("body.", "is no expression");
+        check("body.a body.b", "is no expression");
+        check("boddy.a", "asks for boddy, which is not known here: there are body, headers");
+        check("x.map(y, y)", "asks for x");
+        check("nothing(body)", "asks for nothing");
+        check("my.Type{a: 1}", "makes a message");
+        check(&format!("'{}'", "a".repeat(BYTES_MAX)), "it may have 4096");
+        check(&["1"; 400].join("+"), "deep within each other");
+        check(&format!("[{}]", ["1"; 600].join(",")), "more than 500 parts");
+        check("body.map(a, body.map(b, body.map(c, c)))", "more than 2 deep");
+        check(&format!("{}1", "true ? 1 : ".repeat(60)), "deep within each other");
+        check("\u{0}", "is no expression");
+    }
+
+    /// What is read or refused harms nobody, however deep it is.
+    #[test]
+    fn no_text_is_too_much() {
+        for text in [
+            format!("{}1{}", "(".repeat(1_500), ")".repeat(1_500)),
+            "true ? 1 : ".repeat(300),
+            format!("{}1", "true ? 1 : ".repeat(300)),
+            format!("{}body{}", "[".repeat(1_000), "]".repeat(1_000)),
+            format!("{}true", "!".repeat(4_000)),
+            format!("{}1", "-".repeat(4_000)),
+            format!("body{}", "[0]".repeat(1_000)),
+        ] {
+            let _ = parse(&text);
+        }
+    }
+
+    /// The deepest that passes is evaluated on the stack of a thread as servers have them.
+    #[test]
+    fn the_deepest_expression_fits_the_stack() {
+        let wraps: [(&str, &str); 6] = [
+            ("true ? (", ") : 0"),
+            ("[", "][0]"),
+            ("-(", ")"),
+            ("{'a': ", "}.a"),
+            ("1 + (", ")"),
+            ("size([", "])"),
+        ];
+        for (before, after) in wraps {
+            let text = |depth: usize| format!("{}1{}", before.repeat(depth), after.repeat(depth));
+            let deepest = (1..DEPTH_MAX).rev().find_map(|depth| parse(&text(depth)).ok()).expect("some pass");
+            let run = move || {
+                let scope = Scope::new(vec![("body", json!({})), ("headers", json!({}))]).unwrap();
+                let _ = deepest.evaluate(&scope);
+            };
+            let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(run).unwrap();
+            thread.join().expect("it comes to an end");
+        }
+    }
+
+    #[test]
+    fn no_list_is_gone_over_that_takes_long() {
+        let items = |count: usize| json!({"list": vec![1; count]});
+        let once = "body.list.exists(a, a == 2)";
+        let twice = "body.list.exists(a, body.list.exists(b, a + b == 5))";
+        assert_eq!(worth(once, items(10_000)), Ok(Some(json!(false))));
+        assert!(worth(once, items(10_001)).unwrap_err().contains("may go over 10000"));
+        let began = Instant::now();
+        assert_eq!(worth(twice, items(300)), Ok(Some(json!(false))));
+        // Some 100,000 steps, in a build that is not optimised.
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        assert!(worth(twice, items(301)).unwrap_err().contains("may go over 300"));
+        assert_eq!(worth("body.list.size()", items(50_000)), Ok(Some(json!(50_000))));
+    }
+
+    #[test]
+    fn what_a_stranger_has_sent_is_not_repeated_at_length() {
+        let refused = worth("body.a + 1", json!({"a": "x".repeat(100_000)})).unwrap_err();
+        assert!(refused.len() <= ERROR_BYTES_MAX, "{}", refused.len());
+    }
+}
