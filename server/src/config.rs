@@ -90,6 +90,8 @@ pub struct DispatchConfig {
     pub allow: Vec<String>,
     /// Addresses that tasks are never sent to, written the same way.
     pub deny: Vec<String>,
+    /// Ports below 1024 that tasks may be sent to, beside 80 and 443.
+    pub ports: Vec<u16>,
 }
 
 /// What is logged.
@@ -131,6 +133,7 @@ impl Default for Config {
                 exchanges_per_host: limits::EXCHANGES_PER_HOST_MAX,
                 allow: Vec::new(),
                 deny: Vec::new(),
+                ports: Vec::new(),
             },
             retention: Ages::default(),
             log: LogConfig { level: "info".into() },

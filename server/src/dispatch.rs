@@ -13,6 +13,7 @@ mod send;
 
 use std::any::Any;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
@@ -43,6 +44,10 @@ pub struct Settings {
     pub allow: Vec<Network>,
     /// The addresses that may never be called.
     pub deny: Vec<Network>,
+    /// Ports below 1024 that may be called beside 80 and 443.
+    pub ports: Vec<u16>,
+    /// The addresses that this server listens on.
+    pub own: Vec<SocketAddr>,
     /// Bound of everything before the first byte of a request: the name, the connection, the TLS handshake.
     pub connect_timeout: Duration,
     /// The time.
@@ -56,6 +61,8 @@ impl Default for Settings {
             allow_loopback: Arc::default(),
             allow: Vec::new(),
             deny: Vec::new(),
+            ports: Vec::new(),
+            own: Vec::new(),
             connect_timeout: Duration::from_secs(10),
             clock: wall_clock,
         }
@@ -103,8 +110,13 @@ impl Dispatcher {
         secrets: Arc<Secrets>,
         settings: Settings,
     ) -> Dispatcher {
-        let allow =
-            Allow { loopback: settings.allow_loopback, networks: settings.allow, deny: settings.deny };
+        let allow = Allow {
+            loopback: settings.allow_loopback,
+            networks: settings.allow,
+            deny: settings.deny,
+            ports: settings.ports,
+            own: settings.own,
+        };
         let connector = connect::Connector::new(allow, connect::system_roots(), settings.connect_timeout);
         let sender = Sender::new(connector, secrets, settings.callback_base, settings.clock);
         let (stop, stopped) = oneshot::channel();

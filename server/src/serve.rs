@@ -111,6 +111,8 @@ impl Server {
             allow_loopback: keys.open(),
             allow,
             deny,
+            ports: config.dispatch.ports.clone(),
+            own: doors.addresses(),
             ..dispatch::Settings::default()
         };
         let dispatcher = Dispatcher::start(dispatches, engine.clone(), secrets.clone(), dispatching);
@@ -267,6 +269,10 @@ impl Doors {
         let main_address = main.local_addr()?;
         let strangers_address = for_strangers.as_ref().map(TcpListener::local_addr).transpose()?;
         Ok(Doors { main, for_strangers, certificate, main_address, strangers_address })
+    }
+
+    fn addresses(&self) -> Vec<SocketAddr> {
+        [Some(self.main_address), self.strangers_address].into_iter().flatten().collect()
     }
 
     /// Under which workers reach the server, where nothing else is said.

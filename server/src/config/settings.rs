@@ -41,7 +41,7 @@ pub(super) enum Value {
 }
 
 /// All settings, in the order of `config.default.toml`.
-pub(super) const SETTINGS: [Setting; 16] = [
+pub(super) const SETTINGS: [Setting; 17] = [
     Setting {
         key: "listen",
         set: |config, given| {
@@ -120,6 +120,13 @@ pub(super) const SETTINGS: [Setting; 16] = [
         },
     },
     Setting {
+        key: "dispatch.ports",
+        set: |config, given| {
+            config.dispatch.ports = given.numbers(PORTS)?;
+            Ok(())
+        },
+    },
+    Setting {
         key: "retention.tasks",
         set: |config, given| {
             config.retention.tasks = given.text().and_then(|text| given.refuse(duration::age(text)))?;
@@ -158,6 +165,9 @@ pub(super) const SETTINGS: [Setting; 16] = [
 
 /// Each open exchange holds a socket, and a system gives out so many.
 const EXCHANGES: std::ops::RangeInclusive<u32> = 1..=65_535;
+
+/// Ports below those that anybody may listen on.
+const PORTS: std::ops::RangeInclusive<u32> = 1..=1_023;
 
 /// The setting with this key.
 pub(super) fn named(key: &str) -> Option<&'static Setting> {
@@ -201,6 +211,15 @@ impl Given {
     }
 
     fn list<T>(&self, check: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, Refused> {
+        self.items("texts", |item| item.text().and_then(|text| item.refuse(check(text))))
+    }
+
+    fn numbers(&self, range: std::ops::RangeInclusive<u32>) -> Result<Vec<u16>, Refused> {
+        let numbers = self.items("numbers", |item| item.number(range.clone()))?;
+        Ok(numbers.into_iter().filter_map(|number| u16::try_from(number).ok()).collect())
+    }
+
+    fn items<T>(&self, called: &str, take: impl Fn(&Given) -> Result<T, Refused>) -> Result<Vec<T>, Refused> {
         let items = match &self.value {
             Value::List(items) => items.clone(),
             Value::Text(text) if !self.place.is_file() => {
@@ -209,11 +228,11 @@ impl Given {
                     .map(|item| Given { value: Value::Text(item.into()), place: self.place.clone() })
                     .collect()
             }
-            other => return self.refuse(Err(format!("must be a list of texts, not {}", other.called()))),
+            other => return self.refuse(Err(format!("must be a list of {called}, not {}", other.called()))),
         };
         let (mut taken, mut refused) = (Vec::with_capacity(items.len()), Refused::new());
         for item in &items {
-            match item.text().and_then(|text| item.refuse(check(text))) {
+            match take(item) {
                 Ok(item) => taken.push(item),
                 Err(why) => refused.extend(why),
             }

@@ -24,7 +24,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tower::{BoxError, Service};
 
-use crate::dispatch::egress::{Allow, Forbidden, verdict};
+use crate::dispatch::egress::{Allow, Forbidden, is_own, judge};
 
 /// How many of a name's addresses are tried.
 const ADDRESSES_TRIED_MAX: usize = 8;
@@ -64,6 +64,10 @@ fn not_allowed(ip: &IpAddr, why: &Forbidden) -> String {
         Forbidden::Never(what) => format!("{ip} is {what}, which is never called"),
         Forbidden::Unlisted(what) => format!(
             "{ip} is {what}; to allow it, add \"{ip}/{bits}\" to `allow` under [dispatch] in the configuration"
+        ),
+        Forbidden::Port(port) => format!(
+            "port {port} is below 1024, where other services listen; to allow it, add {port} to `ports` under [dispatch] \
+             in the configuration"
         ),
     }
 }
@@ -173,8 +177,12 @@ impl Guarded {
         let addresses = self.resolve(host, uri.port_u16().unwrap_or(default_port)).await?;
         let stream = first_that_answers(&checked(addresses, &self.allow)?, deadline).await?;
 
-        let peer = stream.peer_addr().map_err(ConnectError::Tcp)?.ip();
-        verdict(peer, &self.allow).map_err(|why| ConnectError::NotAllowed(peer, why))?;
+        let peer = stream.peer_addr().map_err(ConnectError::Tcp)?;
+        judge(peer, &self.allow).map_err(|why| ConnectError::NotAllowed(peer.ip(), why))?;
+        if is_own(peer, stream.local_addr().map_err(ConnectError::Tcp)?, &self.allow) {
+            let why = Forbidden::Never("where this server itself listens");
+            return Err(ConnectError::NotAllowed(peer.ip(), why));
+        }
         // A request is written at once and waited for: there is nothing to gather it with.
         stream.set_nodelay(true).map_err(ConnectError::Tcp)?;
         Ok(stream)
@@ -218,7 +226,7 @@ async fn first_that_answers(addresses: &[SocketAddr], deadline: Instant) -> Resu
 /// forbidden address is an attack or a mistake; either way nobody should depend on which one comes first.
 fn checked(addresses: Vec<SocketAddr>, allow: &Allow) -> Result<Vec<SocketAddr>, ConnectError> {
     for address in &addresses {
-        verdict(address.ip(), allow).map_err(|why| ConnectError::NotAllowed(address.ip(), why))?;
+        judge(*address, allow).map_err(|why| ConnectError::NotAllowed(address.ip(), why))?;
     }
     Ok(addresses.into_iter().take(ADDRESSES_TRIED_MAX).collect())
 }

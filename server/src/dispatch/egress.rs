@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::iter::once;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -73,6 +73,10 @@ pub struct Allow {
     pub networks: Vec<Network>,
     /// The ranges that are never called, whatever else is said.
     pub deny: Vec<Network>,
+    /// Ports below 1024 that may be called beside 80 and 443.
+    pub ports: Vec<u16>,
+    /// The addresses that this server listens on: a task that called it could make the next one, for ever.
+    pub own: Vec<SocketAddr>,
 }
 
 /// Why an address may not be called.
@@ -82,6 +86,36 @@ pub enum Forbidden {
     Never(&'static str),
     /// The operator has not named it.
     Unlisted(&'static str),
+    /// Nor this port, below which other services than HTTP listen.
+    Port(u16),
+}
+
+/// The port from which on anybody may listen.
+const FIRST_FREE_PORT: u16 = 1_024;
+
+/// Whether this address may be called.
+///
+/// # Errors
+/// If not, why.
+pub fn judge(address: SocketAddr, allow: &Allow) -> Result<(), Forbidden> {
+    let (ip, port) = (address.ip().to_canonical(), address.port());
+    verdict(ip, allow)?;
+    let is_own = |own: &SocketAddr| {
+        // Who listens everywhere listens on loopback too.
+        own.port() == port && (own.ip().to_canonical() == ip || own.ip().is_unspecified() && ip.is_loopback())
+    };
+    if allow.own.iter().any(is_own) {
+        return Err(Forbidden::Never("where this server itself listens"));
+    }
+    let is_free = port >= FIRST_FREE_PORT || [80, 443].contains(&port) || allow.ports.contains(&port);
+    if is_free { Ok(()) } else { Err(Forbidden::Port(port)) }
+}
+
+/// Whether a connection to `peer` has come back to this server, which listens everywhere.
+#[must_use]
+pub fn is_own(peer: SocketAddr, local: SocketAddr, allow: &Allow) -> bool {
+    let everywhere = allow.own.iter().any(|own| own.ip().is_unspecified() && own.port() == peer.port());
+    everywhere && peer.ip().to_canonical() == local.ip().to_canonical()
 }
 
 /// Whether `ip` may be called.

@@ -4,7 +4,7 @@ fn allow(loopback: bool, networks: &[&str]) -> Allow {
     Allow {
         loopback: Arc::new(loopback.into()),
         networks: networks.iter().map(|text| text.parse().unwrap()).collect(),
-        deny: Vec::new(),
+        ..Allow::default()
     }
 }
 
@@ -14,6 +14,7 @@ fn judged(ip: &str, allow: &Allow) -> String {
         Ok(()) => "yes".into(),
         Err(Forbidden::Never(what)) => format!("never: {what}"),
         Err(Forbidden::Unlisted(what)) => what.into(),
+        Err(Forbidden::Port(_)) => unreachable!("an address has no port"),
     }
 }
 
@@ -202,4 +203,46 @@ fn what_is_denied_is_called_in_no_spelling_and_whatever_is_allowed() {
     for ip in ["1.2.4.4", "10.0.0.6", "2606:4701::1", "127.0.0.1"] {
         assert_eq!(judged(ip, &allow), "yes", "{ip}");
     }
+}
+
+#[test]
+fn only_ports_of_http_and_those_that_anybody_may_use() {
+    let allow = Allow { ports: vec![81], ..Allow::default() };
+    let judged = |text: &str| judge(text.parse().unwrap(), &allow);
+    for fine in ["1.1.1.1:80", "1.1.1.1:443", "1.1.1.1:1024", "1.1.1.1:65535", "1.1.1.1:81"] {
+        assert_eq!(judged(fine), Ok(()), "{fine}");
+    }
+    for (text, port) in
+        [("1.1.1.1:22", 22), ("1.1.1.1:25", 25), ("[2606:4700::1]:1023", 1_023), ("1.1.1.1:0", 0)]
+    {
+        assert_eq!(judged(text), Err(Forbidden::Port(port)), "{text}");
+    }
+    // Where an address may not be called, its port does not matter.
+    assert!(matches!(judged("169.254.169.254:22"), Err(Forbidden::Never(_))));
+}
+
+#[test]
+fn no_task_calls_the_server_that_sends_it() {
+    let own = |texts: &[&str]| Allow {
+        own: texts.iter().map(|text| text.parse().unwrap()).collect(),
+        loopback: Arc::new(true.into()),
+        ..Allow::default()
+    };
+    let judged = |text: &str, allow: &Allow| judge(text.parse().unwrap(), allow);
+    let one = own(&["127.0.0.1:8420", "1.1.1.1:8421"]);
+    for text in ["127.0.0.1:8420", "[::ffff:127.0.0.1]:8420", "1.1.1.1:8421"] {
+        assert_eq!(judged(text, &one), Err(Forbidden::Never("where this server itself listens")), "{text}");
+    }
+    for text in ["127.0.0.1:8421", "127.0.0.2:8420", "[::1]:8420", "1.1.1.1:8420"] {
+        assert_eq!(judged(text, &one), Ok(()), "{text}");
+    }
+    let everywhere = own(&["0.0.0.0:8420"]);
+    for text in ["127.0.0.1:8420", "127.9.9.9:8420", "[::1]:8420"] {
+        assert!(judged(text, &everywhere).is_err(), "{text}");
+    }
+    // By an address of its own that nobody has named: it is found by the connection.
+    let socket = |text: &str| text.parse().unwrap();
+    assert!(is_own(socket("8.8.8.8:8420"), socket("8.8.8.8:50000"), &everywhere));
+    assert!(!is_own(socket("8.8.8.8:8420"), socket("9.9.9.9:50000"), &everywhere));
+    assert!(!is_own(socket("8.8.8.8:80"), socket("8.8.8.8:50000"), &everywhere));
 }
