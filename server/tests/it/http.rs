@@ -10,6 +10,7 @@ mod creating;
 mod delivery;
 mod dependencies;
 mod dispatch;
+mod egress;
 mod events;
 mod full;
 mod hold;
