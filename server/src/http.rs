@@ -6,6 +6,7 @@ mod asked;
 mod audit;
 mod body;
 mod bulks;
+mod credentials;
 mod draft;
 pub mod duration;
 mod events;

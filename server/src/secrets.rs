@@ -3,16 +3,19 @@
 //! Everything here is stateless: a token or an id proves itself by its code, so nothing is looked up before it
 //! is known to be ours.
 
+pub mod credentials;
 pub mod stored;
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use taskhook_core::id::{parse_type_id, type_id};
 use taskhook_core::{QueueKey, TaskKey, Timestamp};
+
+use crate::vault::{Closed, Vault};
 
 /// SHA-256 of `bytes`.
 #[must_use]
@@ -57,6 +60,8 @@ pub struct Secrets {
     dispatch: RwLock<Signer>,
     /// Of queues that have a secret of their own.
     queues: RwLock<HashMap<QueueKey, Signer>>,
+    /// What opens the credentials of tasks; `None`: none is sealed.
+    vault: Option<Arc<Vault>>,
 }
 
 /// With what dispatches are signed.
@@ -104,7 +109,22 @@ impl Secrets {
             callback: hmac::Key::new(hmac::HMAC_SHA256, callback),
             dispatch: RwLock::new(dispatch),
             queues: RwLock::default(),
+            vault: None,
         }
+    }
+
+    /// The same, opening credentials that this vault has sealed.
+    #[must_use]
+    pub fn with_vault(self, vault: Arc<Vault>) -> Secrets {
+        Secrets { vault: Some(vault), ..self }
+    }
+
+    /// The value of a task's header as it is sent.
+    ///
+    /// # Errors
+    /// Why it does not open.
+    pub fn open_header(&self, url: &str, name: &str, value: &str) -> Result<Vec<u8>, Closed> {
+        credentials::open(self.vault.as_deref(), url, name, value)
     }
 
     /// Dispatches are signed so from now on, but for those of queues that have a secret of their own.

@@ -79,7 +79,7 @@ impl Server {
         // Before the lane asks for the time: what died with an earlier process was sent before this one began.
         clock::later_than(store.last_now());
         let settings = store.settings()?;
-        let vault = Vault::new(&MasterKey::load(&config.key_place(), store.has_sealed()?)?);
+        let vault = Arc::new(Vault::new(&MasterKey::load(&config.key_place(), store.has_sealed()?)?));
         let secrets = Arc::new(own_secrets(&store, &vault)?);
         let status: Arc<NodeStatus> = Arc::default();
         let reader = Reader::open(&path, status.clone())?;

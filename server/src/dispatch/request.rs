@@ -46,7 +46,7 @@ pub(super) fn build(
         .filter(|method| method != Method::CONNECT)
         .ok_or_else(|| invalid(format!("{:?} is no method that can be sent", request.method)))?;
     let uri = target(&request.url)?;
-    let mut headers = given(&request.headers)?;
+    let mut headers = given(request, secrets)?;
     let body = Bytes::from_owner(Payload(request.clone()));
     if request.payload.is_some() {
         headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
@@ -101,16 +101,19 @@ fn target(url: &str) -> Result<Uri, Failure> {
 }
 
 /// The task's own headers.
-fn given(headers: &[(String, String)]) -> Result<HeaderMap, Failure> {
-    let mut map = HeaderMap::with_capacity(headers.len() + 12);
-    for (name, value) in headers {
+fn given(request: &Request, secrets: &Secrets) -> Result<HeaderMap, Failure> {
+    let mut map = HeaderMap::with_capacity(request.headers.len() + 12);
+    for (name, value) in &request.headers {
         let known = HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| invalid(format!("{name:?} is no header name")))?;
         if is_ours(&known) {
             return Err(invalid(format!("the header {name:?} is not the task's to set")));
         }
         // The value may be a secret, so the message does not hold it.
-        let value = HeaderValue::from_bytes(value.as_bytes())
+        let value = secrets
+            .open_header(&request.url, name, value)
+            .map_err(|why| invalid(format!("the header {name:?} does not open: {why}")))?;
+        let value = HeaderValue::from_bytes(&value)
             .map_err(|_| invalid(format!("the value of the header {name:?} is no header value")))?;
         map.append(known, value);
     }

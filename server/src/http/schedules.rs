@@ -15,6 +15,7 @@ use taskhook_core::{Outcome, Recurrence, Refused, Schedule, ScheduleCommand, Tim
 use crate::engine::submission::{ScheduleAsk, Submission};
 use crate::http::access::Asking;
 use crate::http::asked::{BackfillRequest, ScheduleRequest, TriggerRequest};
+use crate::http::credentials;
 use crate::http::fields::{Fields, parse_instant};
 use crate::http::json;
 use crate::http::list::{Query, name_cursor};
@@ -66,8 +67,11 @@ pub(super) async fn put(
 ) -> Result<Response, Problem> {
     let bytes = body::read(&app, &headers, body, DEFINITION_BYTES_MAX).await?;
     let members = json::object(&bytes).map_err(Problem::malformed)?;
-    let draft = definition::read(members, (app.clock)()).map_err(Problem::invalid)?;
+    let mut draft = definition::read(members, (app.clock)()).map_err(Problem::invalid)?;
     let name = name.chosen("schedule")?;
+    let had = app.reader.schedule(&name).await?;
+    let had = had.as_ref().and_then(|view| view.schedule.settings.spec.request.as_deref());
+    credentials::keep(&app, &mut draft.settings.spec, "/task", had)?;
     let outcome = submit(&app, asking, &name, ScheduleAsk::Define(Arc::new(draft))).await?;
     let is_new = outcome == Outcome::Defined { new: true };
     show(&app, if is_new { StatusCode::CREATED } else { StatusCode::OK }, &name).await

@@ -16,6 +16,7 @@ use taskhook_core::{Command, Outcome, Refused, TaskKey, limits};
 use crate::engine::submission::{Draft, Submission};
 use crate::http::access::Asking;
 use crate::http::asked::{BatchRequest, ReopenRequest, TaskRequest};
+use crate::http::credentials;
 use crate::http::fields::{Fields, escaped};
 use crate::http::json::{self, Members};
 use crate::http::list::{Query, cursor};
@@ -137,9 +138,12 @@ fn read_draft(app: &App, text: &str, members: Members<'_>, pointer: &str) -> Res
 async fn submit(
     app: &App,
     asking: Asking,
-    drafts: Vec<Arc<Draft>>,
+    mut drafts: Vec<Arc<Draft>>,
     pointer: impl Fn(usize) -> String,
 ) -> Result<Vec<(TaskKey, bool)>, Problem> {
+    for (position, draft) in drafts.iter_mut().enumerate() {
+        credentials::keep(app, &mut Arc::make_mut(draft).spec, &pointer(position), None)?;
+    }
     let receipt = app.engine.submit(asking.to(Submission::Create(drafts.clone()))).await?;
     let name = |position: usize| drafts.get(position).map(|draft| draft.id.clone()).unwrap_or_default();
     match receipt.outcome() {

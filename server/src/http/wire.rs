@@ -15,6 +15,7 @@ use taskhook_core::{Completion, On, Rate, RetryAsked, Timestamp};
 use utoipa::ToSchema;
 
 use crate::http::duration::show;
+use crate::secrets::credentials;
 use crate::store::read::{EventView, HistoryEntry, QueueView, TaskView};
 
 /// A task.
@@ -33,7 +34,7 @@ pub struct TaskBody {
     pub url: Option<String>,
     /// The method of its request.
     pub method: Option<String>,
-    /// The headers of its request.
+    /// The headers of its request, with `[redacted]` in the place of credentials.
     pub headers: BTreeMap<String, String>,
     /// The body of its request.
     #[schema(value_type = serde_json::Value)]
@@ -199,7 +200,7 @@ impl TaskBody {
             attempt: task.attempt_number(),
             url: spec.url,
             method: spec.method,
-            headers: spec.headers.into_iter().collect(),
+            headers: spec.headers.into_iter().map(credentials::shown).collect(),
             payload: raw(spec.payload),
             queue: held_up.queue,
             source,

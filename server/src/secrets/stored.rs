@@ -28,11 +28,12 @@ const QUEUE_FORMS: [KeyForm; 1] = [KeyForm::Standard];
 ///
 /// # Errors
 /// If the store or the system says so, or if one does not open with this key.
-pub fn own_secrets(store: &SqliteStore, vault: &Vault) -> anyhow::Result<Secrets> {
+pub fn own_secrets(store: &SqliteStore, vault: &Arc<Vault>) -> anyhow::Result<Secrets> {
     let callback = own(store, vault, CALLBACK)?;
     let dispatch = own(store, vault, DISPATCH)?;
     let before = store.secret(DISPATCH_BEFORE)?;
-    Ok(Secrets::new(&callback, signer(vault, &dispatch, before.as_ref())?))
+    let signer = signer(vault, &dispatch, before.as_ref())?;
+    Ok(Secrets::new(&callback, signer).with_vault(vault.clone()))
 }
 
 /// What signs dispatches with `secret`, and with the one before it as long as that signs.

@@ -49,7 +49,7 @@ struct LiveSecret {
 /// The sources by name.
 #[derive(Debug)]
 pub struct Registry {
-    vault: Vault,
+    vault: Arc<Vault>,
     callbacks: Arc<Live>,
     sources: RwLock<HashMap<String, Arc<Live>>>,
     /// One at a time: what was read first may not be put in last.
@@ -64,7 +64,7 @@ impl Registry {
     ///
     /// # Errors
     /// What the store says.
-    pub async fn load(reader: &Reader, vault: Vault) -> Result<Registry, ReadError> {
+    pub async fn load(reader: &Reader, vault: Arc<Vault>) -> Result<Registry, ReadError> {
         let callbacks = Arc::new(Live::saying_nothing(SourceKey::DEFAULT, "default".into()));
         let registry = Registry {
             vault,

@@ -7,6 +7,7 @@ mod bulk;
 mod callbacks;
 mod commands;
 mod creating;
+mod credentials;
 mod delivery;
 mod dependencies;
 mod dispatch;

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use crate::http::duration::show;
 use crate::http::wire::{RetryDefaultBody, completion_name, raw};
+use crate::secrets::credentials;
 use crate::store::read::ScheduleView;
 
 /// How many instants of the future are shown.
@@ -72,7 +73,7 @@ pub struct TemplateBody {
     /// The method of its request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// The headers of its request.
+    /// The headers of its request, with `[redacted]` in the place of credentials: sent back so, they stay.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
     /// The body of its request.
@@ -266,7 +267,9 @@ fn template(view: &ScheduleView) -> TemplateBody {
         name: spec.name.clone(),
         url: request.map(|request| request.url.clone()),
         method: request.map(|request| request.method.clone()),
-        headers: request.map(|request| request.headers.iter().cloned().collect()).unwrap_or_default(),
+        headers: request
+            .map(|request| request.headers.iter().cloned().map(credentials::shown).collect())
+            .unwrap_or_default(),
         payload: raw(request.and_then(|request| request.payload.as_ref()).map(text)),
         queue: view.queue.clone(),
         source: Some(view.source.clone()).filter(|source| source != "default"),

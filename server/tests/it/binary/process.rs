@@ -256,6 +256,11 @@ impl RealServer {
         }
     }
 
+    /// Where all of its files are.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// What `taskhook doctor` says of its store, which no process may have open.
     pub(crate) fn doctor(&self) -> Output {
         let mut command = taskhook();

@@ -161,7 +161,7 @@ fn every_field_of_a_task_can_be_given() {
         "name": "resize",
         "url": "http://127.0.0.1:9/images/7",
         "method": "PUT",
-        "headers": {"authorization": "Basic dXNlcjo=", "x-team": "web"},
+        "headers": {"authorization": "[redacted]", "x-team": "web"},
         "payload": {"width": 640},
         "queue": "default",
         "concurrency_key": "customer 7",

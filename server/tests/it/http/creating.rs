@@ -69,7 +69,7 @@ async fn every_field_comes_back_as_it_was_given() {
     server.create(json!({"id": "120"})).await;
     let given = json!({
         "id": "A.b_c:d@e-9", "name": "resize", "url": "https://worker.example/resize?size=1&x=%20#part", "method": "PUT",
-        "headers": {"X-Token": "abc", "content-type": "text/plain"}, "payload": {"image": 7, "tags": []},
+        "headers": {"X-Team": "abc", "content-type": "text/plain"}, "payload": {"image": 7, "tags": []},
         "queue": "default", "concurrency_key": "customer 7",
         "unique": {"key": "image 7", "until": "2h"}, "priority": -100, "run_at": "2030-01-01T01:00:00+01:00",
         "after": ["121", {"task": "120", "on": "not_failed"}], "completion": "response", "timeout": "1h 30m",
