@@ -33,7 +33,27 @@ pub enum Access {
 }
 
 /// The rule of each route.
-pub type Rules = HashMap<(String, Method), Access>;
+#[derive(Debug, Default)]
+pub struct Rules(HashMap<String, Vec<(Method, Access)>>);
+
+impl Rules {
+    /// The rule of a route; of a path that has other methods, that of strangers if it is for them. `None`: there is no such
+    /// path.
+    pub(super) fn get(&self, path: &str, method: &Method) -> Option<Access> {
+        let methods = self.0.get(path)?;
+        let rule = methods.iter().find(|(of, _)| of == method).map(|(_, access)| *access);
+        // A sender that uses the wrong method of a door for strangers is told so.
+        let is_for_strangers = || methods.iter().any(|(_, access)| *access == Access::Anywhere);
+        rule.or_else(|| is_for_strangers().then_some(Access::Anywhere))
+    }
+
+    /// Every route: its path, its method, its rule.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Method, Access)> {
+        self.0.iter().flat_map(|(path, methods)| {
+            methods.iter().map(move |(method, access)| (path.as_str(), method, *access))
+        })
+    }
+}
 
 /// Routes with their rules.
 pub(super) struct Routes {
@@ -44,7 +64,7 @@ pub(super) struct Routes {
 impl Routes {
     /// None yet.
     pub(super) fn new(document: utoipa::openapi::OpenApi) -> Routes {
-        Routes { router: OpenApiRouter::with_openapi(document), rules: Rules::new() }
+        Routes { router: OpenApiRouter::with_openapi(document), rules: Rules::default() }
     }
 
     /// One more.
@@ -55,7 +75,7 @@ impl Routes {
                     let needed = SecurityRequirement::new(SCHEME, Vec::<String>::new());
                     operation.security.get_or_insert_default().push(needed);
                 }
-                self.rules.insert((path.clone(), method), access);
+                self.rules.0.entry(path.clone()).or_default().push((method, access));
             }
         }
         Routes { router: self.router.routes(methods), ..self }

@@ -110,14 +110,7 @@ impl Guard {
     fn access(&self, request: &Request) -> Access {
         let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
         let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
-        let rule = self.rules.get(&(path.to_string(), method.clone())).copied();
-        // A sender that uses the wrong method of a door for strangers is told so.
-        let is_for_strangers =
-            || self.rules.iter().any(|((of, _), access)| of == path && *access == Access::Anywhere);
-        rule.unwrap_or_else(|| match is_for_strangers() {
-            true => Access::Anywhere,
-            false => Access::Key(Role::Read),
-        })
+        self.rules.get(path, method).unwrap_or(Access::Key(Role::Read))
     }
 }
 
