@@ -55,7 +55,14 @@ impl Keys {
     /// What the store says.
     pub async fn refresh(&self, reader: &Reader) -> Result<(), ReadError> {
         let _turn = self.refreshing.lock().await;
-        let keys = reader.api_keys().await?;
+        let keys = match reader.api_keys().await {
+            Ok(keys) => keys,
+            Err(error) => {
+                // There may be one since.
+                self.open.store(false, Ordering::Release);
+                return Err(error);
+            }
+        };
         let by_hash: HashMap<_, _> = keys.into_values().map(|key| (key.hash, Arc::new(key))).collect();
         // Closed before a key is of use, so that no moment is more open than the one before.
         self.open.store(self.is_loopback && by_hash.is_empty(), Ordering::Release);

@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, USER_AGENT,
-};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{HeaderMap, Method, Uri};
 use taskhook_core::{Failure, Request, Timestamp};
 
 use crate::dispatch::failure;
 use crate::engine::commit::Dispatch;
+use crate::reserved::is_reserved;
 use crate::secrets::{Secrets, fingerprint};
 
 const USER_AGENT_TEXT: &str = concat!("taskhook/", env!("CARGO_PKG_VERSION"));
@@ -106,7 +105,7 @@ fn given(request: &Request, secrets: &Secrets) -> Result<HeaderMap, Failure> {
     for (name, value) in &request.headers {
         let known = HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| invalid(format!("{name:?} is no header name")))?;
-        if is_ours(&known) {
+        if is_reserved(known.as_str()) {
             return Err(invalid(format!("the header {name:?} is not the task's to set")));
         }
         // The value may be a secret, so the message does not hold it.
@@ -118,13 +117,6 @@ fn given(request: &Request, secrets: &Secrets) -> Result<HeaderMap, Failure> {
         map.append(known, value);
     }
     Ok(map)
-}
-
-/// Whether a task may not set it: with these it could pretend to be us, or to be two requests.
-fn is_ours(name: &HeaderName) -> bool {
-    [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(name)
-        || name.as_str().starts_with("webhook-")
-        || name.as_str().starts_with("taskhook-")
 }
 
 /// Adds what tells the target who calls, about what, and where to answer.

@@ -18,6 +18,7 @@ use crate::http::duration;
 use crate::http::fields::Fields;
 use crate::http::json::{self, Members};
 use crate::http::problem::FieldError;
+use crate::reserved::is_reserved;
 use crate::secrets::fingerprint;
 
 /// The fields of a task that can be given.
@@ -46,9 +47,6 @@ const KNOWN: [&str; 20] = [
 
 /// Fields of the contract whose features are not built yet.
 const LATER: [&str; 5] = ["heartbeat", "deadline", "status", "cancel_url", "correlate"];
-
-/// Headers that are Taskhook's own to set.
-const OWN_HEADERS: [&str; 4] = ["host", "content-length", "transfer-encoding", "connection"];
 
 /// Reads one task. `fresh_id` is used where the caller gives none.
 pub(super) fn read(
@@ -227,11 +225,7 @@ fn headers(fields: &mut Fields<'_>) -> Vec<(String, String)> {
         fields.wrong("headers", "too_many", "may have at most 32 headers with 8 KiB in all");
     }
     for (name, value) in &given {
-        let lower = name.to_ascii_lowercase();
-        if OWN_HEADERS.contains(&lower.as_str())
-            || lower.starts_with("webhook-")
-            || lower.starts_with("taskhook-")
-        {
+        if is_reserved(&name.to_ascii_lowercase()) {
             fields.wrong_within("headers", name, "own_header", "is set by Taskhook itself");
         } else if HeaderName::from_bytes(name.as_bytes()).is_err() {
             fields.wrong_within("headers", name, "not_a_header", "is no header name");

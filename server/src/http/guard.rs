@@ -126,7 +126,9 @@ fn stranger(uri: &Uri, headers: &HeaderMap) -> Option<&'static str> {
         return Some("its Host is not a loopback address");
     }
     let origin = headers.get(header::ORIGIN)?;
-    let own = host.is_some_and(|host| origin.to_str().is_ok_and(|origin| origin == format!("http://{host}")));
+    let origin = origin.to_str().unwrap_or_default();
+    let origin = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    let own = origin.is_some() && origin == host;
     (!own).then_some("it comes from another web page")
 }
 
@@ -164,7 +166,9 @@ mod tests {
             assert!(check(&[("host", "localhost"), (name, "x")]).is_some(), "{name}");
         }
         assert_eq!(check(&[("host", "localhost:8420"), ("origin", "http://localhost:8420")]), None);
-        for origin in ["http://evil.example", "null", "http://localhost:9999", "https://localhost:8420"] {
+        let over_tls = [("host", "localhost:8420"), ("origin", "https://localhost:8420")];
+        assert_eq!(check(&over_tls), None);
+        for origin in ["http://evil.example", "null", "http://localhost:9999", "localhost:8420", ""] {
             assert!(check(&[("host", "localhost:8420"), ("origin", origin)]).is_some(), "{origin}");
         }
     }
