@@ -5,6 +5,7 @@ mod crash;
 mod disk;
 mod doors;
 mod hold;
+mod payloads;
 pub(crate) mod process;
 pub(crate) mod python;
 mod queues;
