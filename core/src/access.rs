@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::Context;
 use crate::decision::{Decision, Outcome, Refused};
-use crate::id::type_id;
+use crate::id::{is_callers_id, type_id};
 use crate::limits;
 use crate::subjects::Subjects;
 use crate::time::Timestamp;
@@ -70,6 +70,18 @@ pub struct ApiKey {
 }
 
 impl ApiKey {
+    /// Whether a key may be called so: as other things are, but not as if it were an id.
+    #[must_use]
+    pub fn may_be_called(name: &str) -> bool {
+        is_callers_id(name, limits::NAME_BYTES_MAX) && !name.starts_with("key_")
+    }
+
+    /// Whether it is the one of this name or id.
+    #[must_use]
+    pub fn is_called(&self, name: &str) -> bool {
+        *self.name == *name || self.id.to_string() == name
+    }
+
     /// Whether it may still be used.
     #[must_use]
     pub fn is_live(&self, now: Timestamp) -> bool {
@@ -84,13 +96,18 @@ pub type SealedSecrets = Vec<(Arc<str>, Arc<[u8]>)>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccessCommand {
     /// That there be this key; the time of its making is filled in.
-    CreateKey(ApiKey),
+    CreateKey {
+        /// The key.
+        key: ApiKey,
+        /// Whoever says so has the store itself: they may make any key first.
+        at_the_store: bool,
+    },
     /// That this key be no more.
     RevokeKey {
         /// Its id.
         key: ApiKeyId,
-        /// Even if nobody could administer the server then. Only who has the store itself may say so.
-        even_the_last: bool,
+        /// Whoever says so has the store itself: they may leave nobody who administers the server.
+        at_the_store: bool,
     },
     /// That these be kept.
     KeepSecrets(SealedSecrets),
@@ -125,7 +142,7 @@ pub fn evolve(keys: &mut BTreeMap<ApiKeyId, ApiKey>, change: &AccessChange) {
 pub fn command(cx: &Context, subjects: &Subjects, command: &AccessCommand) -> Decision {
     let refused = |why| Decision::answer(Outcome::Refused(why));
     let change = match command {
-        AccessCommand::CreateKey(new) => {
+        AccessCommand::CreateKey { key: new, at_the_store } => {
             let keys = subjects.api_keys();
             if keys.len() >= limits::API_KEYS_MAX {
                 return refused(Refused::TooMany { what: "API keys", max: limits::API_KEYS_MAX });
@@ -133,14 +150,18 @@ pub fn command(cx: &Context, subjects: &Subjects, command: &AccessCommand) -> De
             if keys.values().any(|key| key.name == new.name) {
                 return refused(Refused::KeyNameTaken);
             }
+            // It closes the server, and nobody could make another.
+            if keys.is_empty() && new.role != Role::Admin && !at_the_store {
+                return refused(Refused::AdminKeyFirst);
+            }
             AccessChange::KeyCreated(ApiKey { created_at: cx.now, ..new.clone() })
         }
-        AccessCommand::RevokeKey { key, even_the_last } => {
+        AccessCommand::RevokeKey { key, at_the_store } => {
             let keys = subjects.api_keys();
             let Some(ApiKey { name, .. }) = keys.get(key) else { return refused(Refused::NoSuchKey) };
             // Without any key, whoever reaches an address that was guarded could do everything.
             let left = keys.values().filter(|other| other.id != *key && other.is_live(cx.now));
-            if !even_the_last && !left.into_iter().any(|other| other.role == Role::Admin) {
+            if !at_the_store && !left.into_iter().any(|other| other.role == Role::Admin) {
                 return refused(Refused::LastAdminKey);
             }
             AccessChange::KeyRevoked { key: *key, name: name.clone() }

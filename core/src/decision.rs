@@ -164,6 +164,8 @@ pub enum Refused {
     NoSuchKey,
     /// Another API key has this name.
     KeyNameTaken,
+    /// The first API key must be able to make others.
+    AdminKeyFirst,
     /// Without this API key, nobody could administer the server.
     LastAdminKey,
     /// No bulk has this id.

@@ -99,7 +99,7 @@ impl Keys {
     #[must_use]
     pub fn named(&self, name: &str) -> Option<Arc<ApiKey>> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        keys.values().find(|key| *key.name == *name || key.id.to_string() == name).cloned()
+        keys.values().find(|key| key.is_called(name)).cloned()
     }
 }
 

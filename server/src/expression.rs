@@ -227,11 +227,7 @@ fn longest(value: &Value) -> usize {
 }
 
 fn cut(text: &str) -> String {
-    let mut end = ERROR_BYTES_MAX.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].replace(['\n', '\r'], " ")
+    text[..text.floor_char_boundary(ERROR_BYTES_MAX)].replace(['\n', '\r'], " ")
 }
 
 #[cfg(test)]

@@ -118,6 +118,7 @@ fn refused(why: &Refused) -> String {
         Refused::NoSuchBulk => "no such bulk".into(),
         Refused::NoSuchKey => "no such key".into(),
         Refused::KeyNameTaken => "the name is taken".into(),
+        Refused::AdminKeyFirst => "an admin key first".into(),
         Refused::LastAdminKey => "the last admin key".into(),
         Refused::BulkEnded => "it has ended".into(),
         Refused::BackfillGoesOn => "a backfill goes on".into(),

@@ -7,8 +7,7 @@ use axum::extract::{Query as RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use taskhook_core::access::{AccessCommand, ApiKey, Role};
-use taskhook_core::id::is_callers_id;
-use taskhook_core::{Outcome, Refused, limits};
+use taskhook_core::{Outcome, Refused};
 
 use crate::access::new_key;
 use crate::engine::submission::Submission;
@@ -16,7 +15,7 @@ use crate::http::access::Asking;
 use crate::http::asked::KeyRequest;
 use crate::http::fields::Fields;
 use crate::http::list::{Query, name_cursor};
-use crate::http::problem::{FieldError, Problem, hint, refused};
+use crate::http::problem::{Problem, hint, refused};
 use crate::http::target::{Named, NoQuery};
 use crate::http::tasks::unexpected;
 use crate::http::wire::ListBody;
@@ -50,20 +49,16 @@ pub(super) async fn create(
     }
     let bytes = body::read(&app, &headers, body, REQUEST_BYTES_MAX).await?;
     let (role, name, expires_at) = read(&app, &bytes)?;
-    let is_first = app.keys.is_empty();
-    if is_first && role != Role::Admin {
-        let detail = "the first key closes the server, and only one with the role admin can make others: make that first";
-        return Err(wrong("/role", "admin_first", detail));
-    }
+    let was_open = app.keys.is_open();
     let made = new_key(name.as_deref(), role, expires_at);
     let (text, key) = made.map_err(|_| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "no_random", "the system gives no random bytes")
     })?;
     let id = key.id;
-    submit(&app, asking, AccessCommand::CreateKey(key)).await?;
+    submit(&app, asking, AccessCommand::CreateKey { key, at_the_store: false }).await?;
     let keys = app.reader.api_keys().await?;
     let key = keys.get(&id).ok_or_else(no_such_key)?;
-    let body = NewKeyBody { own: KeyBody::of(key), key: text, closes_the_server: is_first };
+    let body = NewKeyBody { own: KeyBody::of(key), key: text, closes_the_server: was_open };
     Ok(respond::json(StatusCode::CREATED, &body))
 }
 
@@ -86,7 +81,7 @@ fn read(
     }
     let name = fields.take::<String>("name", "a string");
     if let Some(name) = &name
-        && (!is_callers_id(name, limits::NAME_BYTES_MAX) || name.starts_with("key_"))
+        && !ApiKey::may_be_called(name)
     {
         let detail =
             "begins with a letter or digit, but not with key_, and has at most 64 of A-Z a-z 0-9 . _ : @ -";
@@ -150,7 +145,7 @@ pub(super) async fn delete(
     asking: Asking,
 ) -> Result<Response, Problem> {
     let key = app.keys.named(&name).ok_or_else(no_such_key)?;
-    submit(&app, asking, AccessCommand::RevokeKey { key: key.id, even_the_last: false }).await?;
+    submit(&app, asking, AccessCommand::RevokeKey { key: key.id, at_the_store: false }).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -164,10 +159,6 @@ async fn submit(app: &App, asking: Asking, command: AccessCommand) -> Result<(),
         Outcome::Refused(why) => Err(refused(why, |_| String::new(), |_| String::new())),
         other => Err(unexpected(other)),
     }
-}
-
-fn wrong(pointer: &str, code: &'static str, detail: &str) -> Problem {
-    Problem::invalid(vec![FieldError { pointer: pointer.into(), code, detail: detail.into() }])
 }
 
 fn no_such_key() -> Problem {

@@ -250,7 +250,9 @@ pub fn refused(why: &Refused, pointer: impl Fn(usize) -> String, name: impl Fn(u
             "overlaps",
             "an earlier task of the schedule has not ended; wait for it, or send {\"overlap\": \"allow\"}".into(),
         ),
-        Refused::NoSuchKey | Refused::KeyNameTaken | Refused::LastAdminKey => key_refused(why),
+        Refused::NoSuchKey | Refused::KeyNameTaken | Refused::AdminKeyFirst | Refused::LastAdminKey => {
+            key_refused(why)
+        }
         Refused::NoSuchBulk => Problem::not_found("there is no bulk with this id"),
         Refused::BulkEnded => {
             conflict("already_ended", "the bulk has ended and cannot be cancelled; what it did stays".into())
@@ -279,6 +281,15 @@ fn key_refused(why: &Refused) -> Problem {
             "without this key nobody could make another one; make one with the role admin first, or, to run without \
              keys, stop the server and revoke it with `taskhook keys revoke --store`",
         ),
+        Refused::AdminKeyFirst => {
+            let detail = "the first key closes the server, and only one with the role admin can make others: make that first";
+            let pointer = "/role".into();
+            return Problem::invalid(vec![FieldError {
+                pointer,
+                code: "admin_first",
+                detail: detail.into(),
+            }]);
+        }
         _ => return Problem::not_found("there is no API key with this id or name"),
     };
     Problem::new(StatusCode::CONFLICT, code, detail)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use taskhook_core::access::{AccessCommand, Role};
+use taskhook_core::access::{AccessCommand, ApiKey, Role};
 
 use crate::access::new_key;
 use crate::cli::answer::Key;
@@ -79,7 +79,7 @@ pub(super) async fn run(client: &Client, arguments: &Arguments) -> anyhow::Resul
 /// If it cannot be opened, or has a key of this name.
 pub(super) async fn in_store(output: Output, url: &str, arguments: &Arguments) -> anyhow::Result<Code> {
     let name = arguments.name.as_deref();
-    if name.is_some_and(|name| !taskhook_core::id::is_callers_id(name, 64) || name.starts_with("key_")) {
+    if name.is_some_and(|name| !ApiKey::may_be_called(name)) {
         let text = "--name begins with a letter or digit, but not with key_, and has at most 64 of A-Z a-z 0-9 . _ : @ -";
         return Err(Failed::new(Code::Usage, text).into());
     }
@@ -89,7 +89,7 @@ pub(super) async fn in_store(output: Output, url: &str, arguments: &Arguments) -
     let (text, key) = new_key(name, arguments.role.into(), expires_at)
         .map_err(|_| anyhow::anyhow!("the system gives no random bytes"))?;
     let id = key.id;
-    store::submit(&mut store, AccessCommand::CreateKey(key)).await?;
+    store::submit(&mut store, AccessCommand::CreateKey { key, at_the_store: true }).await?;
     let keys = store.api_keys()?;
     let mut shown: Value = keys.get(&id).map(list::shown).unwrap_or_default();
     shown["key"] = json!(text);

@@ -35,9 +35,9 @@ pub(super) async fn run(client: &Client, key: &str) -> anyhow::Result<Code> {
 pub(super) async fn in_store(url: &str, name: &str) -> anyhow::Result<Code> {
     let mut store = store::open(url)?;
     let keys = store.api_keys()?;
-    let key = keys.values().find(|key| *key.name == *name || key.id.to_string() == name);
+    let key = keys.values().find(|key| key.is_called(name));
     let key = key.ok_or_else(|| Failed::new(Code::NotFound, "there is no API key with this id or name"))?;
-    store::submit(&mut store, AccessCommand::RevokeKey { key: key.id, even_the_last: true }).await?;
+    store::submit(&mut store, AccessCommand::RevokeKey { key: key.id, at_the_store: true }).await?;
     revoked(name);
     if keys.len() == 1 {
         out::message("it was the last one: on loopback a server on this store runs open");

@@ -31,11 +31,11 @@ fn by(number: u8, submission: Submission) -> Submission {
 }
 
 fn make(key: ApiKey) -> Submission {
-    Submission::Access(AccessCommand::CreateKey(key))
+    Submission::Access(AccessCommand::CreateKey { key, at_the_store: true })
 }
 
 fn revoke(number: u8) -> Submission {
-    Submission::Access(AccessCommand::RevokeKey { key: ApiKeyId([number; 16]), even_the_last: false })
+    Submission::Access(AccessCommand::RevokeKey { key: ApiKeyId([number; 16]), at_the_store: false })
 }
 
 /// `action subject count`, and whose key it was.

@@ -81,16 +81,19 @@ impl Script {
                 ("test".into(), [number].as_slice().into()),
                 ("test_before".into(), [1, number].as_slice().into()),
             ]),
-            1 | 2 => AccessCommand::RevokeKey { key: id, even_the_last: random.per_mille(200) },
-            _ => AccessCommand::CreateKey(ApiKey {
-                id,
-                name: format!("key {number}").into(),
-                role: *random.pick(&Role::ALL),
-                hash: [number; 32],
-                hint: "thk_abcd".into(),
-                created_at: Timestamp(0),
-                expires_at: random.per_mille(300).then_some(START + Duration::from_secs(30)),
-            }),
+            1 | 2 => AccessCommand::RevokeKey { key: id, at_the_store: random.per_mille(200) },
+            _ => AccessCommand::CreateKey {
+                at_the_store: random.per_mille(500),
+                key: ApiKey {
+                    id,
+                    name: format!("key {number}").into(),
+                    role: *random.pick(&Role::ALL),
+                    hash: [number; 32],
+                    hint: "thk_abcd".into(),
+                    created_at: Timestamp(0),
+                    expires_at: random.per_mille(300).then_some(START + Duration::from_secs(30)),
+                },
+            },
         })
     }
 
