@@ -7,6 +7,7 @@ mod audit;
 mod body;
 mod bulks;
 mod credentials;
+pub mod cursor;
 mod draft;
 pub mod duration;
 mod events;
@@ -32,7 +33,7 @@ mod story;
 mod target;
 mod tasks;
 pub mod tls;
-mod webhook;
+pub mod webhook;
 pub mod wire;
 
 use std::sync::Arc;

@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use tower::{BoxError, Service};
 
 use crate::dispatch::egress::{Allow, Forbidden, is_own, judge};
+use crate::dispatch::target;
 
 /// How many of a name's addresses are tried.
 const ADDRESSES_TRIED_MAX: usize = 8;
@@ -173,8 +174,7 @@ impl Guarded {
         let deadline = Instant::now() + self.timeout;
         let host = uri.host().unwrap_or_default();
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
-        let addresses = self.resolve(host, uri.port_u16().unwrap_or(default_port)).await?;
+        let addresses = self.resolve(host, target::port(uri)).await?;
         let stream = first_that_answers(&checked(addresses, &self.allow)?, deadline).await?;
 
         let peer = stream.peer_addr().map_err(ConnectError::Tcp)?;

@@ -1,6 +1,5 @@
 //! The request of one attempt. Everything in it but its time is the same on every resend.
 
-use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +8,7 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, USER_
 use hyper::{HeaderMap, Method, Uri};
 use taskhook_core::{Failure, Request, Timestamp};
 
-use crate::dispatch::failure;
+use crate::dispatch::{failure, target};
 use crate::engine::commit::Dispatch;
 use crate::reserved::is_reserved;
 use crate::secrets::{Secrets, fingerprint};
@@ -44,7 +43,7 @@ pub(super) fn build(
         .ok()
         .filter(|method| method != Method::CONNECT)
         .ok_or_else(|| invalid(format!("{:?} is no method that can be sent", request.method)))?;
-    let uri = target(&request.url)?;
+    let uri = target::read(&request.url).map_err(|why| invalid(format!("the task's URL {why}")))?;
     let mut headers = given(request, secrets)?;
     let body = Bytes::from_owner(Payload(request.clone()));
     if request.payload.is_some() {
@@ -64,39 +63,13 @@ pub(super) fn build(
 
 /// `host:port` of a URL, for people.
 pub(super) fn host_and_port(uri: &Uri) -> String {
-    let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
     let host = uri.host().unwrap_or_default();
     // No name that resolves is longer than this.
-    let host = &host[..host.floor_char_boundary(255)];
-    format!("{host}:{}", uri.port_u16().unwrap_or(default_port))
+    format!("{}:{}", &host[..host.floor_char_boundary(255)], target::port(uri))
 }
 
 fn invalid(message: String) -> Failure {
     failure("invalid_request", message)
-}
-
-fn target(url: &str) -> Result<Uri, Failure> {
-    let uri: Uri = url.parse().map_err(|error| invalid(format!("the task's URL is not valid: {error}")))?;
-    let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
-    let authority = uri.authority().filter(|authority| is_http && !authority.host().is_empty());
-    let Some(authority) = authority else {
-        return Err(invalid("the task's URL is not an http or https URL with a host".into()));
-    };
-    let bracketed = authority.host().strip_prefix('[').map(|host| host.trim_end_matches(']'));
-    if bracketed.is_some_and(|host| host.parse::<Ipv6Addr>().is_err()) {
-        return Err(invalid("what stands in brackets in the task's URL is not an IPv6 address".into()));
-    }
-    // It would be left out of the request without a word.
-    if authority.as_str().contains('@') {
-        let advice = "set an authorization header instead";
-        return Err(invalid(format!("the task's URL holds a user name, which is not sent: {advice}")));
-    }
-    // A number that is no port is read as if there were none, and another port would be called.
-    let port = &authority.as_str()[authority.host().len()..];
-    if port.len() > 1 && authority.port_u16().is_none() {
-        return Err(invalid("the port in the task's URL is not a port".into()));
-    }
-    Ok(uri)
 }
 
 /// The task's own headers.

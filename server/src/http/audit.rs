@@ -6,7 +6,8 @@ use axum::extract::{Query as RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use crate::http::list::{Query, cursor};
+use crate::http::cursor;
+use crate::http::list::Query;
 use crate::http::problem::Problem;
 use crate::http::wire::ListBody;
 use crate::http::wire::access::AuditBody;
@@ -37,5 +38,8 @@ pub(super) async fn list(
     let (limit, before) = query.page()?;
     let listed = app.reader.audit(filter, before, limit).await?;
     let data = listed.rows.into_iter().map(AuditBody::of).collect();
-    Ok(respond::json(StatusCode::OK, &ListBody::<AuditBody> { data, next_cursor: listed.next.map(cursor) }))
+    Ok(respond::json(
+        StatusCode::OK,
+        &ListBody::<AuditBody> { data, next_cursor: listed.next.map(cursor::row) },
+    ))
 }

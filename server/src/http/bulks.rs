@@ -16,7 +16,8 @@ use taskhook_core::{Outcome, Refused};
 use crate::engine::submission::{BulkAsk, Submission};
 use crate::http::access::Asking;
 use crate::http::asked::BulkRequest;
-use crate::http::list::{Query, cursor};
+use crate::http::cursor;
+use crate::http::list::Query;
 use crate::http::problem::{Problem, refused};
 use crate::http::target::{Named, NoQuery};
 use crate::http::tasks::{options, unexpected};
@@ -83,7 +84,10 @@ pub(super) async fn list(State(app): State<Arc<App>>, RawQuery(pairs): Pairs) ->
     let (limit, before) = Query::new(pairs, &["limit", "cursor"])?.page()?;
     let listed = app.reader.bulks(before, limit).await?;
     let data = listed.rows.into_iter().map(BulkBody::of).collect();
-    Ok(respond::json(StatusCode::OK, &ListBody::<BulkBody> { data, next_cursor: listed.next.map(cursor) }))
+    Ok(respond::json(
+        StatusCode::OK,
+        &ListBody::<BulkBody> { data, next_cursor: listed.next.map(cursor::row) },
+    ))
 }
 
 /// Stops a bulk: tasks that have not heard of it are left as they are. What it did stays. Of one that has ended by itself

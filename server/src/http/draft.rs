@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{HeaderName, HeaderValue, Method, Uri};
+use axum::http::{HeaderName, HeaderValue, Method};
 use serde_json::value::RawValue;
 use taskhook_core::id::is_callers_id;
 use taskhook_core::unique::Until;
@@ -13,6 +13,7 @@ use taskhook_core::{
     UniqueKey, limits,
 };
 
+use crate::dispatch::target;
 use crate::engine::submission::Draft;
 use crate::http::duration;
 use crate::http::fields::Fields;
@@ -174,7 +175,7 @@ fn request(fields: &mut Fields<'_>) -> Option<(String, Request)> {
         fields.wrong("payload", "too_large", "has more than 1 MiB; store it elsewhere and send a link");
     }
     let url = url?;
-    let host = match target_host(&url) {
+    let host = match target::read(&url).map(|uri| target::host_and_port(&uri)) {
         Ok(host) => host,
         Err(wrong) => {
             fields.wrong("url", "not_a_url", wrong);
@@ -187,34 +188,6 @@ fn request(fields: &mut Fields<'_>) -> Option<(String, Request)> {
         fields.wrong("method", "not_a_method", "must be GET, POST, PUT, PATCH or DELETE");
     }
     Some((host, Request { method, url, headers, payload }))
-}
-
-/// `host:port` of an absolute http or https URL.
-fn target_host(url: &str) -> Result<String, String> {
-    if url.len() > limits::URL_BYTES_MAX {
-        return Err(format!("has more than {} bytes", limits::URL_BYTES_MAX));
-    }
-    let uri: Uri = url.parse().map_err(|error| format!("is no URL: {error}"))?;
-    let port = match uri.scheme_str() {
-        Some("http") => 80,
-        Some("https") => 443,
-        _ => return Err("must begin with http:// or https://".into()),
-    };
-    let authority = uri.authority().ok_or("names no host")?;
-    if authority.as_str().contains('@') {
-        return Err("must not carry a user or password; use headers".into());
-    }
-    let name = authority.host();
-    if name.is_empty() {
-        return Err("names no host".into());
-    }
-    if name.starts_with('[') && name.trim_matches(['[', ']']).parse::<std::net::Ipv6Addr>().is_err() {
-        return Err("has brackets that hold no IPv6 address".into());
-    }
-    if authority.as_str().len() > name.len() && authority.port_u16().is_none() {
-        return Err("has a port that is none".into());
-    }
-    Ok(format!("{}:{}", name.to_ascii_lowercase(), authority.port_u16().unwrap_or(port)))
 }
 
 fn headers(fields: &mut Fields<'_>) -> Vec<(String, String)> {

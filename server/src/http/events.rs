@@ -11,7 +11,8 @@ use taskhook_core::id::parse_type_id;
 
 use crate::engine::submission::Submission;
 use crate::http::access::Asking;
-use crate::http::list::{Query, cursor};
+use crate::http::cursor;
+use crate::http::list::Query;
 use crate::http::problem::{Problem, hint};
 use crate::http::target::{Named, NoQuery};
 use crate::http::tasks::options;
@@ -52,7 +53,10 @@ pub(super) async fn list(
     let (limit, before) = query.page()?;
     let listed = app.reader.events(filter, before, limit).await?;
     let data = listed.rows.into_iter().map(EventBody::of).collect();
-    Ok(respond::json(StatusCode::OK, &ListBody::<EventBody> { data, next_cursor: listed.next.map(cursor) }))
+    Ok(respond::json(
+        StatusCode::OK,
+        &ListBody::<EventBody> { data, next_cursor: listed.next.map(cursor::row) },
+    ))
 }
 
 /// Reads a webhook as it came, and what became of it.

@@ -13,8 +13,9 @@ use crate::access::new_key;
 use crate::engine::submission::Submission;
 use crate::http::access::Asking;
 use crate::http::asked::KeyRequest;
+use crate::http::cursor;
 use crate::http::fields::Fields;
-use crate::http::list::{Query, name_cursor};
+use crate::http::list::Query;
 use crate::http::problem::{Problem, hint, refused};
 use crate::http::target::{Named, NoQuery};
 use crate::http::tasks::unexpected;
@@ -125,7 +126,7 @@ pub(super) async fn list(
     keys.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     let more = keys.len() > limit;
     keys.truncate(limit);
-    let next_cursor = keys.last().filter(|_| more).map(|last| name_cursor(&last.name));
+    let next_cursor = keys.last().filter(|_| more).map(|last| cursor::name(&last.name));
     let data = keys.into_iter().map(KeyBody::of).collect();
     Ok(respond::json(StatusCode::OK, &ListBody::<KeyBody> { data, next_cursor }))
 }

@@ -1,8 +1,6 @@
 //! What all lists share: `limit`, `cursor`, and query parameters by name.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
+use crate::http::cursor;
 use crate::http::problem::{Problem, hint};
 
 /// Rows of a page where none are asked for.
@@ -59,33 +57,18 @@ impl Query {
     /// The name behind which a page of things with names begins.
     pub(super) fn name_cursor(&self) -> Result<Option<String>, Problem> {
         let Some(cursor) = self.one("cursor")? else { return Ok(None) };
-        let name = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|name| String::from_utf8(name).ok());
-        name.map(Some).ok_or_else(not_a_cursor)
+        cursor::read_name(cursor).map(Some).ok_or_else(not_a_cursor)
     }
 
     /// How many rows, and behind which.
     pub(super) fn page(&self) -> Result<(usize, Option<i64>), Problem> {
         let limit = self.limit()?;
-        let cursor = self.one("cursor")?.map(read_cursor).transpose()?;
+        let cursor = self.one("cursor")?;
+        let cursor = cursor.map(|text| cursor::read_row(text).ok_or_else(not_a_cursor)).transpose()?;
         Ok((limit, cursor))
     }
 }
 
-/// A cursor for the row at `position`.
-pub(super) fn cursor(position: i64) -> String {
-    URL_SAFE_NO_PAD.encode(position.to_be_bytes())
-}
-
-fn read_cursor(text: &str) -> Result<i64, Problem> {
-    let bytes = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
-    bytes.map(i64::from_be_bytes).ok_or_else(not_a_cursor)
-}
-
 fn not_a_cursor() -> Problem {
     Problem::bad_query("this is no cursor of a list; leave it out")
-}
-
-/// A cursor for the thing with this name.
-pub(super) fn name_cursor(name: &str) -> String {
-    URL_SAFE_NO_PAD.encode(name)
 }

@@ -13,9 +13,10 @@ use taskhook_core::{Outcome, QueueCommand, Rate, Refused, limits};
 use crate::engine::submission::Submission;
 use crate::http::access::Asking;
 use crate::http::asked::QueueRequest;
+use crate::http::cursor;
 use crate::http::fields::Fields;
 use crate::http::json::{self, Members};
-use crate::http::list::{Query, name_cursor};
+use crate::http::list::Query;
 use crate::http::problem::{FieldError, Problem, refused};
 use crate::http::target::{Named, NoQuery};
 use crate::http::tasks::{options, unexpected};
@@ -116,7 +117,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, RawQuery(pairs): Pairs) ->
     let mut views = app.reader.queues(query.name_cursor()?, limit + 1).await?;
     let more = views.len() > limit;
     views.truncate(limit);
-    let next_cursor = views.last().filter(|_| more).map(|last| name_cursor(&last.name));
+    let next_cursor = views.last().filter(|_| more).map(|last| cursor::name(&last.name));
     let now = (app.clock)();
     let data = views.into_iter().map(|view| QueueBody::of(view, now)).collect();
     Ok(respond::json(StatusCode::OK, &ListBody { data, next_cursor }))

@@ -16,9 +16,10 @@ use crate::engine::submission::{ScheduleAsk, Submission};
 use crate::http::access::Asking;
 use crate::http::asked::{BackfillRequest, ScheduleRequest, TriggerRequest};
 use crate::http::credentials;
+use crate::http::cursor;
 use crate::http::fields::{Fields, parse_instant};
 use crate::http::json;
-use crate::http::list::{Query, name_cursor};
+use crate::http::list::Query;
 use crate::http::problem::{FieldError, Problem, refused};
 use crate::http::target::{Named, NoQuery};
 use crate::http::tasks::{options, show_one, unexpected};
@@ -101,7 +102,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, RawQuery(pairs): Pairs) ->
     let query = Query::new(pairs, &["limit", "cursor"])?;
     let limit = query.limit()?;
     let (views, more) = app.reader.schedules(query.name_cursor()?, limit).await?;
-    let next_cursor = views.last().filter(|_| more).map(|last| name_cursor(&last.schedule.name));
+    let next_cursor = views.last().filter(|_| more).map(|last| cursor::name(&last.schedule.name));
     let data = views.into_iter().map(ScheduleBody::of).collect();
     Ok(respond::json(StatusCode::OK, &ListBody { data, next_cursor }))
 }

@@ -16,9 +16,10 @@ use taskhook_core::{EventKind, Outcome, Refused, limits};
 use crate::engine::submission::Submission;
 use crate::http::access::Asking;
 use crate::http::asked::{RotateRequest, SourceRequest, TestRequest};
+use crate::http::cursor;
 use crate::http::fields::Fields;
 use crate::http::json;
-use crate::http::list::{Query, name_cursor};
+use crate::http::list::Query;
 use crate::http::problem::{FieldError, Problem, refused};
 use crate::http::sources::definition::Secrets;
 use crate::http::target::{Named, NoQuery};
@@ -166,7 +167,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, RawQuery(pairs): Pairs) ->
     let mut views = app.reader.sources(query.name_cursor()?, limit + 1).await?;
     let more = views.len() > limit;
     views.truncate(limit);
-    let next_cursor = views.last().filter(|_| more).map(|last| name_cursor(&last.name));
+    let next_cursor = views.last().filter(|_| more).map(|last| cursor::name(&last.name));
     let data = views.iter().map(|view| SourceBody::of(view, &app.public_url)).collect();
     Ok(respond::json(StatusCode::OK, &ListBody { data, next_cursor }))
 }

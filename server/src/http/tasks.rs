@@ -17,9 +17,10 @@ use crate::engine::submission::{Draft, Submission};
 use crate::http::access::Asking;
 use crate::http::asked::{BatchRequest, ReopenRequest, TaskRequest};
 use crate::http::credentials;
+use crate::http::cursor;
 use crate::http::fields::{Fields, escaped};
 use crate::http::json::{self, Members};
-use crate::http::list::{Query, cursor};
+use crate::http::list::Query;
 use crate::http::problem::{ERRORS_MAX, FieldError, Problem, hint, key_held, refused};
 use crate::http::target::{Named, NoQuery};
 use crate::http::wire::{HistoryBody, ListBody, TaskBody};
@@ -224,7 +225,10 @@ pub(super) async fn list(State(app): State<Arc<App>>, RawQuery(pairs): Pairs) ->
     let (limit, before) = query.page()?;
     let listed = app.reader.tasks(filter, before, limit).await?;
     let data = listed.rows.into_iter().map(TaskBody::of).collect();
-    Ok(respond::json(StatusCode::OK, &ListBody::<TaskBody> { data, next_cursor: listed.next.map(cursor) }))
+    Ok(respond::json(
+        StatusCode::OK,
+        &ListBody::<TaskBody> { data, next_cursor: listed.next.map(cursor::row) },
+    ))
 }
 
 /// Reads a task, at once or when it has ended.
@@ -268,7 +272,10 @@ pub(super) async fn history(
     let listed =
         app.reader.history(&id, after.unwrap_or(0), limit).await?.ok_or_else(|| no_such_task(&id))?;
     let data = listed.rows.into_iter().map(HistoryBody::of).collect();
-    Ok(respond::json(StatusCode::OK, &ListBody::<HistoryBody> { data, next_cursor: listed.next.map(cursor) }))
+    Ok(respond::json(
+        StatusCode::OK,
+        &ListBody::<HistoryBody> { data, next_cursor: listed.next.map(cursor::row) },
+    ))
 }
 
 /// Cancels a task, now. Of a task that has ended otherwise 409.

@@ -2,7 +2,7 @@
 
 mod batch;
 pub(super) mod handshake;
-pub(super) mod map;
+pub mod map;
 
 use std::borrow::Cow;
 use std::sync::Arc;

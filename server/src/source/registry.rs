@@ -134,7 +134,9 @@ pub fn place(source: &str, secret: &[u8; 16]) -> String {
 }
 
 impl Live {
-    fn saying_nothing(key: SourceKey, name: String) -> Live {
+    /// A source that asks for no proof and says nothing of its own.
+    #[must_use]
+    pub fn saying_nothing(key: SourceKey, name: String) -> Live {
         let definition = Definition::default();
         Live {
             key,

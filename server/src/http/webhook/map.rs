@@ -19,31 +19,27 @@ use crate::source::verify::Seen;
 
 /// What a webhook says.
 #[derive(Debug)]
-pub(in crate::http) struct Mapped {
+pub struct Mapped {
     /// The name of its event, as it came.
-    pub(in crate::http) name: Option<String>,
+    pub name: Option<String>,
     /// The task it names.
-    pub(in crate::http) task: Option<String>,
+    pub task: Option<String>,
     /// The attempt it names.
-    pub(in crate::http) attempt: Option<u32>,
+    pub attempt: Option<u32>,
     /// What that means.
-    pub(in crate::http) kind: EventKind,
+    pub kind: EventKind,
 }
 
 /// What the expressions of a source have found in a webhook; `None`: it is null, or not there.
 #[derive(Debug, Default)]
-pub(in crate::http) struct Found(BTreeMap<String, Option<Value>>);
+pub struct Found(BTreeMap<String, Option<Value>>);
 
 impl Found {
     /// Looks for everything that the source says where to find. `text` is the body as JSON, checked.
     ///
     /// # Errors
     /// Which expression failed, and why.
-    pub(in crate::http) async fn of(
-        source: &Arc<Live>,
-        text: &[u8],
-        seen: &Seen<'_>,
-    ) -> Result<Found, String> {
+    pub async fn of(source: &Arc<Live>, text: &[u8], seen: &Seen<'_>) -> Result<Found, String> {
         if source.maps.is_empty() {
             return Ok(Found::default());
         }
@@ -111,13 +107,7 @@ struct Said<'a> {
 }
 
 /// What a webhook of this source says; `by_token`: it came by a callback URL, which names its task.
-pub(in crate::http) fn map(
-    source: &Live,
-    members: &Members<'_>,
-    seen: &Seen<'_>,
-    by_token: bool,
-    found: &Found,
-) -> Mapped {
+pub fn map(source: &Live, members: &Members<'_>, seen: &Seen<'_>, by_token: bool, found: &Found) -> Mapped {
     let is_worker = source.preset().is_none_or(|preset| preset.is_worker) || by_token;
     // A sender of its own kind says nothing about tasks, unless its source says where.
     let mut said = match is_worker {
@@ -134,12 +124,7 @@ pub(in crate::http) fn map(
 
 /// The delivery id of a webhook of this source: as its sender says it, or the header `webhook-id`, or the id of a
 /// CloudEvent within its source.
-pub(in crate::http) fn delivery_id(
-    source: &Live,
-    members: &Members<'_>,
-    seen: &Seen<'_>,
-    found: &Found,
-) -> Option<String> {
+pub fn delivery_id(source: &Live, members: &Members<'_>, seen: &Seen<'_>, found: &Found) -> Option<String> {
     if let Some(id) = found.text("delivery_id") {
         return id;
     }
