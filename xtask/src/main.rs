@@ -8,6 +8,7 @@
 
 mod bench;
 mod check;
+mod fuzz;
 mod test;
 mod tidy;
 mod tools;
@@ -45,6 +46,14 @@ enum Task {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Lets libFuzzer look for what does not hold, in targets that read what strangers write
+    Fuzz {
+        /// How long for each target
+        #[arg(long, default_value_t = 600)]
+        seconds: u32,
+        /// Which targets; all, if none is named
+        targets: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -53,6 +62,7 @@ fn main() -> ExitCode {
         Task::Test { filters } => test::test(&workspace, &filters),
         Task::Check { steps } => check::check(&workspace, &steps),
         Task::Bench { arguments } => bench::bench(&workspace, &arguments),
+        Task::Fuzz { seconds, targets } => fuzz::fuzz(&workspace, seconds, &targets),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

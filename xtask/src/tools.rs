@@ -10,6 +10,9 @@ use crate::workspace::{Workspace, output, run};
 
 /// The cargo-deny that is installed where none is.
 const DENY_VERSION: &str = "0.20.2";
+
+/// The version of cargo-fuzz that is installed.
+const FUZZ_VERSION: &str = "0.13.2";
 /// The oldest cargo-deny, as (major, minor), that reads `deny.toml` as it is meant.
 const DENY_OLDEST: (u32, u32) = (0, 18);
 
@@ -132,6 +135,30 @@ pub(crate) fn cargo_deny(workspace: &Workspace) -> Result<PathBuf> {
         );
     }
     fs::remove_dir_all(&build)?;
+    Ok(own)
+}
+
+/// The program that builds fuzz targets, of the version that the project knows.
+pub(crate) fn cargo_fuzz(workspace: &Workspace) -> Result<PathBuf> {
+    let own = workspace.tools().join("bin/cargo-fuzz");
+    let version = output(&mut workspace.command(&own, &["--version"]));
+    if version.is_some_and(|text| text.trim().ends_with(FUZZ_VERSION)) {
+        return Ok(own);
+    }
+    let mut install = workspace.cargo(&[
+        "install",
+        "cargo-fuzz",
+        "--version",
+        FUZZ_VERSION,
+        "--locked",
+        "--force",
+        "--root",
+    ]);
+    if !run(install.arg(workspace.tools()))? {
+        bail!(
+            "cargo-fuzz could not be installed; by hand: cargo install cargo-fuzz --version {FUZZ_VERSION} --locked"
+        );
+    }
     Ok(own)
 }
 

@@ -60,11 +60,21 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Code> {
         .with_ansi(false)
         .try_init()
         .map_err(|error| anyhow::anyhow!(error))?;
+    leave_no_core();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let code = runtime.block_on(serve(&config));
     // A name that is still being looked up must not keep the process: everything that counts is recorded.
     runtime.shutdown_background();
     code
+}
+
+/// A core dump would hold every secret that is open: none is written, whatever the shell allows.
+fn leave_no_core() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let nothing = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = setrlimit(Resource::Core, nothing) {
+        tracing::warn!(%error, "core dumps cannot be switched off; one would hold the secrets");
+    }
 }
 
 async fn serve(config: &Config) -> anyhow::Result<Code> {

@@ -131,3 +131,51 @@ fn bytes(text: &str, form: KeyForm) -> Result<Vec<u8>, String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::hint::black_box;
+    use std::time::Instant;
+
+    use super::*;
+
+    /// How sure it is that the two kinds of guess take different time: Welch's t over the faster nine tenths of each, as
+    /// in dudect (Reparaz, Balasch and Verbauwhede, 2017). Beyond 4.5 they are told apart, says that paper.
+    fn difference(is_equal: impl Fn(&[u8]) -> bool, guesses: [&[u8]; 2]) -> f64 {
+        const ROUNDS: usize = 20_000;
+        let mut took = [Vec::with_capacity(ROUNDS), Vec::with_capacity(ROUNDS)];
+        for round in 0..2 * ROUNDS {
+            // Which comes first changes too: what else the machine does shall meet both.
+            let kind = (round ^ (round >> 1)) & 1;
+            let began = Instant::now();
+            black_box(is_equal(black_box(guesses[kind])));
+            took[kind].push(began.elapsed().as_nanos() as f64);
+        }
+        let [(mean_a, variance_a), (mean_b, variance_b)] = took.map(|mut took| {
+            took.sort_by(f64::total_cmp);
+            took.truncate(ROUNDS * 9 / 10);
+            let count = took.len() as f64;
+            let mean = took.iter().sum::<f64>() / count;
+            (mean, took.iter().map(|one| (one - mean).powi(2)).sum::<f64>() / count / count)
+        });
+        (mean_a - mean_b).abs() / (variance_a + variance_b).sqrt().max(f64::EPSILON)
+    }
+
+    #[test]
+    fn a_guess_takes_as_long_whether_its_beginning_is_right_or_its_end() {
+        let secret = "s".repeat(SECRET_BYTES_MAX);
+        let key = Key::parse(&secret, &[KeyForm::Text]).unwrap();
+        let mut guesses = [secret.clone().into_bytes(), secret.clone().into_bytes()];
+        guesses[0][0] ^= 1;
+        guesses[1][SECRET_BYTES_MAX - 1] ^= 1;
+        let guesses = guesses.each_ref().map(Vec::as_slice);
+
+        // What stops at the first difference is told apart: the means to see it are there.
+        let naive = |given: &[u8]| given.iter().zip(secret.as_bytes()).all(|(one, other)| one == other);
+        let seen = difference(naive, guesses);
+        assert!(seen > 10.0, "{seen}");
+        // One quiet time of five is enough: noise adds differences, and never hides one that is always there.
+        let tries: Vec<f64> = (0..5).map(|_| difference(|given| key.is(given), guesses)).collect();
+        assert!(tries.iter().any(|t| *t < 4.5), "{tries:?}");
+    }
+}

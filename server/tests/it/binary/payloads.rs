@@ -323,3 +323,56 @@ async fn no_expression_takes_the_server_with_it() {
     }
     is_unharmed(server).await;
 }
+
+/// What strangers write does not become lines of the log, nor orders to the terminal that shows it.
+#[tokio::test]
+async fn nobody_writes_lines_of_the_log() {
+    const FORGED: &str = "2026-11-24T00:00:00.000000Z  INFO taskhook: forged by a stranger";
+    let server = RealServer::start_with("[log]\nlevel = \"trace\"\n").await;
+    let evil = format!("a\r\n{FORGED}\n\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}31m\u{202e}");
+    let percent: String = evil.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    for (path, body) in [
+        ("/webhook".to_string(), json!({"event": evil, "task_id": evil})),
+        (
+            "/webhook".to_string(),
+            json!({"event": "task_failed", "task_id": "a", "error": {"message": evil, "code": evil}}),
+        ),
+        (format!("/webhook/{percent}"), json!({"event": "x"})),
+        (format!("/callback/{percent}"), json!({"event": "x"})),
+        (format!("/v1/tasks/{percent}/cancel"), json!({})),
+        (format!("/v1/tasks?label={percent}"), json!({})),
+        ("/v1/tasks".into(), json!({"id": evil, "name": evil, "url": format!("http://127.0.0.1:1/{evil}")})),
+        (
+            "/v1/tasks".into(),
+            json!({"url": format!("http://a{percent}.invalid/"), "name": evil, "labels": {"a": evil}}),
+        ),
+        ("/v1/tasks".into(), json!({"url": "http://127.0.0.1:1/x", "headers": {"x": evil}})),
+        (format!("/v1/keys?{percent}"), json!({"role": "read", "name": evil})),
+    ] {
+        let answer = server.send("POST", &path, &[("x-log", "a\tb")], body.to_string()).await;
+        assert!(answer.status < 500, "{path}: {}", answer.text());
+    }
+    let raw = format!("GET /healthz?{} HTTP/1.1\r\nhost: \u{1b}[31m\r\nuser-agent: \u{9b}31m\r\n\r\n", "%0a");
+    let _ = status(&server, raw.as_bytes()).await;
+
+    let said = server.said();
+    assert!(said.contains("DEBUG") || said.contains("TRACE"), "it says much: {said}");
+    for line in said.lines() {
+        assert!(!line.starts_with(FORGED), "{line:?}");
+        let hostile = |sign: char| (sign.is_control() && sign != '\t') || sign == '\u{202e}';
+        assert!(!line.contains(hostile), "{line:?}");
+    }
+    is_unharmed(server).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn no_core_dump_is_written() {
+    let server = RealServer::start().await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.id())).expect("its limits");
+    let core =
+        limits.lines().find(|line| line.starts_with("Max core file size")).expect("a limit of core dumps");
+    let values: Vec<&str> = core.split_whitespace().skip(4).take(2).collect();
+    assert_eq!(values, ["0", "0"]);
+    server.stop().await;
+}

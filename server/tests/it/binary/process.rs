@@ -200,6 +200,11 @@ impl RealServer {
         self.process.take().expect("it runs").kill();
     }
 
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
+    }
+
     /// `kill -9`, and a new start.
     pub(crate) async fn crash_and_restart(&mut self) {
         self.kill();
