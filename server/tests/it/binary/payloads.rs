@@ -328,7 +328,7 @@ async fn no_expression_takes_the_server_with_it() {
 #[tokio::test]
 async fn nobody_writes_lines_of_the_log() {
     const FORGED: &str = "2026-11-24T00:00:00.000000Z  INFO taskhook: forged by a stranger";
-    let server = RealServer::start_with("[log]\nlevel = \"trace\"\n").await;
+    let mut server = RealServer::start_with("[log]\nlevel = \"trace\"\n").await;
     let evil = format!("a\r\n{FORGED}\n\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}31m\u{202e}");
     let percent: String = evil.bytes().map(|byte| format!("%{byte:02x}")).collect();
     for (path, body) in [
@@ -355,14 +355,16 @@ async fn nobody_writes_lines_of_the_log() {
     let raw = format!("GET /healthz?{} HTTP/1.1\r\nhost: \u{1b}[31m\r\nuser-agent: \u{9b}31m\r\n\r\n", "%0a");
     let _ = status(&server, raw.as_bytes()).await;
 
-    let said = server.said();
+    server.get("/readyz").await.expect(200);
+    server.tell_to_stop();
+    let (status, _, said) = server.stopped().await;
+    assert!(status.success(), "{said}");
     assert!(said.contains("DEBUG") || said.contains("TRACE"), "it says much: {said}");
     for line in said.lines() {
         assert!(!line.starts_with(FORGED), "{line:?}");
         let hostile = |sign: char| (sign.is_control() && sign != '\t') || sign == '\u{202e}';
         assert!(!line.contains(hostile), "{line:?}");
     }
-    is_unharmed(server).await;
 }
 
 #[cfg(target_os = "linux")]
