@@ -1,6 +1,6 @@
 //! URLs of tasks: what is called is what others read in it too.
 
-use taskhook::dispatch::target;
+use taskhook::target;
 use url::{Host, Url};
 
 /// Takes any text as the URL of a task.

@@ -10,7 +10,6 @@ mod request;
 mod response;
 mod retry_after;
 mod send;
-pub mod target;
 
 use std::any::Any;
 use std::future::poll_fn;

@@ -16,5 +16,6 @@ pub mod secrets;
 pub mod serve;
 pub mod source;
 pub mod store;
+pub mod target;
 pub mod telemetry;
 pub mod vault;

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use tower::{BoxError, Service};
 
 use crate::dispatch::egress::{Allow, Forbidden, is_own, judge};
-use crate::dispatch::target;
+use crate::target;
 
 /// How many of a name's addresses are tried.
 const ADDRESSES_TRIED_MAX: usize = 8;

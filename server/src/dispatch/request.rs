@@ -8,10 +8,11 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, USER_
 use hyper::{HeaderMap, Method, Uri};
 use taskhook_core::{Failure, Request, Timestamp};
 
-use crate::dispatch::{failure, target};
+use crate::dispatch::failure;
 use crate::engine::commit::Dispatch;
 use crate::reserved::is_reserved;
 use crate::secrets::{Secrets, fingerprint};
+use crate::target;
 
 const USER_AGENT_TEXT: &str = concat!("taskhook/", env!("CARGO_PKG_VERSION"));
 

@@ -13,7 +13,6 @@ use taskhook_core::{
     UniqueKey, limits,
 };
 
-use crate::dispatch::target;
 use crate::engine::submission::Draft;
 use crate::http::duration;
 use crate::http::fields::Fields;
@@ -21,6 +20,7 @@ use crate::http::json::{self, Members};
 use crate::http::problem::FieldError;
 use crate::reserved::is_reserved;
 use crate::secrets::fingerprint;
+use crate::target;
 
 /// The fields of a task that can be given.
 const KNOWN: [&str; 20] = [
