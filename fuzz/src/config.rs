@@ -17,5 +17,4 @@ pub fn check(data: &[u8]) {
             assert!((1..=longest).contains(column), "column {column} of {longest}: {}", fault.text);
         }
     }
-    assert!(!faults.to_string().is_empty());
 }

@@ -23,7 +23,7 @@ pub fn check(data: &[u8]) {
         Some(Host::Domain(domain)) if !host.contains('%') => {
             assert!(domain.eq_ignore_ascii_case(host), "{domain:?} and {host:?}");
         }
-        Some(Host::Ipv6(ip)) => assert_eq!(host, &format!("[{}]", &host[1..host.len() - 1]), "{ip}"),
+        Some(Host::Ipv6(ip)) => assert_eq!(host[1..host.len() - 1].parse(), Ok(ip), "{text:?}"),
         _ => {}
     }
 }
