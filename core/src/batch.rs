@@ -63,6 +63,9 @@ fn follow(cx: &Context, subjects: &Subjects, follow_up: FollowUp) -> Decision {
         FollowUp::Look(queue) => admission::decide(cx, subjects, queue),
         FollowUp::HostFree(host) => admission::host_free(subjects, host),
         FollowUp::Unpark { task, after } => reported::unpark(cx, subjects, task, after),
+        FollowUp::UnparkExternal { external, after } => {
+            reported::unpark_external(cx, subjects, external, after)
+        }
         FollowUp::EndDependents { parent, generation, after } => {
             dependency::end_dependents(subjects, parent, generation, after)
         }
@@ -115,7 +118,7 @@ pub fn decide_all(cx: &mut Context, subjects: &mut Subjects, round: &[Input]) ->
             take_permit(cx, subjects, *task);
         }
         // What a parked webhook does is its own doing, not that of the creation that found it.
-        let parked = decision.unparked.first().map(|(event, _)| Cause::Event(*event));
+        let parked = decision.unparked.first().map(|unparked| Cause::Event(unparked.event));
         decided.push(Decided { cause: parked.unwrap_or_else(|| input.cause()), decision, defect });
     }
     decided
@@ -207,7 +210,7 @@ impl Input {
             Input::Once(_, input) => input.cause(),
             Input::Answered(_) => Cause::Command,
             Input::FollowUp(FollowUp::Look(_) | FollowUp::HostFree(_)) => admission::CAUSE,
-            Input::FollowUp(FollowUp::Unpark { .. }) => Cause::Creation,
+            Input::FollowUp(FollowUp::Unpark { .. } | FollowUp::UnparkExternal { .. }) => Cause::Creation,
             Input::FollowUp(
                 FollowUp::EndDependents { parent, .. }
                 | FollowUp::ReopenDependents { parent, .. }

@@ -9,7 +9,7 @@ use crate::graph;
 use crate::id::{EventKey, TaskKey};
 use crate::input::{Create, FollowUp, NewTask, Plan};
 use crate::subjects::{Edge, EdgeStatus, Subjects};
-use crate::task::{Task, dependency, steps};
+use crate::task::{Task, correlation, dependency, steps};
 use crate::unique;
 
 /// A creation, of one task or of a batch. Every refusal names the task it is about.
@@ -32,6 +32,9 @@ pub fn decide(cx: &Context, subjects: &Subjects, create: &Create) -> Decision {
         }
         if is_made(position, new) && subjects.source(new.asked.source).is_none() {
             return refused(Refused::NoSuchSource { position });
+        }
+        if is_made(position, new) && is_taken(subjects, &create.tasks[..position], new) {
+            return refused(Refused::ExternalTaken { position });
         }
     }
     let mut waits_for = Vec::with_capacity(create.tasks.len());
@@ -57,6 +60,15 @@ pub fn decide(cx: &Context, subjects: &Subjects, create: &Create) -> Decision {
         Ok(order) => create_all(cx, subjects, create, &replaced, &order),
         Err(circle) => refused(Refused::Cycle(circle)),
     }
+}
+
+/// Whether the remote's id that a task says it has belongs to another one: that has not ended, or comes into being
+/// `before` it.
+fn is_taken(subjects: &Subjects, before: &[Arc<NewTask>], new: &NewTask) -> bool {
+    let Some(external) = &new.external else { return false };
+    let key = |other: &NewTask| other.external.as_ref().map(|external| external.key);
+    correlation::holder(subjects, external.key, new.key).is_some()
+        || before.iter().any(|other| key(other) == Some(external.key))
 }
 
 /// Creates the tasks parents first, so that each sees what has become of those it waits for.
@@ -103,6 +115,13 @@ impl<'a> Creating<'a> {
         let mut changes = Vec::new();
         let plan = Plan::of(&new.asked, &queue.settings);
         let follow_up = first_steps(self.cx, new, plan, edges, &mut changes);
+        if let Some(external) = &new.external {
+            let correlated = Change::Correlated { attempt: None, external: external.clone() };
+            if self.subjects.parked_count(external.key.into()) > 0 {
+                self.decision.follow_ups.extend(correlation::unpark(&correlated));
+            }
+            changes.insert(1, correlated);
+        }
         let now = self.cx.now;
         let mut task: Option<Task> = None;
         for change in &changes {
@@ -111,7 +130,7 @@ impl<'a> Creating<'a> {
         self.made.extend(task.map(|task| (new.key, task)));
         self.decision.changes.extend(changes.into_iter().map(|change| (new.key, change)));
         self.decision.follow_ups.extend(follow_up);
-        if self.subjects.parked_count(new.key) > 0 {
+        if self.subjects.parked_count(new.key.into()) > 0 {
             self.decision.follow_ups.push(FollowUp::Unpark { task: new.key, after: EventKey::default() });
         }
     }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use crate::access::AccessChange;
 use crate::bulk;
 use crate::hold::HoldChange;
-use crate::id::{BulkKey, ClaimKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, SourceKey, TaskKey};
-use crate::input::{Answered, Event, Failure, FollowUp, NewTask, Once, Plan, Response};
+use crate::id::{
+    BulkKey, ClaimKey, EventId, EventKey, HostKey, NameKey, QueueKey, ScheduleKey, SourceKey, TaskKey,
+};
+use crate::input::{Answered, Event, External, Failure, FollowUp, NewTask, Once, Plan, Response};
 use crate::queue::{Closed, Line, Settings};
 use crate::schedule::{self, Backfill, Fate};
 use crate::source::SourceChange;
@@ -47,7 +49,18 @@ pub struct Decision {
     /// The answer to be given to repeats.
     pub answered: Option<Box<Answered>>,
     /// Webhooks kept earlier whose outcome is now known: no longer parked.
-    pub unparked: Vec<(EventKey, Outcome)>,
+    pub unparked: Vec<Unparked>,
+}
+
+/// A webhook that no longer waits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unparked {
+    /// The webhook.
+    pub event: EventKey,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The task it is about.
+    pub task: TaskKey,
 }
 
 /// A webhook as it is kept.
@@ -59,6 +72,15 @@ pub struct RecordedEvent {
     pub parked: bool,
     /// The delivery id that it claims from now on.
     pub claim: Option<ClaimKey>,
+}
+
+impl RecordedEvent {
+    /// The name under which it waits until it is known what that stands for; `None`: it waits for nothing.
+    #[must_use]
+    pub fn waits_under(&self) -> Option<NameKey> {
+        let task = self.event.task.map(NameKey::from);
+        task.or(self.event.external.map(NameKey::from)).filter(|_| self.parked)
+    }
 }
 
 /// The answer to an input.
@@ -177,6 +199,8 @@ pub enum Refused {
     /// A dependency names a task of the same batch that is not made, since another one holds its unique key: the
     /// position of the task that names it, and of the dependency in its `after`.
     DependsOnReplaced { position: usize, dependency: usize },
+    /// The id of a remote that the task at this position says it has belongs to another one, which has not ended.
+    ExternalTaken { position: usize },
     /// This task holds the unique key that the reopened task would take again.
     KeyHeld { holder: TaskKey },
     /// So many of these exist as may: what they are, and how many may be.
@@ -238,6 +262,10 @@ pub enum Change {
     Started { attempt: u32 },
     /// A sign of life, perhaps with progress.
     Alive { progress: Option<f64>, message: Option<String> },
+    /// It is known which id its remote gives it; of which attempt, where that is known too.
+    Correlated { attempt: Option<u32>, external: External },
+    /// Its remote's own id of it could not be found in the response, or names another task: why.
+    NotCorrelated { attempt: u32, why: NotCorrelated },
     /// The target answered, or did not.
     Responded { attempt: u32, response: Result<Arc<Response>, Failure> },
     /// The attempt has failed; whether it counts towards `max_attempts`.
@@ -262,6 +290,20 @@ pub enum Change {
     Rearmed { wake_at: Timestamp },
     /// Deciding about it failed by a defect: left alone until somebody looks.
     Quarantined,
+}
+
+/// Why no remote's own id of a task is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotCorrelated {
+    /// It was not found: the end of a sentence.
+    NotFound(Arc<str>),
+    /// The id names this task, which has not ended.
+    Taken {
+        /// The id.
+        id: Arc<str>,
+        /// The task.
+        by: TaskKey,
+    },
 }
 
 /// A fact about one queue, in the past tense.
@@ -400,6 +442,8 @@ impl Change {
             Change::Alive { .. }
                 | Change::EventIgnored { .. }
                 | Change::Responded { .. }
+                | Change::Correlated { .. }
+                | Change::NotCorrelated { .. }
                 | Change::DependencyEnded { .. }
         )
     }

@@ -48,6 +48,27 @@ pub struct BulkKey(pub i64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostKey(pub i64);
 
+/// Internal key of a remote's own id of a task, within the source that speaks of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct ExternalKey(pub i64);
+
+/// The key of a name under which webhooks wait until it is known what it stands for: a task's id, or a remote's own id of
+/// one. All names have their keys from one sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NameKey(pub i64);
+
+impl From<TaskKey> for NameKey {
+    fn from(task: TaskKey) -> NameKey {
+        NameKey(task.0)
+    }
+}
+
+impl From<ExternalKey> for NameKey {
+    fn from(external: ExternalKey) -> NameKey {
+        NameKey(external.0)
+    }
+}
+
 /// Internal key of a received webhook, in the order of receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct EventKey(pub i64);

@@ -8,7 +8,8 @@ use crate::access::AccessCommand;
 use crate::bulk;
 use crate::hold::HoldCommand;
 use crate::id::{
-    BulkKey, ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, SourceKey, TaskKey,
+    BulkKey, ClaimKey, ConcurrencyKey, EventId, EventKey, ExternalKey, HostKey, QueueKey, ScheduleKey,
+    SourceKey, TaskKey,
 };
 use crate::limits;
 use crate::queue::{SecretAsked, Settings};
@@ -94,6 +95,13 @@ pub enum FollowUp {
         /// The last webhook already applied.
         after: EventKey,
     },
+    /// Apply the webhooks that came before it was known which task they name, a page at a time.
+    UnparkExternal {
+        /// What they name it.
+        external: ExternalKey,
+        /// The last webhook already applied.
+        after: EventKey,
+    },
     /// Tell the dependents of a task that has ended, a page at a time.
     EndDependents {
         /// The task that ended.
@@ -173,8 +181,21 @@ pub struct NewTask {
     pub spec: Spec,
     /// The tasks it waits for.
     pub after: Vec<Dependency>,
+    /// The id that its remote is known to give it.
+    pub external: Option<External>,
     /// A hash of the request's JSON value, to tell the same creation from another with the same id.
     pub content: [u8; 16],
+}
+
+/// A remote's own id of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct External {
+    /// The key of this name; filled in where names get their keys.
+    pub key: ExternalKey,
+    /// The name of the source whose webhooks speak of it.
+    pub source: Arc<str>,
+    /// The id.
+    pub id: Arc<str>,
 }
 
 /// What a caller asks of decisions. What is left open (`None`), its queue says, or else the product.
@@ -342,6 +363,8 @@ pub struct Spec {
     pub unique_key: Option<String>,
     /// What is sent, where; `None` for an external task.
     pub request: Option<Arc<Request>>,
+    /// How its remote's own id of it is found, as the caller gave it.
+    pub correlate: Option<String>,
     /// Free words to find it by.
     pub labels: BTreeMap<String, String>,
     /// `after` as the caller gave it: the names of the tasks it waits for, and what they must end in.
@@ -431,8 +454,10 @@ pub struct Event {
     pub by_key: bool,
     /// Under which a repeat of the same delivery is recognised; `None`: every request is a new event.
     pub claim: Option<ClaimKey>,
-    /// The task it is about, by the key of its name; `None`: not about a task.
+    /// The task it is about, by the key of its name; `None`: it names none.
     pub task: Option<TaskKey>,
+    /// What it names in the place of a task: a remote's own id of one.
+    pub external: Option<ExternalKey>,
     /// The attempt it names; `None` means the current one.
     pub attempt: Option<u32>,
     /// It came by a callback token, which names task and attempt.
@@ -482,10 +507,14 @@ pub struct Received {
     pub name: Option<String>,
     /// The task it names, as written; a callback names it by its token.
     pub task_name: Option<String>,
+    /// The remote's own id of the task, as written, where it names no other.
+    pub external_id: Option<String>,
     /// The delivery id, as written.
     pub delivery_id: Option<String>,
     /// The secret of its source that proved it.
     pub secret: Option<[u8; 16]>,
+    /// The query of its URL, without tokens.
+    pub query: Option<String>,
     /// Header names and values.
     pub headers: Vec<(String, String)>,
     /// The raw body.
@@ -503,8 +532,10 @@ impl Received {
             source: "default".into(),
             name: None,
             task_name: None,
+            external_id: None,
             delivery_id: None,
             secret: None,
+            query: None,
             headers: Vec::new(),
             body: body.to_vec(),
             replay_of: None,
@@ -609,6 +640,8 @@ pub struct Reply {
     pub attempt: u32,
     /// What came.
     pub kind: ReplyKind,
+    /// The id that the target gives the task, where it was looked for; or why none was found.
+    pub external: Option<Result<External, Arc<str>>>,
 }
 
 /// What ended a dispatch's HTTP exchange.

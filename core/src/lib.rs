@@ -35,23 +35,24 @@ pub use batch::{Decided, decide, decide_all};
 pub use bulk::Bulk;
 pub use cron::{BadRecurrence, Occurrence, Recurrence};
 pub use decision::{
-    BulkChange, Cause, Change, Decision, Effect, Ignored, Outcome, QueueChange, Refused, ScheduleChange, Want,
+    BulkChange, Cause, Change, Decision, Effect, Ignored, NotCorrelated, Outcome, QueueChange, Refused,
+    ScheduleChange, Unparked, Want,
 };
 pub use hold::{HoldChange, HoldCommand};
 pub use id::{
-    BulkKey, ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, SourceKey, TaskKey,
-    UniqueKey,
+    BulkKey, ClaimKey, ConcurrencyKey, EventId, EventKey, ExternalKey, HostKey, NameKey, QueueKey,
+    ScheduleKey, SourceKey, TaskKey, UniqueKey,
 };
 pub use input::{
-    Answered, Asked, BulkCommand, Callback, Command, Create, Dependency, Event, EventKind, Failure, FollowUp,
-    Input, NewTask, On, Once, Plan, QueueCommand, Received, Reply, ReplyKind, Request, Response, RetryAsked,
-    RetryPolicy, ScheduleCommand, Scheduled, Spec,
+    Answered, Asked, BulkCommand, Callback, Command, Create, Dependency, Event, EventKind, External, Failure,
+    FollowUp, Input, NewTask, On, Once, Plan, QueueCommand, Received, Reply, ReplyKind, Request, Response,
+    RetryAsked, RetryPolicy, ScheduleCommand, Scheduled, Spec,
 };
 pub use permits::Permits;
 pub use queue::{KeyUse, Line, Queue};
 pub use rate::Rate;
 pub use schedule::Schedule;
-pub use subjects::{Edge, EdgeStatus, OpenTask, Parked, Subjects};
+pub use subjects::{Correlation, Edge, EdgeStatus, OpenTask, Parked, Subjects};
 pub use task::{Attempt, Completion, State, Task};
 pub use time::Timestamp;
 pub use unique::Unique;

@@ -31,6 +31,8 @@ pub const LABELS_MAX: usize = 32;
 pub const LABEL_BYTES_MAX: usize = 128;
 /// Bytes of an id chosen by the caller.
 pub const ID_BYTES_MAX: usize = 128;
+/// Bytes of a remote's own id of a task.
+pub const EXTERNAL_ID_BYTES_MAX: usize = 256;
 /// Bytes of a name (of a kind of work, of a queue …).
 pub const NAME_BYTES_MAX: usize = 64;
 /// Bytes of a URL.

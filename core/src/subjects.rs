@@ -8,8 +8,8 @@ use crate::access::{self, ApiKey, ApiKeyId};
 use crate::bulk::{Bulk, Look};
 use crate::decision::{BulkChange, Change, Decision, QueueChange, ScheduleChange};
 use crate::id::{
-    BulkKey, ClaimKey, ConcurrencyKey, EventId, EventKey, HostKey, QueueKey, ScheduleKey, SourceKey, TaskKey,
-    UniqueKey,
+    BulkKey, ClaimKey, ConcurrencyKey, EventId, EventKey, ExternalKey, HostKey, NameKey, QueueKey,
+    ScheduleKey, SourceKey, TaskKey, UniqueKey,
 };
 use crate::input::{Event, On};
 use crate::queue::admission::Visit;
@@ -29,8 +29,9 @@ pub struct Subjects {
     tasks: BTreeMap<TaskKey, Option<Task>>,
     edges: BTreeMap<(TaskKey, TaskKey), Option<Edge>>,
     pages: BTreeMap<(TaskKey, TaskKey), Page<TaskKey>>,
-    parked: BTreeMap<(TaskKey, EventKey), Page<Parked>>,
-    parked_counts: BTreeMap<TaskKey, usize>,
+    externals: BTreeMap<ExternalKey, Option<Correlation>>,
+    parked: BTreeMap<(NameKey, EventKey), Page<Parked>>,
+    parked_counts: BTreeMap<NameKey, usize>,
     claims: BTreeMap<ClaimKey, Option<EventId>>,
     held: BTreeMap<UniqueKey, Option<Held>>,
     queues: BTreeMap<QueueKey, Option<Queue>>,
@@ -59,6 +60,15 @@ pub struct OpenTask {
     pub key: TaskKey,
     /// Its id.
     pub id: Arc<str>,
+}
+
+/// What a remote's own id stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Correlation {
+    /// The task.
+    pub task: TaskKey,
+    /// The attempt that the remote was asked by when it gave the id; `None`: whichever is current.
+    pub attempt: Option<u32>,
 }
 
 /// What one task knows of one that it waits for.
@@ -132,23 +142,39 @@ impl Subjects {
         self.pages.get(&(parent, after)).expect("the dependents were loaded")
     }
 
-    /// The webhooks that wait for `task`, behind `after`.
+    /// What a remote's own id stands for; `None`: that is not known.
+    #[must_use]
+    #[expect(
+        clippy::expect_used,
+        reason = "a missing load is a defect, and must not look like an unknown id"
+    )]
+    pub fn external(&self, key: ExternalKey) -> Option<Correlation> {
+        *self.externals.get(&key).expect("the remote's id was loaded")
+    }
+
+    /// Whether it was asked in the store what a remote's own id stands for.
+    #[must_use]
+    pub fn has_loaded_external(&self, key: ExternalKey) -> bool {
+        self.externals.contains_key(&key)
+    }
+
+    /// The webhooks that wait under `name`, behind `after`.
     #[must_use]
     #[expect(clippy::expect_used, reason = "a missing load is a defect")]
-    pub fn parked(&self, task: TaskKey, after: EventKey) -> &Page<Parked> {
-        self.parked.get(&(task, after)).expect("the parked webhooks were loaded")
+    pub fn parked(&self, name: NameKey, after: EventKey) -> &Page<Parked> {
+        self.parked.get(&(name, after)).expect("the parked webhooks were loaded")
     }
 
-    /// How many webhooks wait for `task`.
+    /// How many webhooks wait under `name`.
     #[must_use]
-    pub fn parked_count(&self, task: TaskKey) -> usize {
-        self.parked_counts.get(&task).copied().unwrap_or(0)
+    pub fn parked_count(&self, name: NameKey) -> usize {
+        self.parked_counts.get(&name).copied().unwrap_or(0)
     }
 
-    /// Whether it was counted how many webhooks wait for `task`.
+    /// Whether it was counted how many webhooks wait under `name`.
     #[must_use]
-    pub fn knows_parked_count(&self, task: TaskKey) -> bool {
-        self.parked_counts.contains_key(&task)
+    pub fn knows_parked_count(&self, name: NameKey) -> bool {
+        self.parked_counts.contains_key(&name)
     }
 
     /// Whether this delivery was looked for in the store.
@@ -378,14 +404,19 @@ impl Subjects {
         self.pages.insert((parent, after), page);
     }
 
-    /// Keeps a page of parked webhooks.
-    pub fn put_parked(&mut self, task: TaskKey, after: EventKey, page: Page<Parked>) {
-        self.parked.insert((task, after), page);
+    /// Keeps what a remote's own id stands for, unless something newer is known already.
+    pub fn put_external(&mut self, key: ExternalKey, correlation: Option<Correlation>) {
+        self.externals.entry(key).or_insert(correlation);
     }
 
-    /// Keeps how many webhooks wait for `task`.
-    pub fn put_parked_count(&mut self, task: TaskKey, count: usize) {
-        self.parked_counts.insert(task, count);
+    /// Keeps a page of parked webhooks.
+    pub fn put_parked(&mut self, name: NameKey, after: EventKey, page: Page<Parked>) {
+        self.parked.insert((name, after), page);
+    }
+
+    /// Keeps how many webhooks wait under `name`.
+    pub fn put_parked_count(&mut self, name: NameKey, count: usize) {
+        self.parked_counts.insert(name, count);
     }
 
     /// Keeps who has claimed a delivery.
@@ -501,6 +532,10 @@ impl Subjects {
     pub fn take_in(&mut self, at: Timestamp, decision: &Decision, evolved: BTreeMap<TaskKey, Task>) {
         for (key, change) in &decision.changes {
             self.evolve_edges(*key, change);
+            if let Change::Correlated { attempt, external } = change {
+                let correlation = Correlation { task: *key, attempt: *attempt };
+                self.externals.insert(external.key, Some(correlation));
+            }
         }
         if evolved.values().any(|task| task.plan.unique.is_some()) {
             self.take_keys(decision, &evolved);
@@ -532,8 +567,8 @@ impl Subjects {
             if let Some(claim) = recorded.claim {
                 self.claims.insert(claim, Some(recorded.event.received.id));
             }
-            if let (true, Some(task)) = (recorded.parked, recorded.event.task) {
-                *self.parked_counts.entry(task).or_insert(0) += 1;
+            if let Some(name) = recorded.waits_under() {
+                *self.parked_counts.entry(name).or_insert(0) += 1;
             }
         }
     }

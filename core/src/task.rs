@@ -5,6 +5,7 @@
 //! a task starts, ends and is tried again — is in `steps`.
 
 pub mod commanded;
+pub mod correlation;
 pub mod dependency;
 pub mod replied;
 pub mod reported;
@@ -286,6 +287,7 @@ impl Task {
                     self.message.clone_from(message);
                 }
             }
+            Change::Correlated { .. } | Change::NotCorrelated { .. } => {}
             Change::Responded { attempt: number, .. } => self.with_attempt(|attempt| {
                 attempt.replied |= attempt.number == *number;
             }),

@@ -15,8 +15,8 @@ use support::script::{key_of, name_of};
 use support::story::{bounded_story, story};
 use support::{Step, World, words};
 use taskhook_core::{
-    Change, Command, Create, EdgeStatus, Effect, EventKind, FollowUp, Input, NewTask, Outcome, State, Task,
-    TaskKey, limits,
+    Change, Command, Create, EdgeStatus, Effect, EventKind, ExternalKey, FollowUp, Input, NameKey, NewTask,
+    Outcome, State, Task, TaskKey, limits,
 };
 
 proptest! {
@@ -308,7 +308,11 @@ fn words_arrive(_: &World, world: &World, _: &[Step]) -> Checked {
     if !world.kept.is_empty() {
         return Ok(());
     }
-    let waits = world.parked.keys().find(|(task, _)| world.tasks.contains_key(task));
+    let waits = world.parked.keys().find(|(name, _)| {
+        let task = |key: &TaskKey| NameKey::from(*key) == *name;
+        let external = |key: &ExternalKey| NameKey::from(*key) == *name;
+        world.tasks.keys().any(task) || world.externals.keys().any(external)
+    });
     prop_assert!(waits.is_none(), "a webhook still waits for its task: {waits:?}");
     for ((parent, child), edge) in &world.edges {
         let (parent, child) = (&world.tasks[parent], &world.tasks[child]);

@@ -5,6 +5,7 @@
 //! is not handed in, since the process ended first, is sent again at the next start.
 
 pub mod connect;
+mod correlate;
 pub mod egress;
 mod request;
 mod response;
@@ -199,7 +200,8 @@ async fn exchange(sender: Arc<Sender>, to: impl HandIn, dispatch: Dispatch) {
             ReplyKind::Lost(failure("broken", "sending failed by a defect of Taskhook: see its log".into()))
         }
     };
-    to.hand_in(Reply { task, attempt, kind }, permit).await;
+    let external = correlate::find(&dispatch, &kind).await;
+    to.hand_in(Reply { task, attempt, kind, external }, permit).await;
 }
 
 /// Runs `future`; a panic in it becomes an error.

@@ -10,6 +10,7 @@ use std::sync::{Arc, LazyLock};
 use cel::common::ast::{EntryExpr, Expr, IdedExpr};
 use cel::{Context, Env, ExecutionError, Program};
 use serde_json::Value;
+use taskhook_core::limits::EXTERNAL_ID_BYTES_MAX;
 
 /// Bytes of an expression.
 pub const BYTES_MAX: usize = 4_096;
@@ -73,6 +74,13 @@ impl Expression {
         self.nesting > 0
     }
 
+    /// What it is, where it is a plain value and asks for nothing.
+    #[must_use]
+    pub fn constant(&self) -> Option<Value> {
+        let Expr::Literal(_) = self.program.expression().expr else { return None };
+        self.evaluate(&Scope { variables: Vec::new(), longest: 0 }).ok().flatten()
+    }
+
     /// What it is worth; `None` where it is null, or asks for something that is not there.
     ///
     /// # Errors
@@ -121,19 +129,22 @@ fn compile(text: &str, known: &[String]) -> Result<Expression, String> {
     let mut walk = Walk { known, bound: Vec::new(), nodes: 0, nesting: 0 };
     walk.over(program.expression(), 1, 0)?;
     let nesting = walk.nesting;
-    let expression = Expression { program, nesting };
-    // Functions that do not exist are found by asking for them; that nothing is there is no fault of it.
-    let nothing = known
-        .iter()
-        .map(|name| (name.clone(), cel::Value::from(std::collections::HashMap::<String, cel::Value>::new())));
-    let mut context = Context::with_env(LANGUAGE.clone());
-    nothing.for_each(|(name, value)| context.add_variable_from_value(name, value));
-    match expression.program.execute(&context) {
-        Err(ExecutionError::UndeclaredReference(name)) => {
-            Err(format!("asks for {name}, which is not known here"))
-        }
-        _ => Ok(expression),
+    let references = program.references();
+    // Those of operators are named by signs.
+    let functions = references.functions().into_iter().filter(|name| name.starts_with(char::is_alphabetic));
+    if let Some(unknown) = functions.into_iter().find(|name| !is_function(name)) {
+        return Err(format!("asks for {}(), which is not known here", cut(unknown)));
     }
+    Ok(Expression { program, nesting })
+}
+
+/// Whether the language has this function: found by calling it with nothing.
+fn is_function(name: &str) -> bool {
+    let context = Context::with_env(LANGUAGE.clone());
+    [format!("{name}()"), format!("''.{name}()")].iter().any(|call| {
+        let called = Program::compile(call).map(|program| program.execute(&context).err());
+        !matches!(called, Err(_) | Ok(Some(ExecutionError::UndeclaredReference(_))))
+    })
 }
 
 /// A walk over all that an expression is.
@@ -217,6 +228,31 @@ impl Walk<'_> {
     }
 }
 
+/// A string, or the decimal text of an integer.
+#[must_use]
+pub fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) if !number.is_f64() => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// A remote's own id of a task, if it can be one.
+///
+/// # Errors
+/// Why it cannot, as the end of a sentence.
+pub fn checked_id(id: String) -> Result<String, String> {
+    match id.len() {
+        0 => Err("it is empty".into()),
+        bytes if bytes > EXTERNAL_ID_BYTES_MAX => {
+            Err(format!("it has {bytes} bytes, and may have {EXTERNAL_ID_BYTES_MAX}"))
+        }
+        _ if id.contains(char::is_control) => Err("it has control characters".into()),
+        _ => Ok(id),
+    }
+}
+
 /// How many items the longest list or object has.
 fn longest(value: &Value) -> usize {
     match value {
@@ -259,6 +295,8 @@ mod tests {
             ("body.a.b.filter(x, x == 1).size()", json!(1)),
             ("has(body.a.z) ? body.a.z : 'none'", json!("none")),
             ("{'message': body.a.b[1].c}", json!({"message": "x"})),
+            ("body.a.b[1].c.startsWith('x') && 'xyz'.matches('^x') && 'xyz'.contains('y')", json!(true)),
+            ("int('7') + size(body.a.b)", json!(9)),
         ] {
             assert_eq!(worth(text, body()), Ok(Some(wanted)), "{text}");
         }
@@ -283,7 +321,9 @@ mod tests {
         check("body.a body.b", "is no expression");
         check("boddy.a", "asks for boddy, which is not known here: there are body, headers");
         check("x.map(y, y)", "asks for x");
-        check("nothing(body)", "asks for nothing");
+        check("nothing(body)", "asks for nothing()");
+        check("body.a.b.split('/')", "asks for split()");
+        check("false ? nothing(body) : 1", "asks for nothing()");
         check("my.Type{a: 1}", "makes a message");
         check(&format!("'{}'", "a".repeat(BYTES_MAX)), "it may have 4096");
         check(&["1"; 400].join("+"), "deep within each other");

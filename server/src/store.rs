@@ -95,8 +95,8 @@ pub trait Transaction {
     /// Saves what was decided. `subjects` holds the tasks as they are after it.
     async fn save(&mut self, decided: &[Decided], subjects: &Subjects) -> Result<(), StoreError>;
 
-    /// The public id and the request of these tasks, for dispatching them.
-    async fn requests(&mut self, tasks: &[TaskKey]) -> Result<Vec<(String, Arc<Request>)>, StoreError>;
+    /// What is sent for these tasks, in their order.
+    async fn requests(&mut self, tasks: &[TaskKey]) -> Result<Vec<Outgoing>, StoreError>;
 
     /// Keeps follow-ups for a later transaction.
     async fn keep(&mut self, follow_ups: &[FollowUp]) -> Result<Vec<KeptKey>, StoreError>;
@@ -116,6 +116,26 @@ pub trait Transaction {
 
     /// Makes it durable. `Ok` is the only way to a receipt.
     async fn commit(self) -> Result<(), StoreError>;
+}
+
+/// What is sent for a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The task's id.
+    pub id: String,
+    /// The request.
+    pub request: Arc<Request>,
+    /// How the remote's own id of the task is found in the response.
+    pub correlate: Option<Correlate>,
+}
+
+/// How a remote's own id of a task is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Correlate {
+    /// The expression, or a literal.
+    pub expression: String,
+    /// The name of the source whose webhooks speak of it.
+    pub source: Arc<str>,
 }
 
 /// The id of a batch.
@@ -209,6 +229,8 @@ pub enum NameKind {
     Bulk,
     /// A source. The store is made with the one called `default`.
     Source,
+    /// A remote's own id of a task, within the source that speaks of it.
+    External,
 }
 
 impl Name {
@@ -234,6 +256,12 @@ impl Name {
     #[must_use]
     pub fn source(text: &str) -> Name {
         Name { kind: NameKind::Source, text: text.into() }
+    }
+
+    /// A remote's own id of a task. Names of sources have no line ends.
+    #[must_use]
+    pub fn external(source: &str, id: &str) -> Name {
+        Name { kind: NameKind::External, text: format!("{source}\n{id}") }
     }
 
     /// A bulk's id.

@@ -26,8 +26,8 @@ use taskhook::store::{AuditEntry, BatchId, Due, Kept, KeptKey, Store, StoreError
 use taskhook_core::access::ApiKey;
 use taskhook_core::source::Source;
 use taskhook_core::{
-    Bulk, Cause, Change, ClaimKey, Edge, Event, EventId, Outcome, Parked, Queue, QueueKey, Schedule,
-    ScheduleKey, Spec, State, Task, TaskKey, Timestamp, UniqueKey, unique::Held,
+    Bulk, Cause, Change, ClaimKey, Correlation, Edge, Event, EventId, ExternalKey, NameKey, Outcome, Parked,
+    Queue, QueueKey, Schedule, ScheduleKey, Spec, State, Task, TaskKey, Timestamp, UniqueKey, unique::Held,
 };
 
 use crate::clock::Clock;
@@ -137,10 +137,16 @@ impl MemoryStore {
         self.data().edges.iter().map(|((parent, child), edge)| (*parent, *child, *edge)).collect()
     }
 
-    /// The webhooks that wait for their task.
+    /// What the remotes' own ids stand for.
     #[must_use]
-    pub fn parked(&self) -> Vec<(TaskKey, Parked)> {
-        self.data().parked.iter().map(|((task, _), parked)| (*task, parked.clone())).collect()
+    pub fn externals(&self) -> Vec<(ExternalKey, Correlation)> {
+        self.data().externals.iter().map(|(key, known)| (*key, *known)).collect()
+    }
+
+    /// The webhooks that wait to be matched, by the name that they wait under.
+    #[must_use]
+    pub fn parked(&self) -> Vec<(NameKey, Parked)> {
+        self.data().parked.iter().map(|((name, _), parked)| (*name, parked.clone())).collect()
     }
 
     /// Every delivery that is claimed, and by which webhook.

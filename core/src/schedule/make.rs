@@ -74,7 +74,7 @@ impl<'a> Making<'a> {
         let asked = Asked { run_at, scheduled, ..settings.asked.clone() };
         let after = previous.iter().map(|previous| Dependency { parent: previous.key, on: On::Finished });
         // Nobody else can choose its id, so its content is never compared.
-        let new = NewTask { key, asked, spec, after: after.collect(), content: [0; 16] };
+        let new = NewTask { key, asked, spec, after: after.collect(), external: None, content: [0; 16] };
         self.creating.add(&Arc::new(new));
         self.open.push(OpenTask { key, id: self.schedule.task_id(at).into() });
     }

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use crate::Context;
-use crate::decision::{Change, Decision, Outcome};
+use crate::decision::{Change, Decision, NotCorrelated, Outcome};
 use crate::input::{Failure, Reply, ReplyKind, Response};
 use crate::limits;
 use crate::permits::Health;
 use crate::subjects::Subjects;
-use crate::task::{Completion, State, Task, steps};
+use crate::task::{Completion, State, Task, correlation, steps};
 
 /// The exchange has ended. Its permit is free again, and whoever gave it out asks those who wait for one; a place in the
 /// queue that is given back is noticed where the task is seen to change.
@@ -24,9 +24,10 @@ pub fn decide(cx: &Context, subjects: &Subjects, reply: &Reply) -> Decision {
             ReplyKind::Lost(failure) | ReplyKind::NotAllowed(failure) => Err(failure.clone()),
         },
     };
+    let correlated = correlated(subjects, task, reply);
     if task.open_attempt().is_none_or(|attempt| attempt.number != reply.attempt) {
         // A webhook, a time-out or a cancel was faster: the response is only recorded.
-        return Decision::applied(task.key, [recorded]);
+        return with_correlation(Decision::applied(task.key, [recorded]), task, correlated);
     }
     let mut decision = match &reply.kind {
         ReplyKind::Response(response) if (200..300).contains(&response.status) => accepted(task, response),
@@ -37,6 +38,27 @@ pub fn decide(cx: &Context, subjects: &Subjects, reply: &Reply) -> Decision {
         ReplyKind::NotAllowed(failure) => steps::attempt_failed(cx, task, failure.clone(), false),
     };
     decision.changes.insert(0, (task.key, recorded));
+    with_correlation(decision, task, correlated)
+}
+
+/// What is known now of the remote's own id of the task.
+fn correlated(subjects: &Subjects, task: &Task, reply: &Reply) -> Option<Change> {
+    let attempt = reply.attempt;
+    Some(match reply.external.clone()? {
+        Ok(external) => match correlation::holder(subjects, external.key, task.key) {
+            // An id that names one open task never comes to name another: who answers one must not hear of the other.
+            Some(by) => Change::NotCorrelated { attempt, why: NotCorrelated::Taken { id: external.id, by } },
+            None => Change::Correlated { attempt: Some(attempt), external },
+        },
+        Err(why) => Change::NotCorrelated { attempt, why: NotCorrelated::NotFound(why) },
+    })
+}
+
+/// Directly behind the response in which it was found: what waits for it is told after what the response did.
+fn with_correlation(mut decision: Decision, task: &Task, correlated: Option<Change>) -> Decision {
+    let Some(correlated) = correlated else { return decision };
+    decision.follow_ups.extend(correlation::unpark(&correlated));
+    decision.changes.insert(1, (task.key, correlated));
     decision
 }
 

@@ -1,15 +1,19 @@
 //! What a webhook does to a task: the rules of the race.
 
+use std::borrow::Cow;
+
 use crate::Context;
-use crate::decision::{Change, Decision, Ignored, Outcome, RecordedEvent, Refused};
-use crate::id::{EventKey, TaskKey};
+use crate::decision::{Change, Decision, Ignored, Outcome, RecordedEvent, Refused, Unparked};
+use crate::id::{EventKey, ExternalKey, NameKey, TaskKey};
 use crate::input::{Event, EventKind, FollowUp};
 use crate::limits;
-use crate::subjects::Subjects;
+use crate::subjects::{Correlation, Page, Parked, Subjects};
 use crate::task::{State, Task, steps};
+use crate::time::Timestamp;
 
 /// A received webhook: its record, and what it does to its task.
 pub fn decide(cx: &Context, subjects: &Subjects, event: &Event) -> Decision {
+    let event = &*resolved(subjects, event);
     // G6: a delivery counts once, whatever it says the second time.
     if let Some(first) = event.claim.and_then(|claim| subjects.claimed(claim)) {
         let mut decision = Decision::answer(Outcome::Duplicate(first));
@@ -26,15 +30,18 @@ pub fn decide(cx: &Context, subjects: &Subjects, event: &Event) -> Decision {
         }
         (_, EventKind::Rejected(reason)) => Decision::answer(Outcome::Rejected(reason.clone())),
         (_, EventKind::Other(reason)) => Decision::answer(Outcome::Recorded(*reason)),
-        (None, _) => Decision::answer(Outcome::Recorded(Some("it names no task"))),
         (Some(key), _) => match subjects.task(key) {
             Some(task) => about(cx, task, event),
-            None if subjects.parked_count(key) >= limits::PARKED_PER_TASK_MAX => {
-                return Decision::answer(Outcome::Refused(Refused::ParkingFull));
-            }
-            None => Decision::answer(Outcome::Unmatched),
+            None => unmatched(subjects, key.into()),
+        },
+        (None, _) => match event.external {
+            Some(external) => unmatched(subjects, external.into()),
+            None => Decision::answer(Outcome::Recorded(Some("it names no task"))),
         },
     };
+    if matches!(decision.outcome, Outcome::Refused(_)) {
+        return decision;
+    }
     decision.event = Some(RecordedEvent {
         event: Box::new(event.clone()),
         parked: decision.outcome == Outcome::Unmatched,
@@ -43,29 +50,70 @@ pub fn decide(cx: &Context, subjects: &Subjects, event: &Event) -> Decision {
     decision
 }
 
-/// A webhook that came before its task: one at a time, in the order of their receipt, so that what each of
-/// them changes names it as its cause.
+/// A webhook that names a task by the remote's own id of it, once it is known which task, and which attempt, that is.
+fn resolved<'a>(subjects: &Subjects, event: &'a Event) -> Cow<'a, Event> {
+    match event.external.and_then(|external| subjects.external(external)) {
+        Some(Correlation { task, attempt }) => {
+            Cow::Owned(Event { task: Some(task), attempt: event.attempt.or(attempt), ..event.clone() })
+        }
+        None => Cow::Borrowed(event),
+    }
+}
+
+/// It waits until it is known what this name stands for.
+fn unmatched(subjects: &Subjects, name: NameKey) -> Decision {
+    let is_full = subjects.parked_count(name) >= limits::PARKED_PER_TASK_MAX;
+    Decision::answer(if is_full { Outcome::Refused(Refused::ParkingFull) } else { Outcome::Unmatched })
+}
+
+/// Webhooks that came before their task.
 pub fn unpark(cx: &Context, subjects: &Subjects, key: TaskKey, after: EventKey) -> Decision {
     let Some(task) = subjects.task(key) else { return Decision::nothing() };
-    let page = subjects.parked(key, after);
+    let page = subjects.parked(key.into(), after);
+    let decision = unpark_first(page, task, task.created_at, |event| before_its_task(cx, task, event));
+    with_next(decision, page, |after| FollowUp::Unpark { task: key, after })
+}
+
+/// Webhooks that came before it was known which task they name.
+pub fn unpark_external(cx: &Context, subjects: &Subjects, key: ExternalKey, after: EventKey) -> Decision {
+    let Some(correlation) = subjects.external(key) else { return Decision::nothing() };
+    let Some(task) = subjects.task(correlation.task) else { return Decision::nothing() };
+    let page = subjects.parked(key.into(), after);
+    let decision = unpark_first(page, task, cx.now, |event| {
+        let event = resolved(subjects, event);
+        match correlation.attempt {
+            // The remote was asked before it said anything.
+            Some(_) => about(cx, task, &event),
+            None => before_its_task(cx, task, &event),
+        }
+    });
+    with_next(decision, page, |after| FollowUp::UnparkExternal { external: key, after })
+}
+
+/// One at a time, in the order of their receipt, so that what each of them changes names it as its cause.
+fn unpark_first(
+    page: &Page<Parked>,
+    task: &Task,
+    known_at: Timestamp,
+    does: impl FnOnce(&Event) -> Decision,
+) -> Decision {
     let Some(first) = page.rows.first() else { return Decision::nothing() };
-    let mut decision = match first.at + limits::PARKED_FOR < task.created_at {
-        // It waited as long as it may: it stays unmatched, for good.
-        true => {
-            let mut decision = Decision::nothing();
-            decision.unparked.push((first.event.key, Outcome::Unmatched));
-            decision
-        }
-        false => {
-            let mut decision = before_its_task(cx, task, &first.event);
-            decision.unparked.push((first.event.key, decision.outcome.clone()));
-            decision
-        }
-    };
-    if page.more || page.rows.len() > 1 {
-        decision = decision.then(FollowUp::Unpark { task: key, after: first.event.key });
-    }
+    // One that has waited as long as it may stays unmatched, for good.
+    let is_late = first.at + limits::PARKED_FOR < known_at;
+    let mut decision = if is_late { Decision::nothing() } else { does(&first.event) };
+    decision.unparked.push(Unparked {
+        event: first.event.key,
+        outcome: if is_late { Outcome::Unmatched } else { decision.outcome.clone() },
+        task: task.key,
+    });
     decision
+}
+
+fn with_next(decision: Decision, page: &Page<Parked>, next: impl FnOnce(EventKey) -> FollowUp) -> Decision {
+    match page.rows.first() {
+        Some(first) if page.more || page.rows.len() > 1 => decision.then(next(first.event.key)),
+        _ => decision,
+    }
 }
 
 /// What a webhook does to a task that came after it. It cannot be about a dispatch, even if one has begun in

@@ -24,9 +24,9 @@ use taskhook_core::source::Source;
 use taskhook_core::subjects::Page;
 use taskhook_core::unique::Held;
 use taskhook_core::{
-    Bulk, BulkKey, Cause, Change, ClaimKey, Context, Decided, Edge, EdgeStatus, Effect, EventId, EventKey,
-    FollowUp, HostKey, Input, Outcome, Parked, Permits, Schedule, State, Subjects, Task, TaskKey, Timestamp,
-    Unique, UniqueKey, Want, decide_all, limits, unique,
+    Bulk, BulkKey, Cause, Change, ClaimKey, Context, Correlation, Decided, Edge, EdgeStatus, Effect, EventId,
+    EventKey, ExternalKey, FollowUp, HostKey, Input, NameKey, Outcome, Parked, Permits, Schedule, State,
+    Subjects, Task, TaskKey, Timestamp, Unique, UniqueKey, Want, decide_all, limits, unique,
 };
 
 /// When every world begins: 2026-11-23T14:00:00Z.
@@ -55,7 +55,9 @@ pub(crate) struct World {
     /// By how much the machine's clock shows another time, in microseconds.
     pub(crate) clock_is_off_by: i64,
     pub(crate) edges: BTreeMap<(TaskKey, TaskKey), Edge>,
-    pub(crate) parked: BTreeMap<(TaskKey, EventKey), Parked>,
+    /// What the remotes' own ids stand for.
+    pub(crate) externals: BTreeMap<ExternalKey, Correlation>,
+    pub(crate) parked: BTreeMap<(NameKey, EventKey), Parked>,
     pub(crate) claims: BTreeMap<ClaimKey, EventId>,
     /// Who holds each unique key, or did so until a time that has come.
     pub(crate) held: BTreeMap<UniqueKey, Held>,
@@ -118,6 +120,7 @@ impl World {
             api_keys: BTreeMap::new(),
             clock_is_off_by: 0,
             edges: BTreeMap::new(),
+            externals: BTreeMap::new(),
             parked: BTreeMap::new(),
             claims: BTreeMap::new(),
             held: BTreeMap::new(),
@@ -301,6 +304,10 @@ impl World {
         for (task, change) in &decision.changes {
             self.save_edges(*task, change);
             self.save_key(*task, change);
+            if let Change::Correlated { attempt, external } = change {
+                let correlation = Correlation { task: *task, attempt: *attempt };
+                self.externals.insert(external.key, correlation);
+            }
             if matches!(change, Change::Queued) {
                 self.queues.queued(&self.tasks[task]);
             }
@@ -321,14 +328,13 @@ impl World {
             if let Some(claim) = recorded.claim {
                 self.claims.insert(claim, event.received.id);
             }
-            if recorded.parked {
-                let task = event.task.expect("a parked webhook waits for a task");
-                self.parked.insert((task, event.key), Parked { event: (**event).clone(), at: self.now });
+            if let Some(name) = recorded.waits_under() {
+                self.parked.insert((name, event.key), Parked { event: (**event).clone(), at: self.now });
             }
         }
-        for (event, outcome) in &decision.unparked {
-            self.parked.retain(|(_, key), _| key != event);
-            self.outcomes.insert(*event, outcome.clone());
+        for unparked in &decision.unparked {
+            self.parked.retain(|(_, key), _| *key != unparked.event);
+            self.outcomes.insert(unparked.event, unparked.outcome.clone());
         }
     }
 
@@ -380,18 +386,24 @@ impl World {
                     new.after.iter().for_each(|edge| self.load_task(subjects, edge.parent));
                     self.load_held(subjects, new.asked.unique);
                     self.load_source(subjects, new.asked.source);
+                    new.external.iter().for_each(|external| self.load_external(subjects, external.key));
                 }
             }
             Input::Event(event) => {
                 event.claim.iter().for_each(|claim| self.load_claim(subjects, *claim));
                 event.task.iter().for_each(|task| self.load_task(subjects, *task));
+                event.external.iter().for_each(|external| self.load_external(subjects, *external));
             }
             Input::Command(task, _) => {
                 self.load_task(subjects, *task);
                 self.load_key_of(subjects, *task);
             }
             Input::Wake(task) => self.load_task(subjects, *task),
-            Input::Reply(reply) => self.load_task(subjects, reply.task),
+            Input::Reply(reply) => {
+                self.load_task(subjects, reply.task);
+                let external = reply.external.iter().flatten();
+                external.for_each(|external| self.load_external(subjects, external.key));
+            }
             Input::FollowUp(follow_up) => self.load_for_follow_up(cx, *follow_up, subjects),
             Input::Once(once, input) => {
                 self.load_claim(subjects, once.claim);
@@ -417,9 +429,11 @@ impl World {
             FollowUp::HostFree(host) => self.load_waiting_for_host(subjects, host),
             FollowUp::Unpark { task, after } => {
                 self.load_task(subjects, task);
-                let behind = self.parked.range((task, EventKey(after.0 + 1))..=(task, EventKey(i64::MAX)));
-                let rows = behind.map(|(_, parked)| parked.clone());
-                subjects.put_parked(task, after, page_of(rows, PARKED_PAGE));
+                self.load_parked(subjects, task.into(), after);
+            }
+            FollowUp::UnparkExternal { external, after } => {
+                self.load_external(subjects, external);
+                self.load_parked(subjects, external.into(), after);
             }
             FollowUp::EndDependents { parent, after, .. }
             | FollowUp::ReopenDependents { parent, after, .. } => {
@@ -466,8 +480,26 @@ impl World {
 
     pub(crate) fn load_task(&self, subjects: &mut Subjects, key: TaskKey) {
         subjects.put_task(key, self.tasks.get(&key).cloned());
-        let parked = self.parked.range((key, EventKey(i64::MIN))..=(key, EventKey(i64::MAX)));
-        subjects.put_parked_count(key, parked.count());
+        self.count_parked(subjects, key.into());
+    }
+
+    fn load_external(&self, subjects: &mut Subjects, key: ExternalKey) {
+        subjects.put_external(key, self.externals.get(&key).copied());
+        match subjects.external(key) {
+            Some(correlation) => self.load_task(subjects, correlation.task),
+            None => self.count_parked(subjects, key.into()),
+        }
+    }
+
+    fn load_parked(&self, subjects: &mut Subjects, name: NameKey, after: EventKey) {
+        let behind = self.parked.range((name, EventKey(after.0 + 1))..=(name, EventKey(i64::MAX)));
+        let rows = behind.map(|(_, parked)| parked.clone());
+        subjects.put_parked(name, after, page_of(rows, PARKED_PAGE));
+    }
+
+    fn count_parked(&self, subjects: &mut Subjects, name: NameKey) {
+        let parked = self.parked.range((name, EventKey(i64::MIN))..=(name, EventKey(i64::MAX)));
+        subjects.put_parked_count(name, parked.count());
     }
 }
 

@@ -16,9 +16,9 @@ use taskhook_core::source::Source;
 use taskhook_core::unique::Until;
 use taskhook_core::{
     Asked, Callback, ClaimKey, Command, Completion, ConcurrencyKey, Create, Dependency, Event, EventId,
-    EventKey, EventKind, Failure, FollowUp, HoldCommand, HostKey, Input, NewTask, On, Once, Permits,
-    QueueCommand, QueueKey, Rate, Received, Reply, ReplyKind, Response, RetryAsked, Spec, Task, TaskKey,
-    Unique, UniqueKey,
+    EventKey, EventKind, External, ExternalKey, Failure, FollowUp, HoldCommand, HostKey, Input, NewTask, On,
+    Once, Permits, QueueCommand, QueueKey, Rate, Received, Reply, ReplyKind, Response, RetryAsked, Spec,
+    Task, TaskKey, Unique, UniqueKey,
 };
 
 use super::{BEGINNING, Step, World};
@@ -104,7 +104,7 @@ impl World {
                 let open = self.exchanges.get(position % self.exchanges.len().max(1))?;
                 let (task, attempt) = (open.task, open.attempt);
                 let (verb, options) = reply.split_once(' ').unwrap_or((reply, ""));
-                Input::Reply(Box::new(Reply { task, attempt, kind: reply_kind(verb, options) }))
+                Input::Reply(Box::new(reply_to(task, attempt, verb, options)))
             }
             _ => match event_kind(verb, options) {
                 Some(kind) => {
@@ -117,13 +117,15 @@ impl World {
                         event.source =
                             value_of(options, "from").map_or(event.source, |key| SourceKey(number(key)));
                         event.by_key = options.contains("by-key");
+                        event.external = value_of(options, "remote").map(|id| remote_id(id).key);
+                        event.task = event.task.filter(|_| event.external.is_none());
                     }
                     input
                 }
                 None => {
                     let newest = self.tasks.get(&task).map_or(1, Task::attempt_number);
                     let attempt = attempt.unwrap_or(newest);
-                    Input::Reply(Box::new(Reply { task, attempt, kind: reply_kind(verb, options) }))
+                    Input::Reply(Box::new(reply_to(task, attempt, verb, options)))
                 }
             },
         })
@@ -139,17 +141,7 @@ impl World {
         claim: Option<ClaimKey>,
     ) -> Input {
         self.events += 1;
-        let received = Received {
-            id: event_id(self.events),
-            source: "default".into(),
-            name: None,
-            task_name: None,
-            delivery_id: None,
-            secret: None,
-            headers: Vec::new(),
-            body: Vec::new(),
-            replay_of: None,
-        };
+        let received = Received::unread(event_id(self.events), &[]);
         let key = EventKey(self.events);
         Input::Event(Box::new(Event {
             key,
@@ -157,6 +149,7 @@ impl World {
             by_key: false,
             claim,
             task,
+            external: None,
             attempt,
             callback,
             kind,
@@ -201,6 +194,7 @@ impl World {
             asked,
             spec: Spec::default(),
             after: after.map(dependency).collect(),
+            external: value("remote").map(remote_id),
             content: id_bytes(value("content").unwrap_or_default()),
         }
     }
@@ -265,6 +259,19 @@ fn event_kind(verb: &str, options: &str) -> Option<EventKind> {
         "rejected" => EventKind::Rejected("bad signature".into()),
         _ => return None,
     })
+}
+
+fn reply_to(task: TaskKey, attempt: u32, verb: &str, options: &str) -> Reply {
+    let found = value_of(options, "remote").map(|id| match id {
+        "none" => Err("there is none".into()),
+        id => Ok(remote_id(id)),
+    });
+    Reply { task, attempt, kind: reply_kind(verb, options), external: found }
+}
+
+/// The id `x` that a remote gives a task; its keys are none of tasks.
+fn remote_id(id: &str) -> External {
+    External { key: ExternalKey(1_000 + key_of(id).0), source: "default".into(), id: id.into() }
 }
 
 fn reply_kind(verb: &str, options: &str) -> ReplyKind {

@@ -78,7 +78,7 @@ fn options(position: usize, timeouts: &'static [&'static str]) -> impl Strategy<
         select(vec![" attempts=1", " attempts=2", " attempts=3", ""]),
         select(timeouts),
         select(vec!["", "", " in=30s"]),
-        select(vec!["", " host=2", " priority=5", " bytes=40000000"]),
+        select(vec!["", " host=2", " priority=5", " bytes=40000000", " remote=x"]),
     );
     (after, words).prop_map(move |(after, (external, completion, attempts, timeout, due, other))| {
         format!("{}{after}{external}{completion}{attempts}{timeout}{due}{other}", NAMES[position])
@@ -116,10 +116,11 @@ fn event(tasks: &'static [&'static str]) -> impl Strategy<Value = String> {
     ];
     let attempt = option::weighted(0.4, select(vec![1_u32, 1, 1, 2, 2, 3, 0]));
     let id = option::weighted(0.7, 0..20_u32);
-    (select(tasks), attempt, select(kinds), id).prop_map(|(task, attempt, kind, id)| {
+    let remote = select(vec!["", "", "", " remote=x", " remote=y"]);
+    (select(tasks), attempt, select(kinds), remote, id).prop_map(|(task, attempt, kind, remote, id)| {
         let attempt = attempt.map(|number| format!("#{number}")).unwrap_or_default();
         let id = id.map(|id| format!(" id={id}")).unwrap_or_default();
-        format!("{task}{attempt}.{kind}{id}")
+        format!("{task}{attempt}.{kind}{remote}{id}")
     })
 }
 
@@ -128,6 +129,10 @@ fn answer() -> impl Strategy<Value = String> {
         "200",
         "202",
         "202",
+        "202 remote=x",
+        "202 remote=y",
+        "200 remote=x",
+        "202 remote=none",
         "404",
         "500",
         "503",

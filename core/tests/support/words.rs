@@ -2,8 +2,8 @@
 
 use taskhook_core::queue::Closed;
 use taskhook_core::{
-    Change, Decision, Effect, FollowUp, HoldChange, Ignored, Line, Outcome, QueueChange, QueueKey, Refused,
-    Response, State, TaskKey, Timestamp,
+    Change, Decision, Effect, FollowUp, HoldChange, Ignored, Line, NotCorrelated, Outcome, QueueChange,
+    QueueKey, Refused, Response, State, TaskKey, Timestamp,
 };
 
 use super::World;
@@ -45,7 +45,7 @@ pub(crate) fn decision(decision: &Decision, subject: TaskKey, now: Timestamp) ->
     });
     let follow_ups = decision.follow_ups.iter().map(|follow_up| follow(*follow_up, subject));
     let unparked = decision.unparked.iter();
-    let unparked = unparked.map(|(event, of_event)| format!("event {}: {}", event.0, outcome(of_event)));
+    let unparked = unparked.map(|one| format!("event {}: {}", one.event.0, outcome(&one.outcome)));
     let hold = decision.hold.map(|change| match change {
         HoldChange::Held => "held",
         HoldChange::Resumed => "resumed",
@@ -125,6 +125,7 @@ fn refused(why: &Refused) -> String {
         Refused::DependsOnReplaced { position, dependency } => {
             format!("task {position} names one that is not made in {dependency}")
         }
+        Refused::ExternalTaken { position } => format!("the remote id of {position} is taken"),
         Refused::KeyHeld { holder } => format!("{} holds its key", name_of(*holder)),
         Refused::TooMany { what, max } => format!("there are {max} {what}"),
     }
@@ -137,6 +138,7 @@ fn follow(follow_up: FollowUp, subject: TaskKey) -> String {
         FollowUp::Look(queue) => format!("look at queue {}", queue.0),
         FollowUp::HostFree(host) => format!("host {} is free", host.0),
         FollowUp::Unpark { .. } => "unpark".into(),
+        FollowUp::UnparkExternal { .. } => "unpark what names it".into(),
         FollowUp::EndDependents { parent, .. } => format!("tell dependents{}", of(parent)),
         FollowUp::ReopenDependents { parent, .. } => format!("tell dependents{} to wait", of(parent)),
         FollowUp::ParentEnded { task, end, .. } => format!("tell {} it {}", name_of(task), end.name()),
@@ -188,6 +190,12 @@ fn words(change: &Change, now: Timestamp) -> String {
         Change::Started { attempt } => format!("started #{attempt}"),
         Change::Alive { progress: Some(progress), .. } => format!("alive at {progress}"),
         Change::Alive { progress: None, .. } => "alive".into(),
+        Change::Correlated { attempt: Some(attempt), external } => format!("#{attempt} is {}", external.id),
+        Change::Correlated { attempt: None, external } => format!("it is {}", external.id),
+        Change::NotCorrelated { why: NotCorrelated::NotFound(why), .. } => why.to_string(),
+        Change::NotCorrelated { why: NotCorrelated::Taken { id, by }, .. } => {
+            format!("{id} is {}", name_of(*by))
+        }
         Change::Responded { response: Ok(response), .. } => format!("responded {}", status(response)),
         Change::Responded { response: Err(failure), .. } => format!("no response: {}", failure.code),
         Change::AttemptFailed { attempt, failure, counted } => {

@@ -138,6 +138,7 @@ pub(super) struct Event {
     #[serde(rename = "type")]
     pub(super) name: Option<String>,
     pub(super) task: Option<String>,
+    pub(super) external_id: Option<String>,
     pub(super) attempt: Option<u32>,
     pub(super) delivery_id: Option<String>,
     pub(super) received_at: String,

@@ -35,6 +35,9 @@ pub(super) struct Work {
     /// The one source whose webhooks may report on it
     #[arg(long, value_name = "SOURCE")]
     source: Option<String>,
+    /// How the remote's own id of the task is found in the response, such as response.body.id
+    #[arg(long, value_name = "EXPRESSION")]
+    correlate: Option<String>,
     /// Tasks with one key share the queue's per-key limits, and take turns with those of other keys
     #[arg(long, value_name = "KEY")]
     concurrency_key: Option<String>,
@@ -83,6 +86,7 @@ impl Work {
         }
         put(task, "queue", self.queue)?;
         put(task, "source", self.source)?;
+        put(task, "correlate", self.correlate)?;
         put(task, "concurrency_key", self.concurrency_key)?;
         put(task, "completion", self.completion)?;
         put(task, "timeout", self.timeout)?;

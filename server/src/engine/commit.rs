@@ -14,7 +14,7 @@ use crate::engine::Receipt;
 use crate::engine::audit;
 use crate::engine::submission::{self, Submission};
 use crate::store::row;
-use crate::store::{BatchId, Kept, KeptKey, Pruned, Store, StoreError, Transaction};
+use crate::store::{BatchId, Correlate, Kept, KeptKey, Outgoing, Pruned, Store, StoreError, Transaction};
 
 /// What goes into one transaction.
 #[derive(Debug, Default)]
@@ -90,6 +90,8 @@ pub struct Dispatch {
     pub send: u8,
     /// What is sent.
     pub request: Arc<Request>,
+    /// How the remote's own id of the task is found in the response.
+    pub correlate: Option<Correlate>,
 }
 
 /// What a transaction may know of its node.
@@ -230,9 +232,10 @@ async fn gather(
     let keys = tx.keep(&left).await?;
     let dispatched: Vec<TaskKey> = done.effects.iter().map(|Effect::Dispatch { task, .. }| *task).collect();
     let requests = tx.requests(&dispatched).await?;
-    let dispatches = done.effects.iter().zip(requests).filter_map(|(effect, (id, request))| {
+    let dispatches = done.effects.iter().zip(requests).filter_map(|(effect, outgoing)| {
         let Effect::Dispatch { task, attempt, send } = *effect;
-        Some(Dispatch { task: subjects.task(task)?.clone(), id, attempt, send, request })
+        let Outgoing { id, request, correlate } = outgoing;
+        Some(Dispatch { task: subjects.task(task)?.clone(), id, attempt, send, request, correlate })
     });
     let dispatches = dispatches.collect();
     let tasks = subjects.tasks().filter_map(|task| task.wake_at);
@@ -313,7 +316,7 @@ impl Tally {
             let ScheduleChange::Decided { fates, .. } = change else { continue };
             self.missed += fates.iter().map(schedule::Fate::missed).sum::<u64>();
         }
-        let outcomes = decision.unparked.iter().map(|(_, outcome)| outcome);
+        let outcomes = decision.unparked.iter().map(|unparked| &unparked.outcome);
         let outcomes = outcomes.chain(decision.event.as_ref().map(|_| &decision.outcome));
         for outcome in outcomes {
             *self.events.entry(row::outcome_columns(outcome).0).or_insert(0) += 1;
@@ -323,7 +326,10 @@ impl Tally {
 
 fn receipt(input: &Input, outcome: Outcome, subjects: &Subjects) -> Receipt {
     let (event, task) = match input {
-        Input::Event(event) => (Some(event.received.id), event.task),
+        Input::Event(event) => {
+            let known = event.external.and_then(|external| subjects.external(external));
+            (Some(event.received.id), event.task.or(known.map(|correlation| correlation.task)))
+        }
         Input::Command(task, _) => (None, Some(*task)),
         Input::Once(_, inner) => return receipt(inner, outcome, subjects),
         _ => (None, None),

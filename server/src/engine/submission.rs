@@ -7,8 +7,8 @@ use taskhook_core::access::AccessCommand;
 use taskhook_core::source::SourceCommand;
 use taskhook_core::{
     Answered, Asked, BulkCommand, BulkKey, Callback, ClaimKey, Command, Create, Dependency, Event, EventKey,
-    EventKind, HoldCommand, HostKey, Input, NewTask, On, Once, QueueCommand, QueueKey, Received, Reply,
-    ReplyKind, ScheduleCommand, ScheduleKey, SourceKey, Spec, TaskKey, bulk, schedule,
+    EventKind, External, ExternalKey, HoldCommand, HostKey, Input, NewTask, On, Once, QueueCommand, QueueKey,
+    Received, Reply, ReplyKind, ScheduleCommand, ScheduleKey, SourceKey, Spec, TaskKey, bulk, schedule,
 };
 
 use crate::store::{Author, Name, StoreError, Transaction};
@@ -55,6 +55,8 @@ pub struct Draft {
     pub queue: String,
     /// The name of the source that may report on it.
     pub source: String,
+    /// The id that its remote is known to give it.
+    pub external: Option<String>,
     /// What is asked; its `host`, `queue` and `source` are filled in from the names.
     pub asked: Asked,
     /// What only people and the dispatcher need; `after` names the tasks it waits for.
@@ -105,6 +107,8 @@ pub struct Heard {
     pub by_key: bool,
     /// The task that its body names, by id.
     pub task: Option<String>,
+    /// The remote's own id of the task that it names in the place of a task's.
+    pub external: Option<String>,
     /// The task that its callback token is bound to.
     pub token: Option<TaskKey>,
     /// The attempt it names.
@@ -175,9 +179,13 @@ impl Submission {
                     name(Name::source(&draft.source));
                     draft.host.iter().for_each(|host| name(Name::host(host)));
                     draft.spec.after.iter().for_each(|(id, _)| name(Name::task(id)));
+                    draft.external.iter().for_each(|id| name(Name::external(&draft.source, id)));
                 }
             }
-            Submission::Event(heard) => heard.task.iter().for_each(|id| name(Name::task(id))),
+            Submission::Event(heard) => {
+                heard.task.iter().for_each(|id| name(Name::task(id)));
+                heard.external.iter().for_each(|id| name(Name::external(&heard.received.source, id)));
+            }
             Submission::Command(id, _) => name(Name::task(id)),
             Submission::Queue(queue, _) => name(Name::queue(queue)),
             Submission::Schedule(schedule, ask) => {
@@ -196,7 +204,11 @@ impl Submission {
                 }
             }
             Submission::Once(_, inner) | Submission::By(_, inner) => inner.names(names),
-            Submission::Access(_) | Submission::Hold(_) | Submission::Reply(_) | Submission::Answered(_) => {}
+            Submission::Reply(reply) => {
+                let found = reply.external.iter().flatten();
+                found.for_each(|external| name(Name::external(&external.source, &external.id)));
+            }
+            Submission::Access(_) | Submission::Hold(_) | Submission::Answered(_) => {}
         }
     }
 }
@@ -234,11 +246,17 @@ fn keyed(
     let task = |id: &str| TaskKey(names.get(&Name::task(id)).copied().unwrap_or_default());
     let queue = |name: &str| QueueKey(names.get(&Name::queue(name)).copied().unwrap_or_default());
     let source = |name: &str| SourceKey(names.get(&Name::source(name)).copied().unwrap_or_default());
+    let external = |source: &str, id: &str| {
+        let key = names.get(&Name::external(source, id)).copied().unwrap_or_default();
+        External { key: ExternalKey(key), source: source.into(), id: id.into() }
+    };
     let host = |host: &String| HostKey(names.get(&Name::host(host)).copied().unwrap_or_default());
     match submission {
         Submission::Create(drafts) => {
-            let tasks =
-                drafts.iter().map(|draft| Arc::new(new_task(draft, task, queue, source, host))).collect();
+            let tasks = drafts
+                .iter()
+                .map(|draft| Arc::new(new_task(draft, task, queue, source, host, external)))
+                .collect();
             Input::Create(Create { tasks })
         }
         Submission::Event(heard) => {
@@ -252,6 +270,7 @@ fn keyed(
                 by_key: heard.by_key,
                 claim: heard.claim,
                 task: heard.token.or(named),
+                external: heard.external.as_deref().map(|id| external(&heard.received.source, id).key),
                 attempt: heard.attempt,
                 callback,
                 kind: heard.kind.clone(),
@@ -293,7 +312,11 @@ fn keyed(
         }
         Submission::Access(command) => Input::Access(command.clone()),
         Submission::Hold(command) => Input::Hold(*command),
-        Submission::Reply(reply) => Input::Reply(reply.clone()),
+        Submission::Reply(reply) => {
+            let found = reply.external.clone();
+            let found = found.map(|found| found.map(|found| external(&found.source, &found.id)));
+            Input::Reply(Box::new(Reply { external: found, ..(**reply).clone() }))
+        }
         Submission::Once(once, inner) => Input::Once(*once, Box::new(keyed(inner, names, event_keys))),
         Submission::By(_, inner) => keyed(inner, names, event_keys),
         Submission::Answered(answered) => Input::Answered(answered.clone()),
@@ -306,6 +329,7 @@ fn new_task(
     queue: impl Fn(&str) -> QueueKey,
     source: impl Fn(&str) -> SourceKey,
     host: impl Fn(&String) -> HostKey,
+    external: impl Fn(&str, &str) -> External,
 ) -> NewTask {
     let dependency = |(id, on): &(String, On)| Dependency { parent: task(id), on: *on };
     NewTask {
@@ -317,6 +341,7 @@ fn new_task(
             ..draft.asked.clone()
         },
         after: draft.spec.after.iter().map(dependency).collect(),
+        external: draft.external.as_deref().map(|id| external(&draft.source, id)),
         spec: draft.spec.clone(),
         content: draft.content,
     }

@@ -14,6 +14,7 @@ use taskhook_core::{
 };
 
 use crate::engine::submission::Draft;
+use crate::expression::{self, Expression, checked_id};
 use crate::http::duration;
 use crate::http::fields::Fields;
 use crate::http::json::{self, Members};
@@ -23,7 +24,7 @@ use crate::secrets::fingerprint;
 use crate::target;
 
 /// The fields of a task that can be given.
-const KNOWN: [&str; 20] = [
+const KNOWN: [&str; 21] = [
     "id",
     "name",
     "url",
@@ -44,10 +45,11 @@ const KNOWN: [&str; 20] = [
     "retry",
     "late_success",
     "labels",
+    "correlate",
 ];
 
 /// Fields of the contract whose features are not built yet.
-const LATER: [&str; 5] = ["heartbeat", "deadline", "status", "cancel_url", "correlate"];
+const LATER: [&str; 4] = ["heartbeat", "deadline", "status", "cancel_url"];
 
 /// Reads one task. `fresh_id` is used where the caller gives none.
 pub(super) fn read(
@@ -76,6 +78,7 @@ pub(super) fn read(
     let timeout = positive(&mut fields, "timeout").map(Some);
     let request_timeout = positive(&mut fields, "request_timeout");
     let retry = retry(&mut fields, pointer);
+    let (correlate, known_id) = correlate(&mut fields, external).unzip();
     late_success(&mut fields);
     let labels = labels(&mut fields);
     if external {
@@ -98,6 +101,7 @@ pub(super) fn read(
         host,
         queue: queue.unwrap_or_else(|| "default".into()),
         source: source.unwrap_or_else(|| "default".into()),
+        external: known_id.flatten(),
         asked: Asked {
             host: None,
             queue: QueueKey::DEFAULT,
@@ -113,7 +117,15 @@ pub(super) fn read(
             payload_bytes: u32::try_from(payload_bytes).unwrap_or(u32::MAX),
             scheduled: None,
         },
-        spec: Spec { name, concurrency_key: key, unique_key, request: request.map(Arc::new), labels, after },
+        spec: Spec {
+            name,
+            concurrency_key: key,
+            unique_key,
+            request: request.map(Arc::new),
+            correlate,
+            labels,
+            after,
+        },
         content: fingerprint(&[&json::canonical(text)]),
     })
 }
@@ -134,7 +146,15 @@ pub(super) fn template(
         detail: "makes no sense here: the schedule says which task it is, and when".into(),
     });
     let mut errors: Vec<FieldError> = errors.collect();
-    match read(text, members, pointer, now, String::new) {
+    let draft = read(text, members, pointer, now, String::new);
+    if draft.as_ref().is_ok_and(|draft| draft.external.is_some()) {
+        errors.push(FieldError {
+            pointer: format!("{pointer}/correlate"),
+            code: "not_for_schedules",
+            detail: "is one id for all tasks of the schedule; ask for it in the response of each".into(),
+        });
+    }
+    match draft {
         Ok(draft) if errors.is_empty() => Ok(draft),
         Ok(_) => Err(errors),
         Err(others) => {
@@ -302,6 +322,30 @@ pub(super) fn completion(fields: &mut Fields<'_>) -> Option<Completion> {
             None
         }
     }
+}
+
+/// How the remote's own id of the task is found, as it is given; and the id itself, where it is known before.
+fn correlate(fields: &mut Fields<'_>, external: bool) -> Option<(String, Option<String>)> {
+    let given: String = fields.take("correlate", "a string")?;
+    let id = match (Expression::parse(&given, &["response"]), external) {
+        // Nobody answers for a task that is not dispatched: what it is given is the id itself.
+        (parsed, true) => {
+            let constant = parsed.ok().and_then(|expression| expression.constant());
+            Some(constant.as_ref().and_then(expression::text_of).unwrap_or_else(|| given.clone()))
+        }
+        (Ok(expression), false) => {
+            expression.constant().map(|constant| expression::text_of(&constant).unwrap_or_default())
+        }
+        (Err(why), false) => {
+            let detail = format!("{why}; an id that is known before stands in quotes, such as \"'pi_123'\"");
+            fields.wrong("correlate", "not_an_expression", detail);
+            None
+        }
+    };
+    if let Some(Err(why)) = id.clone().map(checked_id) {
+        fields.wrong("correlate", "not_an_id", format!("is no id: {why}"));
+    }
+    Some((given, id))
 }
 
 fn late_success(fields: &mut Fields<'_>) {

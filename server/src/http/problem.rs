@@ -186,43 +186,17 @@ pub fn refused(why: &Refused, pointer: impl Fn(usize) -> String, name: impl Fn(u
     let conflict = |code, detail: String| Problem::new(StatusCode::CONFLICT, code, detail);
     match why {
         Refused::NotFound => Problem::not_found("there is no task with this id"),
-        Refused::IdTaken { position } => conflict(
-            "id_taken",
-            format!("the id {:?} belongs to a task with other content; choose another id", name(*position)),
-        ),
-        Refused::NoSuchDependency { position, dependency } => Problem::invalid(vec![FieldError {
-            pointer: format!("{}/after/{dependency}", pointer(*position)),
-            code: "no_such_task",
-            detail: "no task has this id; create it first, or in the same batch".into(),
-        }]),
-        Refused::NoSuchQueue { position } => Problem::invalid(vec![FieldError {
-            pointer: format!("{}/queue", pointer(*position)),
-            code: "no_such_queue",
-            detail: "no queue has this name; make it first, with PUT /v1/queues/{name}".into(),
-        }]),
-        Refused::NoSuchSource { position } => Problem::invalid(vec![FieldError {
-            pointer: format!("{}/source", pointer(*position)),
-            code: "no_such_source",
-            detail: "no source has this name; make it first, with PUT /v1/sources/{name}".into(),
-        }]),
+        Refused::IdTaken { .. }
+        | Refused::NoSuchDependency { .. }
+        | Refused::NoSuchQueue { .. }
+        | Refused::NoSuchSource { .. }
+        | Refused::DependsOnReplaced { .. }
+        | Refused::ExternalTaken { .. }
+        | Refused::Cycle(_) => not_created(why, pointer, name),
         Refused::TooMany { what, max } => {
             conflict("too_many", format!("there are {max} {what}, and there may be no more"))
         }
-        Refused::DependsOnReplaced { position, dependency } => Problem::invalid(vec![FieldError {
-            pointer: format!("{}/after/{dependency}", pointer(*position)),
-            code: "not_created",
-            detail: "the task with this id is not created, since another one holds its unique key; name that one".into(),
-        }]),
         Refused::KeyHeld { .. } => key_held(None),
-        Refused::Cycle(circle) => {
-            let mut path: Vec<String> = circle.iter().map(|position| name(*position)).collect();
-            path.extend(circle.first().map(|position| name(*position)));
-            Problem::invalid(vec![FieldError {
-                pointer: format!("{}/after", circle.first().map(|position| pointer(*position)).unwrap_or_default()),
-                code: "cycle",
-                detail: format!("the tasks wait for each other: {}", path.join(" after ")),
-            }])
-        }
         Refused::Ended(state) => {
             conflict("already_ended", format!("the task has {} and cannot be cancelled", ended(state.name())))
         }
@@ -267,6 +241,59 @@ pub fn refused(why: &Refused, pointer: impl Fn(usize) -> String, name: impl Fn(u
             "too many webhooks wait for a task with this id, which does not exist yet",
         )
         .after(60),
+    }
+}
+
+/// A refusal of new tasks.
+fn not_created(why: &Refused, pointer: impl Fn(usize) -> String, name: impl Fn(usize) -> String) -> Problem {
+    let conflict = |code, detail: String| Problem::new(StatusCode::CONFLICT, code, detail);
+    match why {
+        Refused::IdTaken { position } => conflict(
+            "id_taken",
+            format!("the id {:?} belongs to a task with other content; choose another id", name(*position)),
+        ),
+        Refused::NoSuchDependency { position, dependency } => Problem::invalid(vec![FieldError {
+            pointer: format!("{}/after/{dependency}", pointer(*position)),
+            code: "no_such_task",
+            detail: "no task has this id; create it first, or in the same batch".into(),
+        }]),
+        Refused::NoSuchQueue { position } => Problem::invalid(vec![FieldError {
+            pointer: format!("{}/queue", pointer(*position)),
+            code: "no_such_queue",
+            detail: "no queue has this name; make it first, with PUT /v1/queues/{name}".into(),
+        }]),
+        Refused::NoSuchSource { position } => Problem::invalid(vec![FieldError {
+            pointer: format!("{}/source", pointer(*position)),
+            code: "no_such_source",
+            detail: "no source has this name; make it first, with PUT /v1/sources/{name}".into(),
+        }]),
+        Refused::DependsOnReplaced { position, dependency } => Problem::invalid(vec![FieldError {
+            pointer: format!("{}/after/{dependency}", pointer(*position)),
+            code: "not_created",
+            detail:
+                "the task with this id is not created, since another one holds its unique key; name that one"
+                    .into(),
+        }]),
+        Refused::ExternalTaken { position } => conflict(
+            "external_id_taken",
+            format!(
+                "the id in `correlate` of the task {:?} names another task, which has not ended",
+                name(*position)
+            ),
+        ),
+        Refused::Cycle(circle) => {
+            let mut path: Vec<String> = circle.iter().map(|position| name(*position)).collect();
+            path.extend(circle.first().map(|position| name(*position)));
+            Problem::invalid(vec![FieldError {
+                pointer: format!(
+                    "{}/after",
+                    circle.first().map(|position| pointer(*position)).unwrap_or_default()
+                ),
+                code: "cycle",
+                detail: format!("the tasks wait for each other: {}", path.join(" after ")),
+            }])
+        }
+        _ => Problem::not_found("there is no task with this id"),
     }
 }
 

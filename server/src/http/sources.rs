@@ -281,6 +281,7 @@ async fn tested(app: &App, live: &Arc<Live>, seen: &Seen<'_>) -> TestBody {
         name: None,
         event: None,
         task: None,
+        external_id: None,
         attempt: None,
         delivery_id: None,
     };
@@ -302,13 +303,15 @@ async fn tested(app: &App, live: &Arc<Live>, seen: &Seen<'_>) -> TestBody {
                     return answer;
                 }
             };
-            let Mapped { name, task, attempt, kind } = webhook::map::map(live, &members, seen, false, &found);
+            let Mapped { name, task, external, attempt, kind } =
+                webhook::map::map(live, &members, seen, false, &found);
             answer.delivery_id = webhook::map::delivery_id(live, &members, seen, &found);
             answer.event = meaning(&kind);
             if let EventKind::Other(Some(why)) = kind {
                 answer.reason.get_or_insert(why.into());
             }
             (answer.name, answer.task, answer.attempt) = (name, task, attempt);
+            answer.external_id = external;
         }
     }
     answer

@@ -50,6 +50,24 @@ fn what(entry: &HistoryEntry) -> String {
             Some(status) => format!("attempt {attempt} was answered {status}"),
             None => format!("attempt {attempt} got no answer: {}", message()),
         },
+        "correlated" => {
+            let id = detail.external_id.as_deref().unwrap_or_default();
+            match entry.attempt {
+                Some(attempt) => {
+                    format!("the remote calls attempt {attempt} {id:?}: webhooks may name it so")
+                }
+                None => format!("the remote calls it {id:?}: webhooks may name it so"),
+            }
+        }
+        "not_correlated" => match detail.external_id.as_deref() {
+            Some(id) => format!(
+                "the remote calls attempt {attempt} {id:?}, but that is task {other}, which had not ended"
+            ),
+            None => format!(
+                "how the remote calls attempt {attempt} is not known: {}",
+                detail.reason.as_deref().unwrap_or("no reason was given")
+            ),
+        },
         "attempt_failed" => {
             let uncounted = if detail.counted == Some(false) { "; this uses up no attempt" } else { "" };
             format!("attempt {attempt} failed: {}{uncounted}", message())
@@ -93,7 +111,7 @@ fn why(entry: &HistoryEntry) -> Option<String> {
         ("schedule", Some(schedule)) => Some(format!("by schedule {schedule}")),
         ("bulk", Some(bulk)) => Some(format!("by bulk {bulk}")),
         ("bulk", None) => Some("by a bulk that is no longer kept".into()),
-        ("response", _) if matches!(entry.change, "responded" | "attempt_failed") => None,
+        ("response", _) if matches!(entry.change, "responded" | "attempt_failed" | "not_correlated") => None,
         ("response", Some(attempt)) => Some(format!("by the response to attempt {attempt}")),
         _ => None,
     }
@@ -140,6 +158,7 @@ pub(super) fn detail(entry: &HistoryEntry) -> Map<String, Value> {
     put("send", detail.send.map(Value::from));
     put("outcome", detail.outcome.map(|number| row::outcome_name(number).into()));
     put("reason", detail.reason.clone().map(Value::from));
+    put("external_id", detail.external_id.clone().map(Value::from));
     let text = entry.body.as_ref().map(|body| String::from_utf8_lossy(body).into_owned());
     match entry.change {
         "responded" => put("body", text.map(Value::from)),

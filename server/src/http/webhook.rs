@@ -24,7 +24,7 @@ use crate::http::problem::{Problem, refused};
 use crate::http::target::Named;
 use crate::http::webhook::map::{Found, Mapped};
 use crate::http::{App, body, respond};
-use crate::secrets::fingerprint;
+use crate::secrets::{credentials, fingerprint};
 use crate::source::definition::Answer;
 use crate::source::facts;
 use crate::source::presets::Preset;
@@ -123,7 +123,8 @@ async fn receive_for(
     };
     let key = caller.0.as_ref();
     let by_key = key.filter(|key| key.role >= Role::Write);
-    let way = Way { app, source: &source, headers, token: None, by_key: by_key.is_some() };
+    let way =
+        Way { app, source: &source, headers, token: None, by_key: by_key.is_some(), query: uri.query() };
     let bytes = way.read(body).await?;
     let url = format!("{}{uri}", app.public_url);
     let seen = Seen { headers, body: &bytes, url: &url, at: (app.clock)() };
@@ -199,7 +200,14 @@ pub(super) async fn call_back(
 ) -> Result<Response, Problem> {
     // Whoever has the token has proved enough; what it says is read as the default source's would be.
     let source = app.sources.callbacks();
-    let way = Way { app: &app, source: &source, headers: &headers, token: Some(&token), by_key: false };
+    let way = Way {
+        app: &app,
+        source: &source,
+        headers: &headers,
+        token: Some(&token),
+        by_key: false,
+        query: None,
+    };
     let Some((task, attempt)) = app.secrets.read_callback_token(&token) else {
         let problem = Problem::not_found("this is no callback URL of this server");
         let bytes = body::read(&app, &headers, body, limits::BODY_BYTES_MAX).await;
@@ -279,6 +287,8 @@ struct Way<'a> {
     token: Option<&'a str>,
     /// It came with a key that may report on any task.
     by_key: bool,
+    /// The query of its URL.
+    query: Option<&'a str>,
 }
 
 impl Way<'_> {
@@ -327,23 +337,26 @@ impl Way<'_> {
         };
         let claim =
             delivery_id.as_ref().map(|id| ClaimKey(fingerprint(&[scope[0], scope[1], id.as_bytes()])));
-        let Mapped { name, task, attempt, kind } =
+        let Mapped { name, task, external, attempt, kind } =
             map::map(self.source, &members, seen, self.token.is_some(), &found);
         let received = Received {
             name,
             task_name: task.as_deref().map(|task| cut(task, limits::ID_BYTES_MAX * 2)),
+            external_id: external.clone(),
             delivery_id: delivery_id.map(|id| cut(&id, limits::ID_BYTES_MAX * 2)),
             secret,
             ..self.received(seen.body)
         };
         let received = Arc::new(received);
         let source = self.source.key;
-        Ok(Heard { source, by_key: self.by_key, task, token: None, attempt, kind, claim, received })
+        let by_key = self.by_key;
+        Ok(Heard { source, by_key, task, external, token: None, attempt, kind, claim, received })
     }
 
     fn received(&self, body: &[u8]) -> Received {
         Received {
             source: self.source.name.clone(),
+            query: self.query.map(stored_query),
             headers: stored_headers(self.headers, &self.source.secret_headers()),
             ..Received::unread(event_id(self.app), body)
         }
@@ -399,6 +412,7 @@ async fn keep_rejected(app: &App, source: SourceKey, reason: &str, received: Rec
         source,
         by_key: false,
         task: None,
+        external: None,
         token: None,
         attempt: None,
         kind: EventKind::Rejected(reason.into()),
@@ -429,7 +443,8 @@ pub(super) async fn map_again(app: &App, event: EventView) -> Result<Heard, Prob
             Some((name.parse::<HeaderName>().ok()?, HeaderValue::from_str(value).ok()?))
         })
         .collect();
-    let url = format!("{}/webhook/{}", app.public_url, event.source);
+    let query = event.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
+    let url = format!("{}/webhook/{}{query}", app.public_url, event.source);
     // By the time at which it came: what was signed in time then still is.
     let seen = Seen { headers: &headers, body: &event.body, url: &url, at: event.received_at };
     let secret = match is_rejected {
@@ -448,13 +463,15 @@ pub(super) async fn map_again(app: &App, event: EventView) -> Result<Heard, Prob
     let found = Found::of(&source, &text, &seen)
         .await
         .map_err(|why| not_replayable(format!("its source still cannot map it: {why}")))?;
-    let Mapped { name, task, attempt, kind } = map::map(&source, &members, &seen, by_token.is_some(), &found);
-    let task = task.or(event.task.clone());
+    let Mapped { name, task, external, attempt, kind } =
+        map::map(&source, &members, &seen, by_token.is_some(), &found);
+    let task = task.or(event.task.clone().filter(|_| external.is_none()));
     Ok(Heard {
         source: source.key,
         // What it could report on then, it can now.
         by_key: event.may_report,
         task: task.clone(),
+        external: external.clone(),
         token: None,
         attempt: attempt.or(by_token),
         kind,
@@ -463,6 +480,8 @@ pub(super) async fn map_again(app: &App, event: EventView) -> Result<Heard, Prob
             source: event.source.clone(),
             name,
             task_name: task,
+            external_id: external,
+            query: event.query.clone(),
             headers: event.headers.clone(),
             secret,
             replay_of: Some(event.id),
@@ -489,6 +508,21 @@ pub(super) fn stored_headers(headers: &HeaderMap, secret: &[&str]) -> Vec<(Strin
             (name.to_string(), shown)
         })
         .collect()
+}
+
+/// A query as it is kept: without what looks like a credential.
+fn stored_query(query: &str) -> String {
+    let is_secret = |name: &str| credentials::is_credential(name) || name.starts_with("sig");
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    if !pairs.any(|(name, _)| is_secret(&name.to_ascii_lowercase())) {
+        return query.into();
+    }
+    let mut kept = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let value = if is_secret(&name.to_ascii_lowercase()) { credentials::SHOWN.into() } else { value };
+        kept.append_pair(&name, &value);
+    }
+    kept.finish()
 }
 
 /// At most `bytes_max` bytes of `text`, ending with a whole character.

@@ -67,6 +67,10 @@ pub struct TaskBody {
     pub late_success: &'static str,
     /// Words to find it by.
     pub labels: BTreeMap<String, String>,
+    /// How its remote's own id of it is found in the response to its dispatch, or that id.
+    pub correlate: Option<String>,
+    /// The id that its remote gave it last: webhooks of its source may name it so.
+    pub external_id: Option<String>,
     /// The schedule that made it.
     pub schedule: Option<String>,
     /// The instant of the schedule that it is the task of.
@@ -171,7 +175,8 @@ impl TaskBody {
     /// A task as it is shown.
     #[must_use]
     pub fn of(view: TaskView) -> TaskBody {
-        let TaskView { id, task, spec, result, error, waits_for, held_up, source, schedule } = view;
+        let TaskView { id, task, spec, result, error, waits_for, held_up, source, schedule, external_id } =
+            view;
         let waiting = taskhook_core::waiting::waiting_for(&task, waits_for.as_deref(), &held_up);
         let mut warnings = Vec::new();
         if task.answered_too_early {
@@ -227,6 +232,8 @@ impl TaskBody {
             },
             late_success: "accept",
             labels: spec.labels,
+            correlate: spec.correlate,
+            external_id,
             schedule,
             scheduled_for: task.plan.scheduled.map(|scheduled| scheduled.at.to_string()),
             result: raw(result),
@@ -457,6 +464,8 @@ pub struct EventBody {
     pub name: Option<String>,
     /// The task it is about.
     pub task: Option<String>,
+    /// The remote's own id of the task, where it named no other.
+    pub external_id: Option<String>,
     /// The attempt it names.
     pub attempt: Option<u32>,
     /// Its delivery id.
@@ -476,6 +485,8 @@ pub struct EventBody {
     pub duplicate_of: Option<String>,
     /// The event it replays.
     pub replay_of: Option<String>,
+    /// The query of its URL; credentials are not kept.
+    pub query: Option<String>,
     /// The request's headers; the values of one that was repeated are joined with commas, in order. Credentials are
     /// not kept.
     pub headers: BTreeMap<String, String>,
@@ -492,6 +503,7 @@ impl EventBody {
             source: view.source,
             name: view.name,
             task: view.task,
+            external_id: view.external_id,
             attempt: view.attempt,
             delivery_id: view.delivery_id,
             secret: view.secret.as_ref().filter(|_| !view.may_report).map(sources::secret_id),
@@ -501,6 +513,7 @@ impl EventBody {
             reason: view.reason,
             duplicate_of: view.duplicate_of.map(|id| id.to_string()),
             replay_of: view.replay_of.map(|id| id.to_string()),
+            query: view.query,
             headers: joined(view.headers),
             body: String::from_utf8_lossy(&view.body).into_owned(),
         }

@@ -17,7 +17,8 @@ pub const OWN_SCHEMES: [&str; 5] = ["ed25519", "header", "hmac", "jwt", "none"];
 pub const TOLERANCE: Duration = Duration::from_secs(300);
 
 /// What of a webhook an expression may say.
-pub const MAPPED: [&str; 7] = ["event", "task_id", "attempt", "result", "error", "progress", "delivery_id"];
+pub const MAPPED: [&str; 8] =
+    ["event", "task_id", "external_id", "attempt", "result", "error", "progress", "delivery_id"];
 
 /// What those expressions may ask for.
 pub const VARIABLES: [&str; 3] = ["body", "headers", "query"];

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use taskhook_core::access::Role;
 use taskhook_core::queue::{QueueSecret, Settings};
 use taskhook_core::{
-    BulkKey, Cause, Change, Completion, EdgeStatus, EventKey, EventKind, Failure, FollowUp, HostKey, Ignored,
-    On, Outcome, QueueKey, Rate, RetryAsked, State, Task, TaskKey, Timestamp,
+    BulkKey, Cause, Change, Completion, EdgeStatus, EventKey, EventKind, ExternalKey, Failure, FollowUp,
+    HostKey, Ignored, NotCorrelated, On, Outcome, QueueKey, Rate, RetryAsked, State, Task, TaskKey,
+    Timestamp,
 };
 
 /// Pairs each value of an enum with its stored number, both ways.
@@ -201,6 +202,9 @@ pub struct Detail {
     /// Dependencies no longer matter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ignore_dependencies: Option<bool>,
+    /// The remote's own id of the task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<String>,
 }
 
 /// A change as stored.
@@ -217,7 +221,7 @@ pub struct ChangeRow {
 }
 
 /// The names of the kinds of change, by number: the contract of a task's history.
-pub const CHANGE_NAMES: [(i64, &str); 21] = [
+pub const CHANGE_NAMES: [(i64, &str); 23] = [
     (1, "created"),
     (2, "blocked"),
     (3, "dependency_ended"),
@@ -239,6 +243,8 @@ pub const CHANGE_NAMES: [(i64, &str); 21] = [
     (19, "triggered"),
     (20, "reopened"),
     (21, "event_ignored"),
+    (23, "correlated"),
+    (24, "not_correlated"),
 ];
 
 /// A task was found to break Taskhook's own decisions.
@@ -303,9 +309,25 @@ pub fn change_row(change: &Change) -> Option<ChangeRow> {
             let reason = reason.map(ToString::to_string);
             with(plain(21), Detail { outcome: Some(number), reason, ..Detail::default() })
         }
+        Change::Correlated { attempt, external } => ChangeRow {
+            kind: 23,
+            attempt: *attempt,
+            detail: Some(Detail { external_id: Some(external.id.to_string()), ..Detail::default() }),
+            body: None,
+        },
+        Change::NotCorrelated { attempt, why } => with(of(24, *attempt), not_correlated(why)),
         Change::Quarantined => plain(QUARANTINED),
         Change::Rearmed { .. } => return None,
     })
+}
+
+fn not_correlated(why: &NotCorrelated) -> Detail {
+    match why {
+        NotCorrelated::NotFound(why) => Detail { reason: Some(why.to_string()), ..Detail::default() },
+        NotCorrelated::Taken { id, by } => {
+            Detail { external_id: Some(id.to_string()), task: Some(by.0), ..Detail::default() }
+        }
+    }
 }
 
 fn failure_detail(failure: &Failure) -> Detail {
@@ -338,6 +360,7 @@ pub fn follow_up_columns(follow_up: &FollowUp) -> (i64, i64, i64, i64, i64) {
         FollowUp::Look(queue) => (1, queue.0, 0, 0, 0),
         FollowUp::HostFree(host) => (7, host.0, 0, 0, 0),
         FollowUp::Unpark { task, after } => (2, task.0, after.0, 0, 0),
+        FollowUp::UnparkExternal { external, after } => (11, external.0, after.0, 0, 0),
         FollowUp::EndDependents { parent, generation, after } => (3, parent.0, after.0, generation.into(), 0),
         FollowUp::ReopenDependents { parent, generation, after } => {
             (4, parent.0, after.0, generation.into(), 0)
@@ -372,6 +395,7 @@ pub fn follow_up_of(kind: i64, subject: i64, other: i64, generation: i64, end: i
         8 => FollowUp::EndPrevious { by: TaskKey(subject), after: TaskKey(other) },
         9 => FollowUp::Supersede { task: TaskKey(subject), by: TaskKey(other) },
         10 => FollowUp::Bulk { bulk: BulkKey(other), task: TaskKey(subject) },
+        11 => FollowUp::UnparkExternal { external: ExternalKey(subject), after: EventKey(other) },
         _ => return None,
     })
 }
@@ -547,6 +571,7 @@ mod tests {
             FollowUp::Look(QueueKey(1)),
             FollowUp::HostFree(HostKey(9)),
             FollowUp::Unpark { task, after: EventKey(3) },
+            FollowUp::UnparkExternal { external: ExternalKey(8), after: EventKey(3) },
             FollowUp::EndDependents { parent: task, generation: 2, after: parent },
             FollowUp::ReopenDependents { parent: task, generation: 2, after: parent },
             FollowUp::ParentEnded { task, parent, generation: u32::MAX, end: State::Skipped },

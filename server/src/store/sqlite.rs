@@ -24,7 +24,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, params};
 use taskhook_core::retention::{Ages, Place};
 use taskhook_core::{
-    Context, Decided, EventKey, FollowUp, Input, QueueKey, Request, ScheduleKey, Subjects, TaskKey, Timestamp,
+    Context, Decided, EventKey, FollowUp, Input, QueueKey, ScheduleKey, Subjects, TaskKey, Timestamp,
 };
 
 pub(crate) use access::api_keys;
@@ -39,7 +39,8 @@ pub(crate) use schedules::{schedule_columns, schedule_of};
 pub(crate) use sources::source_of;
 
 use crate::store::{
-    AuditEntry, BatchId, Due, Kept, KeptKey, Name, NameKind, Pruned, Store, StoreError, Transaction, row,
+    AuditEntry, BatchId, Due, Kept, KeptKey, Name, NameKind, Outgoing, Pruned, Store, StoreError,
+    Transaction, row,
 };
 
 /// The SQLite store.
@@ -231,7 +232,7 @@ impl Transaction for SqliteTransaction<'_> {
         self.save_all(decided, subjects).map_err(failed)
     }
 
-    async fn requests(&mut self, tasks: &[TaskKey]) -> Result<Vec<(String, Arc<Request>)>, StoreError> {
+    async fn requests(&mut self, tasks: &[TaskKey]) -> Result<Vec<Outgoing>, StoreError> {
         tasks.iter().map(|task| self.request_of(*task).map_err(failed)).collect()
     }
 
@@ -328,6 +329,7 @@ pub(crate) fn kind_number(kind: NameKind) -> i64 {
         NameKind::Schedule => 4,
         NameKind::Bulk => 5,
         NameKind::Source => 6,
+        NameKind::External => 7,
     }
 }
 

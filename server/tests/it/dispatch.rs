@@ -122,6 +122,7 @@ fn dispatch_at(now: Timestamp, request: Request) -> Dispatch {
     };
     let key = TaskKey(7);
     let new = NewTask {
+        external: None,
         key,
         asked: Asked::from(&plan),
         spec: Spec::default(),
@@ -133,7 +134,14 @@ fn dispatch_at(now: Timestamp, request: Request) -> Dispatch {
     for attempt in 1..=3 {
         task = task.evolve(now, &Change::Dispatched { attempt });
     }
-    Dispatch { task, id: "order-991".into(), attempt: 3, send: 1, request: Arc::new(request) }
+    Dispatch {
+        task,
+        id: "order-991".into(),
+        attempt: 3,
+        send: 1,
+        request: Arc::new(request),
+        correlate: None,
+    }
 }
 
 fn dispatch(request: Request) -> Dispatch {

@@ -6,6 +6,7 @@ mod bodies;
 mod bulk;
 mod callbacks;
 mod commands;
+mod correlation;
 mod creating;
 mod credentials;
 mod delivery;

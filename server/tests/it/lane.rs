@@ -94,6 +94,7 @@ fn clock_ahead() -> Timestamp {
 fn draft(id: String) -> Arc<Draft> {
     let request = Request { method: "POST".into(), url: "http://h:1/".into(), ..Request::default() };
     Arc::new(Draft {
+        external: None,
         id,
         host: Some("h:1".into()),
         queue: "default".into(),
@@ -122,7 +123,7 @@ fn draft(id: String) -> Arc<Draft> {
 async fn hand_in(engine: &Engine, dispatch: &Dispatch, kind: ReplyKind) {
     let (task, attempt) = (dispatch.task.key, dispatch.attempt);
     let permit = Permit { host: dispatch.task.plan.host.expect("a host"), bytes: 0 };
-    engine.hand_in(Submission::Reply(Box::new(Reply { task, attempt, kind })), permit).await;
+    engine.hand_in(Submission::Reply(Box::new(Reply { task, attempt, kind, external: None })), permit).await;
 }
 
 #[tokio::test]

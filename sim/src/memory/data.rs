@@ -11,9 +11,9 @@ use taskhook_core::queue::Closed;
 use taskhook_core::source::Source;
 use taskhook_core::unique::Held;
 use taskhook_core::{
-    Bulk, BulkKey, ClaimKey, ConcurrencyKey, Edge, EventId, EventKey, FollowUp, HostKey, KeyUse, Line,
-    NewTask, Parked, Queue, QueueKey, Schedule, ScheduleKey, SourceKey, State, Task, TaskKey, Timestamp,
-    UniqueKey,
+    Bulk, BulkKey, ClaimKey, ConcurrencyKey, Correlation, Edge, EventId, EventKey, ExternalKey, FollowUp,
+    HostKey, KeyUse, Line, NameKey, NewTask, Parked, Queue, QueueKey, Schedule, ScheduleKey, SourceKey,
+    State, Task, TaskKey, Timestamp, UniqueKey,
 };
 
 use super::{Entry, KeptAnswer, KeptEvent};
@@ -132,7 +132,9 @@ pub(super) struct Data {
     pub(super) event_ids: Table<EventId, EventKey>,
     /// The webhooks that were refused: strangers send them, so they are bounded.
     pub(super) rejected: Table<EventKey, ()>,
-    pub(super) parked: Table<(TaskKey, EventKey), Parked>,
+    /// What the remotes' own ids stand for.
+    pub(super) externals: Table<ExternalKey, Correlation>,
+    pub(super) parked: Table<(NameKey, EventKey), Parked>,
     /// By whom each delivery is claimed, and on which day.
     pub(super) claims: Table<ClaimKey, (EventId, i64)>,
     pub(super) answers: Table<ClaimKey, KeptAnswer>,
@@ -180,6 +182,7 @@ impl Data {
             events: Table::default(),
             event_ids: Table::default(),
             rejected: Table::default(),
+            externals: Table::default(),
             parked: Table::default(),
             claims: Table::default(),
             answers: Table::default(),
@@ -320,7 +323,7 @@ impl Data {
         }
     }
 
-    fn tables(&mut self) -> [&mut dyn Undo; 32] {
+    fn tables(&mut self) -> [&mut dyn Undo; 33] {
         [
             &mut self.names,
             &mut self.name_of,
@@ -344,6 +347,7 @@ impl Data {
             &mut self.events,
             &mut self.event_ids,
             &mut self.rejected,
+            &mut self.externals,
             &mut self.parked,
             &mut self.claims,
             &mut self.answers,

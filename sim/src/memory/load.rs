@@ -5,7 +5,8 @@ use std::ops::Bound;
 use taskhook_core::retention;
 use taskhook_core::subjects::Page;
 use taskhook_core::{
-    Context, EventId, EventKey, FollowUp, Input, Parked, Subjects, TaskKey, Timestamp, Unique, limits,
+    Context, EventId, EventKey, ExternalKey, FollowUp, Input, NameKey, Parked, Subjects, TaskKey, Timestamp,
+    Unique, limits,
 };
 
 use super::data::Data;
@@ -22,6 +23,9 @@ impl Data {
                     }
                     self.load_source(new.asked.source, subjects);
                     self.load_held(new.asked.unique, subjects);
+                    if let Some(external) = &new.external {
+                        self.load_external(external.key, Timestamp(i64::MIN), subjects);
+                    }
                     for dependency in &new.after {
                         self.load_task(dependency.parent, subjects);
                     }
@@ -30,6 +34,9 @@ impl Data {
             Input::Event(event) => {
                 if let Some(task) = event.task {
                     self.load_named(task, cx.now - limits::PARKED_FOR, subjects);
+                }
+                if let Some(external) = event.external {
+                    self.load_external(external, cx.now - limits::PARKED_FOR, subjects);
                 }
                 if let Some(claim) = event.claim {
                     let since = retention::remembered_from(self.now);
@@ -42,7 +49,12 @@ impl Data {
                 self.load_key_of(*task, subjects);
             }
             Input::Wake(task) => self.load_task(*task, subjects),
-            Input::Reply(reply) => self.load_task(reply.task, subjects),
+            Input::Reply(reply) => {
+                self.load_task(reply.task, subjects);
+                for external in reply.external.iter().flatten() {
+                    self.load_external(external.key, cx.now, subjects);
+                }
+            }
             Input::FollowUp(follow_up) => self.load_follow_up(cx, *follow_up, subjects),
             Input::Once(once, inner) => {
                 let since = self.now - limits::IDEMPOTENCY_KEPT_FOR;
@@ -70,7 +82,11 @@ impl Data {
             FollowUp::HostFree(host) => self.load_waiting_for_host(cx, host, subjects),
             FollowUp::Unpark { task, after } => {
                 self.load_task(task, subjects);
-                subjects.put_parked(task, after, self.parked_behind(task, after));
+                subjects.put_parked(task.into(), after, self.parked_behind(task.into(), after));
+            }
+            FollowUp::UnparkExternal { external, after } => {
+                self.load_external(external, cx.now, subjects);
+                subjects.put_parked(external.into(), after, self.parked_behind(external.into(), after));
             }
             FollowUp::EndDependents { parent, after, .. }
             | FollowUp::ReopenDependents { parent, after, .. } => {
@@ -95,11 +111,24 @@ impl Data {
     /// A task that may not exist yet, and how many webhooks wait for it that were received after `since`.
     pub(super) fn load_named(&self, task: TaskKey, since: Timestamp, subjects: &mut Subjects) {
         self.load_task(task, subjects);
-        if subjects.knows_parked_count(task) {
+        self.load_parked_count(task.into(), since, subjects);
+    }
+
+    /// What a remote's own id stands for, with the task; or how many webhooks wait for it.
+    fn load_external(&self, key: ExternalKey, since: Timestamp, subjects: &mut Subjects) {
+        subjects.put_external(key, self.externals.get(&key).copied());
+        match subjects.external(key) {
+            Some(correlation) => self.load_task(correlation.task, subjects),
+            None => self.load_parked_count(key.into(), since, subjects),
+        }
+    }
+
+    fn load_parked_count(&self, name: NameKey, since: Timestamp, subjects: &mut Subjects) {
+        if subjects.knows_parked_count(name) {
             return;
         }
-        let parked = self.parked.range((task, EventKey(i64::MIN))..=(task, EventKey(i64::MAX)));
-        subjects.put_parked_count(task, parked.filter(|(_, parked)| parked.at >= since).count());
+        let parked = self.parked.range((name, EventKey(i64::MIN))..=(name, EventKey(i64::MAX)));
+        subjects.put_parked_count(name, parked.filter(|(_, parked)| parked.at >= since).count());
     }
 
     pub(super) fn load_task(&self, task: TaskKey, subjects: &mut Subjects) {
@@ -126,8 +155,8 @@ impl Data {
         page(rows.into_iter().flatten(), limits::FAN_OUT_PAGE)
     }
 
-    fn parked_behind(&self, task: TaskKey, after: EventKey) -> Page<Parked> {
-        let behind = (Bound::Excluded((task, after)), Bound::Included((task, EventKey(i64::MAX))));
+    fn parked_behind(&self, name: NameKey, after: EventKey) -> Page<Parked> {
+        let behind = (Bound::Excluded((name, after)), Bound::Included((name, EventKey(i64::MAX))));
         let rows = (after.0 < i64::MAX).then(|| self.parked.range(behind).map(|(_, parked)| parked.clone()));
         page(rows.into_iter().flatten(), limits::PARKED_PAGE)
     }

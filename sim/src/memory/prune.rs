@@ -2,7 +2,9 @@
 
 use taskhook::store::Pruned;
 use taskhook_core::retention::{self, Ages, EndedTask, KeptEvent, Place, Verdict};
-use taskhook_core::{ClaimKey, EventKey, FollowUp, Outcome, QueueKey, State, TaskKey, Timestamp, limits};
+use taskhook_core::{
+    ClaimKey, EventKey, ExternalKey, FollowUp, NameKey, Outcome, QueueKey, State, TaskKey, Timestamp, limits,
+};
 
 use super::data::Data;
 
@@ -70,19 +72,25 @@ impl Data {
         for edge in &edges {
             self.edges.remove(edge);
         }
-        let name = self.remove_name(task);
+        let name = self.remove_name(task.into());
+        let ids: Vec<ExternalKey> =
+            self.externals.iter().filter(|(_, known)| known.task == task).map(|(key, _)| *key).collect();
+        for id in &ids {
+            self.remove_name((*id).into());
+            self.externals.remove(id);
+        }
         let keys: Vec<_> =
             self.held.iter().filter(|(_, held)| held.task == task).map(|(key, _)| *key).collect();
         for key in &keys {
             self.held.remove(key);
         }
-        edges.len() + keys.len() + usize::from(name) + self.remove_task(task)
+        edges.len() + keys.len() + 2 * ids.len() + usize::from(name) + self.remove_task(task)
     }
 
-    fn remove_name(&mut self, task: TaskKey) -> bool {
-        let Some(name) = self.name_of.get(&task.0).cloned() else { return false };
+    fn remove_name(&mut self, key: NameKey) -> bool {
+        let Some(name) = self.name_of.get(&key.0).cloned() else { return false };
         self.names.remove(&name);
-        self.name_of.remove(&task.0)
+        self.name_of.remove(&key.0)
     }
 
     fn prune_events(
@@ -98,8 +106,10 @@ impl Data {
         let those: Vec<EventKey> = those.map(|(key, _)| *key).collect();
         for key in those {
             let kept = self.events.get(&key)?;
-            let (received_at, id, task) = (kept.at, kept.event.received.id, kept.event.task);
-            let waits_for = task.filter(|task| self.parked.contains_key(&(*task, key)));
+            let (received_at, id) = (kept.at, kept.event.received.id);
+            let task = kept.event.task.map(NameKey::from);
+            let names = task.into_iter().chain(kept.event.external.map(NameKey::from));
+            let waits_for = names.into_iter().find(|name| self.parked.contains_key(&(*name, key)));
             let event = KeptEvent { received_at, is_rejected: rejected, is_parked: waits_for.is_some() };
             match ages.let_event_go(self.now, &event) {
                 Verdict::StaysWithAllBehind => return None,
@@ -109,11 +119,13 @@ impl Data {
             self.events.remove(&key);
             self.event_ids.remove(&id);
             self.rejected.remove(&key);
-            if let Some(task) = waits_for {
-                self.parked.remove(&(task, key));
-                let others = (task, EventKey(i64::MIN))..=(task, EventKey(i64::MAX));
-                if !self.tasks.contains_key(&task) && self.parked.range(others).next().is_none() {
-                    self.remove_name(task);
+            if let Some(name) = waits_for {
+                self.parked.remove(&(name, key));
+                let others = (name, EventKey(i64::MIN))..=(name, EventKey(i64::MAX));
+                let stands_for_something = self.tasks.contains_key(&TaskKey(name.0))
+                    || self.externals.contains_key(&ExternalKey(name.0));
+                if !stands_for_something && self.parked.range(others).next().is_none() {
+                    self.remove_name(name);
                 }
             }
             pruned.events += 1;

@@ -7,8 +7,8 @@ use taskhook_core::decision::RecordedEvent;
 use taskhook_core::retention;
 use taskhook_core::source::SourceChange;
 use taskhook_core::{
-    Answered, BulkChange, Cause, Change, Decided, Edge, EdgeStatus, EventKey, Outcome, Parked, QueueChange,
-    ScheduleChange, Subjects, TaskKey, limits, unique,
+    Answered, BulkChange, Cause, Change, Correlation, Decided, Edge, EdgeStatus, EventKey, NameKey, Outcome,
+    Parked, QueueChange, ScheduleChange, Subjects, TaskKey, Unparked, limits, unique,
 };
 
 use super::data::Data;
@@ -22,6 +22,9 @@ pub(super) fn named(decided: &[Decided]) -> Vec<i64> {
             if let Change::Created { new, .. } = change {
                 keys.push(task.0);
                 keys.extend(new.asked.host.map(|host| host.0));
+            }
+            if let Change::Correlated { external, .. } = change {
+                keys.push(external.key.0);
             }
         }
         for (queue, change) in &one.decision.queues {
@@ -41,8 +44,7 @@ pub(super) fn named(decided: &[Decided]) -> Vec<i64> {
         let defined = one.decision.sources.iter();
         let defined = defined.filter(|(_, change)| matches!(change, SourceChange::Defined { .. }));
         keys.extend(defined.map(|(source, _)| source.0));
-        let parked = one.decision.event.iter().filter(|recorded| recorded.parked);
-        keys.extend(parked.filter_map(|recorded| recorded.event.task).map(|task| task.0));
+        keys.extend(one.decision.event.as_ref().and_then(RecordedEvent::waits_under).map(|name| name.0));
     }
     keys
 }
@@ -110,8 +112,8 @@ impl Data {
             if let Some(answered) = &one.decision.answered {
                 self.save_answer(answered);
             }
-            for (event, outcome) in &one.decision.unparked {
-                self.unpark(*event, outcome)?;
+            for unparked in &one.decision.unparked {
+                self.unpark(unparked)?;
             }
         }
         let changed = decided.iter().flat_map(|one| one.decision.changes.iter().map(|(task, _)| *task));
@@ -145,6 +147,9 @@ impl Data {
                     generation: *generation,
                     ..edge
                 })?;
+            }
+            Change::Correlated { attempt, external } => {
+                self.externals.put(external.key, Correlation { task, attempt: *attempt });
             }
             _ => {}
         }
@@ -207,10 +212,10 @@ impl Data {
         let mut event = recorded.event.clone();
         // A name that is not kept may come back under another key.
         event.task = event.task.filter(|task| !nobody.contains_key(&task.0));
+        event.external = event.external.filter(|external| !nobody.contains_key(&external.0));
         let (key, id, at) = (event.key, event.received.id, self.now);
-        if recorded.parked {
-            let task = event.task.ok_or_else(|| broken(format!("event {} waits for no task", key.0)))?;
-            self.parked.put((task, key), Parked { event: (*event).clone(), at });
+        if let Some(name) = recorded.waits_under() {
+            self.parked.put((name, key), Parked { event: (*event).clone(), at });
         }
         if let Some(claim) = recorded.claim {
             let since = retention::remembered_from(at);
@@ -248,16 +253,21 @@ impl Data {
         }
     }
 
-    /// The outcome of a webhook that waited for its task.
-    fn unpark(&mut self, key: EventKey, outcome: &Outcome) -> Result<(), StoreError> {
-        let event = self.events.get(&key).cloned();
-        let task = event.as_ref().and_then(|event| event.event.task);
-        match (event, task) {
-            (Some(event), Some(task)) if self.parked.remove(&(task, key)) => {
-                self.events.put(key, KeptEvent { outcome: outcome.clone(), ..event });
+    /// The outcome of a webhook that waited to be matched.
+    fn unpark(&mut self, unparked: &Unparked) -> Result<(), StoreError> {
+        let Unparked { event: key, outcome, task } = unparked;
+        let kept = self.events.get(key).cloned();
+        let name = kept.as_ref().and_then(|kept| {
+            let event = &kept.event;
+            event.task.map(NameKey::from).or(event.external.map(NameKey::from))
+        });
+        match (kept, name) {
+            (Some(mut kept), Some(name)) if self.parked.remove(&(name, *key)) => {
+                kept.event.task = Some(*task);
+                self.events.put(*key, KeptEvent { outcome: outcome.clone(), ..kept });
                 Ok(())
             }
-            _ => Err(broken(format!("event {} did not wait for a task", key.0))),
+            _ => Err(broken(format!("event {} did not wait", key.0))),
         }
     }
 }

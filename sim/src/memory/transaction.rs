@@ -1,11 +1,13 @@
 //! One transaction on the memory store.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, MutexGuard};
+use std::sync::MutexGuard;
 
-use taskhook::store::{AuditEntry, BatchId, KeptKey, Name, Pruned, StoreError, Transaction};
+use taskhook::store::{
+    AuditEntry, BatchId, Correlate, KeptKey, Name, Outgoing, Pruned, StoreError, Transaction,
+};
 use taskhook_core::retention::{Ages, Place};
-use taskhook_core::{Context, Decided, EventKey, FollowUp, Input, Request, Subjects, TaskKey, Timestamp};
+use taskhook_core::{Context, Decided, EventKey, FollowUp, Input, Subjects, TaskKey, Timestamp};
 
 use super::broken;
 use super::contention::{Contention, Fate};
@@ -125,10 +127,18 @@ impl Transaction for MemoryTransaction<'_> {
         self.data.save(decided, subjects, &self.fresh)
     }
 
-    async fn requests(&mut self, tasks: &[TaskKey]) -> Result<Vec<(String, Arc<Request>)>, StoreError> {
+    async fn requests(&mut self, tasks: &[TaskKey]) -> Result<Vec<Outgoing>, StoreError> {
         let request = |task: &TaskKey| {
-            let name = self.data.name_of.get(&task.0)?;
-            Some((name.text.clone(), self.data.created.get(task)?.spec.request.clone()?))
+            let name = |key: i64| self.data.name_of.get(&key).map(|name| name.text.clone());
+            let new = self.data.created.get(task)?;
+            let correlate = match &new.spec.correlate {
+                Some(expression) => {
+                    let source = name(new.asked.source.0)?.into();
+                    Some(Correlate { expression: expression.clone(), source })
+                }
+                None => None,
+            };
+            Some(Outgoing { id: name(task.0)?, request: new.spec.request.clone()?, correlate })
         };
         let missing = |task: &TaskKey| broken(format!("task {} has no request", task.0));
         tasks.iter().map(|task| request(task).ok_or_else(|| missing(task))).collect()

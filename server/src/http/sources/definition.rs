@@ -233,7 +233,7 @@ fn map(mut fields: Fields<'_>) -> (Map, Vec<FieldError>) {
             fields.wrong(name, "not_an_expression", why);
         }
     }
-    ((names, maps), fields.finish(&MAPPED, &["external_id"]))
+    ((names, maps), fields.finish(&MAPPED, &[]))
 }
 
 fn response(mut fields: Fields<'_>) -> (Answer, Vec<FieldError>) {

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use taskhook_core::{EventKind, Failure, limits};
 
-use crate::expression::{Expression, Scope};
+use crate::expression::{self, Expression, Scope, checked_id};
 use crate::http::json::Members;
 use crate::http::webhook::{cut, stored_headers};
 use crate::http::wire::joined;
@@ -24,6 +24,8 @@ pub struct Mapped {
     pub name: Option<String>,
     /// The task it names.
     pub task: Option<String>,
+    /// The remote's own id of the task that it names in the place of a task's.
+    pub external: Option<String>,
     /// The attempt it names.
     pub attempt: Option<u32>,
     /// What that means.
@@ -72,22 +74,13 @@ impl Found {
 
     /// What was found under a name, as text; `None`: the source says nothing about it.
     fn text(&self, name: &str) -> Option<Option<String>> {
-        self.0.get(name).map(|found| found.as_ref().and_then(text_of_value))
+        self.0.get(name).map(|found| found.as_ref().and_then(expression::text_of))
     }
 
     /// The same as JSON.
     fn raw(&self, name: &str) -> Option<Option<Box<RawValue>>> {
         let found = self.0.get(name)?;
         Some(found.as_ref().and_then(|value| RawValue::from_string(value.to_string()).ok()))
-    }
-}
-
-/// A string, or the decimal text of an integer.
-fn text_of_value(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) if !number.is_f64() => Some(number.to_string()),
-        _ => None,
     }
 }
 
@@ -99,6 +92,7 @@ struct Said<'a> {
     /// What that is said to mean.
     meaning: Option<String>,
     task: Option<String>,
+    external: Option<String>,
     attempt: Option<u32>,
     result: Option<Cow<'a, RawValue>>,
     error: Option<Cow<'a, RawValue>>,
@@ -152,6 +146,7 @@ impl<'a> Said<'a> {
         Said {
             name: attribute.or_else(name),
             meaning: None,
+            external: None,
             task: text_of_either(members.get("task_id").copied(), data.get("task_id").copied()),
             attempt,
             result: either("result").map(Cow::Borrowed),
@@ -170,6 +165,9 @@ impl<'a> Said<'a> {
         if let Some(task) = found.text("task_id") {
             self.task = task;
         }
+        if let Some(external) = found.text("external_id") {
+            self.external = external;
+        }
         if let Some(attempt) = found.text("attempt") {
             // What is no number is no attempt that ever was.
             self.attempt = attempt.map(|text| text.parse().unwrap_or(0));
@@ -186,10 +184,10 @@ impl<'a> Said<'a> {
     }
 
     fn meant(self, by_token: bool) -> Mapped {
-        let Said { name, meaning, task, attempt, result, error, progress, message } = self;
+        let Said { name, meaning, task, external, attempt, result, error, progress, message } = self;
         let Some(name) = name else {
             let kind = EventKind::Other(Some("it has no event name"));
-            return Mapped { name: None, task: None, attempt, kind };
+            return Mapped { name: None, task: None, external: None, attempt, kind };
         };
         let kind = match meaning.as_deref() {
             Some("task_started") => EventKind::Started,
@@ -204,16 +202,18 @@ impl<'a> Said<'a> {
             _ => EventKind::Other(None),
         };
         let name = Some(name);
-        let mapped = |task, kind| Mapped { name, task, attempt, kind };
+        let mapped = |task, external, kind| Mapped { name, task, external, attempt, kind };
         if matches!(kind, EventKind::Other(_)) {
-            return mapped(task.filter(|task| by_token || is_task_id(task)), kind);
+            return mapped(task.filter(|task| by_token || is_task_id(task)), None, kind);
         }
-        match task {
+        match (task, external.map(checked_id)) {
             // That no task can be called so does not make it the one that a token stands for.
-            Some(task) if by_token || is_task_id(&task) => mapped(Some(task), kind),
-            Some(_) => mapped(None, EventKind::Other(Some("its task_id is no id of a task"))),
-            None if by_token => mapped(None, kind),
-            None => mapped(None, EventKind::Other(Some("it names no task"))),
+            (Some(task), _) if by_token || is_task_id(&task) => mapped(Some(task), None, kind),
+            (Some(_), _) => mapped(None, None, EventKind::Other(Some("its task_id is no id of a task"))),
+            (None, _) if by_token => mapped(None, None, kind),
+            (None, Some(Ok(external))) => mapped(None, Some(external), kind),
+            (None, Some(Err(_))) => mapped(None, None, EventKind::Other(Some("its external_id is no id"))),
+            (None, None) => mapped(None, None, EventKind::Other(Some("it names no task"))),
         }
     }
 }

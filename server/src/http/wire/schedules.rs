@@ -103,6 +103,9 @@ pub struct TemplateBody {
     /// How failed attempts are tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryDefaultBody>,
+    /// How the remote's own id of each task is found in the response to its dispatch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub correlate: Option<String>,
     /// Words to find it by.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -279,6 +282,7 @@ fn template(view: &ScheduleView) -> TemplateBody {
         timeout: asked.timeout.flatten().map(show),
         request_timeout: asked.request_timeout.map(show),
         retry: (retry != RetryAsked::default()).then(|| RetryDefaultBody::of(retry)),
+        correlate: spec.correlate.clone(),
         labels: spec.labels.clone(),
     }
 }

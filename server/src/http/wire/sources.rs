@@ -130,6 +130,8 @@ pub struct TestBody {
     pub event: Option<&'static str>,
     /// The task it names.
     pub task: Option<String>,
+    /// The remote's own id of the task that it names in the place of a task's.
+    pub external_id: Option<String>,
     /// The attempt it names.
     pub attempt: Option<u32>,
     /// Its delivery id: a repeat is answered as a duplicate.

@@ -24,6 +24,8 @@ pub struct EventView {
     pub task: Option<String>,
     /// The attempt it names.
     pub attempt: Option<u32>,
+    /// The remote's own id of the task, where it named no other.
+    pub external_id: Option<String>,
     /// Its delivery id.
     pub delivery_id: Option<String>,
     /// The secret of its source that proved it.
@@ -38,6 +40,8 @@ pub struct EventView {
     pub duplicate_of: Option<EventId>,
     /// The event it replays.
     pub replay_of: Option<EventId>,
+    /// The query of its URL, without credentials.
+    pub query: Option<String>,
     /// Header names and values.
     pub headers: Vec<(String, String)>,
     /// The raw body.
@@ -58,8 +62,8 @@ pub struct EventFilter {
 }
 
 const COLUMNS: &str = "SELECT e.key, e.id, e.received_at, e.source, e.name, coalesce(n.text, e.task_name), e.attempt, \
-     e.delivery_id, e.outcome, e.reason, e.duplicate_of, e.replay_of, e.headers, e.body, e.secret, e.may_report \
-     FROM event e LEFT JOIN name n ON n.key = e.task ";
+     e.delivery_id, e.outcome, e.reason, e.duplicate_of, e.replay_of, e.headers, e.body, e.secret, e.may_report, e.external_id, \
+     e.query FROM event e LEFT JOIN name n ON n.key = e.task AND n.kind = 1 ";
 
 impl Reader {
     /// The webhook with this id.
@@ -97,7 +101,7 @@ fn list(
     // Bodies are large: they are read for the rows that are shown, not for those that are looked at.
     let mut statement = connection.prepare_cached(
         "SELECT e.key, e.source, coalesce(n.text, e.task_name), e.outcome, e.name
-         FROM event e LEFT JOIN name n ON n.key = e.task WHERE e.key < ?1 ORDER BY e.key DESC",
+         FROM event e LEFT JOIN name n ON n.key = e.task AND n.kind = 1 WHERE e.key < ?1 ORDER BY e.key DESC",
     )?;
     let mut rows = statement.query(params![before.unwrap_or(i64::MAX)])?;
     let (mut found, mut last, mut looked_at, mut more) = (Vec::new(), None, 0, false);
@@ -158,5 +162,7 @@ fn view(row: &Row<'_>) -> rusqlite::Result<EventView> {
         body: row.get(13)?,
         secret: row.get(14)?,
         may_report: row.get(15)?,
+        external_id: row.get(16)?,
+        query: row.get(17)?,
     })
 }

@@ -33,6 +33,8 @@ pub struct TaskView {
     pub source: String,
     /// The name of the schedule that made it.
     pub schedule: Option<String>,
+    /// The id that its remote gave it last.
+    pub external_id: Option<String>,
 }
 
 /// The part of a task that never changes and that no decision looks at.
@@ -56,6 +58,8 @@ pub struct SpecView {
     pub after: Vec<(String, On)>,
     /// The body of its request, JSON text.
     pub payload: Option<String>,
+    /// How its remote's own id of it is found.
+    pub correlate: Option<String>,
 }
 
 impl TaskView {
@@ -234,9 +238,15 @@ fn view(connection: &Connection, node: &NodeStatus, key: TaskKey) -> rusqlite::R
     let Some((task, last_change)) = found else { return Ok(None) };
     let (result, error) = ending(connection, &task, last_change)?;
     let waits_for = if task.state == State::Blocked { first_dependency(connection, &task)? } else { None };
+    let spec = spec(connection, key)?;
+    let external_id = match spec.correlate {
+        Some(_) => external_id(connection, key)?,
+        None => None,
+    };
     Ok(Some(TaskView {
         id: name_of(connection, key.0)?.unwrap_or_default(),
-        spec: spec(connection, key)?,
+        spec,
+        external_id,
         held_up: held_up(connection, node, &task)?,
         source: name_of(connection, task.plan.source.0)?.unwrap_or_default(),
         schedule: match task.plan.scheduled {
@@ -250,9 +260,19 @@ fn view(connection: &Connection, node: &NodeStatus, key: TaskKey) -> rusqlite::R
     }))
 }
 
+/// The id that the remote gave a task last, or that it was created with.
+fn external_id(connection: &Connection, key: TaskKey) -> rusqlite::Result<Option<String>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT substr(n.text, instr(n.text, char(10)) + 1) FROM external x JOIN name n ON n.key = x.key
+         WHERE x.task = ?1 ORDER BY x.attempt DESC LIMIT 1",
+    )?;
+    statement.query_row(params![key.0], |row| row.get(0)).optional()
+}
+
 fn spec(connection: &Connection, key: TaskKey) -> rusqlite::Result<SpecView> {
     let mut statement = connection.prepare_cached(
-        "SELECT name, method, url, headers, labels, after, payload, concurrency_key, unique_key FROM spec WHERE task = ?1",
+        "SELECT name, method, url, headers, labels, after, payload, concurrency_key, unique_key, correlate
+         FROM spec WHERE task = ?1",
     )?;
     let spec = statement.query_row(params![key.0], |row| {
         let after: Vec<(String, i64)> = json(row, 5)?.unwrap_or_default();
@@ -261,6 +281,7 @@ fn spec(connection: &Connection, key: TaskKey) -> rusqlite::Result<SpecView> {
             name: row.get(0)?,
             concurrency_key: row.get(7)?,
             unique_key: row.get(8)?,
+            correlate: row.get(9)?,
             method: row.get(1)?,
             url: row.get(2)?,
             headers: json(row, 3)?.unwrap_or_default(),

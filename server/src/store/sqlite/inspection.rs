@@ -50,7 +50,7 @@ struct Rule {
 
 /// The state numbers, edge statuses, kinds of follow-ups and flags are those of `store/row.rs`. `named` is what
 /// a task is called.
-const RULES: [Rule; 25] = [
+const RULES: [Rule; 26] = [
     Rule {
         text: "every task is in exactly one state",
         broken_by: "SELECT 'task ' || named || ' has the state ' || state FROM t WHERE state NOT BETWEEN 1 AND 9",
@@ -97,6 +97,14 @@ const RULES: [Rule; 25] = [
                  AND NOT EXISTS (SELECT 1 FROM parked p WHERE p.task = n.key)",
     },
     Rule {
+        text: "every id that a remote gave a task is that of one, or webhooks wait for it",
+        broken_by: "SELECT 'the id ' || replace(text, char(10), ' ') FROM name n WHERE kind = 7
+                 AND NOT EXISTS (SELECT 1 FROM external x JOIN task ON task.key = x.task WHERE x.key = n.key)
+                 AND NOT EXISTS (SELECT 1 FROM parked p WHERE p.task = n.key)
+             UNION ALL SELECT 'id number ' || x.key FROM external x
+             WHERE NOT EXISTS (SELECT 1 FROM name n WHERE n.key = x.key AND n.kind = 7)",
+    },
+    Rule {
         // A long history goes in pieces: while one is left, nothing is said of any.
         text: "every entry of a history is that of a task",
         broken_by: "SELECT 'entry ' || position || ' of task number ' || task FROM history h
@@ -134,10 +142,11 @@ const RULES: [Rule; 25] = [
                      OR (k.kind = 5 AND k.subject = e.child AND k.other = e.parent)))",
     },
     Rule {
-        text: "a webhook waits only for a task that does not exist",
+        text: "a webhook waits only for a task that does not exist, or that is not known by the name it gives",
         broken_by: "SELECT 'event ' || p.event || ' waits for task ' || named
-             FROM parked p JOIN t ON t.key = p.task
-             WHERE NOT EXISTS (SELECT 1 FROM kept k WHERE k.kind = 2 AND k.subject = p.task AND k.other < p.event)",
+             FROM parked p LEFT JOIN external x ON x.key = p.task JOIN t ON t.key = coalesce(x.task, p.task)
+             WHERE NOT EXISTS (SELECT 1 FROM kept k
+                 WHERE k.kind IN (2, 11) AND k.subject = p.task AND k.other < p.event)",
     },
     Rule {
         text: "a webhook that waits is kept, and says so",

@@ -7,14 +7,15 @@ use taskhook_core::retention;
 use taskhook_core::subjects::Page;
 use taskhook_core::unique::{Held, Until};
 use taskhook_core::{
-    Attempt, ClaimKey, ConcurrencyKey, Context, Edge, Event, EventId, EventKey, FollowUp, HostKey, Input,
-    Parked, Plan, QueueKey, Received, Request, RetryPolicy, ScheduleKey, Scheduled, SourceKey, Subjects,
-    Task, TaskKey, Timestamp, Unique, UniqueKey, limits,
+    Attempt, ClaimKey, ConcurrencyKey, Context, Correlation, Edge, Event, EventId, EventKey, ExternalKey,
+    FollowUp, HostKey, Input, NameKey, Parked, Plan, QueueKey, Received, Request, RetryPolicy, ScheduleKey,
+    Scheduled, SourceKey, Subjects, Task, TaskKey, Timestamp, Unique, UniqueKey, limits,
 };
 
 use crate::store::row::{self, Mapped, flag};
 use crate::store::sqlite::SqliteTransaction;
 use crate::store::sqlite::queues::Standpoint;
+use crate::store::{Correlate, Outgoing};
 
 /// A SELECT of every column of a task, in the order in which [`task_of`] reads them.
 macro_rules! task_columns {
@@ -46,7 +47,10 @@ impl SqliteTransaction<'_> {
             Input::Create(create) => {
                 for new in &create.tasks {
                     self.load_task(new.key, subjects)?;
-                    self.load_parked_count(new.key, Timestamp(i64::MIN), subjects)?;
+                    self.load_parked_count(new.key.into(), Timestamp(i64::MIN), subjects)?;
+                    if let Some(external) = &new.external {
+                        self.load_external(external.key, Timestamp(i64::MIN), subjects)?;
+                    }
                     if !subjects.has_loaded_queue(new.asked.queue) {
                         self.load_queue(new.asked.queue, subjects)?;
                     }
@@ -61,8 +65,11 @@ impl SqliteTransaction<'_> {
                 if let Some(task) = event.task {
                     self.load_task(task, subjects)?;
                     if subjects.task(task).is_none() {
-                        self.load_parked_count(task, cx.now - limits::PARKED_FOR, subjects)?;
+                        self.load_parked_count(task.into(), cx.now - limits::PARKED_FOR, subjects)?;
                     }
+                }
+                if let Some(external) = event.external {
+                    self.load_external(external, cx.now - limits::PARKED_FOR, subjects)?;
                 }
                 if let Some(claim) = event.claim {
                     self.load_claim(claim, subjects)?;
@@ -73,7 +80,12 @@ impl SqliteTransaction<'_> {
                 self.load_key_of(*task, subjects)?;
             }
             Input::Wake(task) => self.load_task(*task, subjects)?,
-            Input::Reply(reply) => self.load_task(reply.task, subjects)?,
+            Input::Reply(reply) => {
+                self.load_task(reply.task, subjects)?;
+                if let Some(Ok(external)) = &reply.external {
+                    self.load_external(external.key, cx.now, subjects)?;
+                }
+            }
             Input::FollowUp(follow_up) => self.load_for_follow_up(cx, *follow_up, subjects)?,
             Input::Once(once, inner) => {
                 self.load_once(once.claim, subjects)?;
@@ -109,9 +121,11 @@ impl SqliteTransaction<'_> {
             FollowUp::HostFree(host) => self.load_waiting_for_host(cx, host, subjects),
             FollowUp::Unpark { task, after } => {
                 self.load_task(task, subjects)?;
-                let page = self.parked_page(task, after)?;
-                subjects.put_parked(task, after, page);
-                Ok(())
+                self.load_parked(task.into(), after, subjects)
+            }
+            FollowUp::UnparkExternal { external, after } => {
+                self.load_external(external, cx.now, subjects)?;
+                self.load_parked(external.into(), after, subjects)
             }
             FollowUp::EndDependents { parent, after, .. }
             | FollowUp::ReopenDependents { parent, after, .. } => {
@@ -163,10 +177,40 @@ impl SqliteTransaction<'_> {
         Ok(())
     }
 
-    /// How many webhooks wait for a task, of those that were received after `since`.
+    /// What a remote's own id stands for, with the task; or, where it stands for none, how many webhooks wait for it that were
+    /// received after `since`.
+    fn load_external(
+        &mut self,
+        key: ExternalKey,
+        since: Timestamp,
+        subjects: &mut Subjects,
+    ) -> rusqlite::Result<()> {
+        if !subjects.has_loaded_external(key) {
+            let sql = "SELECT task, attempt FROM external WHERE key = ?1";
+            let mut statement = self.store.connection.prepare_cached(sql)?;
+            let found = statement
+                .query_row(params![key.0], |row| {
+                    Ok(Correlation { task: TaskKey(row.get(0)?), attempt: row.get(1)? })
+                })
+                .optional()?;
+            subjects.put_external(key, found);
+        }
+        match subjects.external(key) {
+            Some(correlation) => self.load_task(correlation.task, subjects),
+            None => self.load_parked_count(key.into(), since, subjects),
+        }
+    }
+
+    fn load_parked(&self, name: NameKey, after: EventKey, subjects: &mut Subjects) -> rusqlite::Result<()> {
+        let page = self.parked_page(name, after)?;
+        subjects.put_parked(name, after, page);
+        Ok(())
+    }
+
+    /// How many webhooks wait under a name, of those that were received after `since`.
     pub(super) fn load_parked_count(
         &self,
-        key: TaskKey,
+        key: NameKey,
         since: Timestamp,
         subjects: &mut Subjects,
     ) -> rusqlite::Result<()> {
@@ -253,16 +297,18 @@ impl SqliteTransaction<'_> {
         Ok(page(rows.map(|row| row.map(TaskKey)).collect::<rusqlite::Result<_>>()?, limits::FAN_OUT_PAGE))
     }
 
-    fn parked_page(&self, task: TaskKey, after: EventKey) -> rusqlite::Result<Page<Parked>> {
+    fn parked_page(&self, name: NameKey, after: EventKey) -> rusqlite::Result<Page<Parked>> {
         let mut statement = self.store.connection.prepare_cached(
-            "SELECT p.event, p.at, p.mapped, e.attempt, e.id, e.source, e.name, e.task_name, e.delivery_id, p.source
+            "SELECT p.event, p.at, p.mapped, e.attempt, e.id, e.source, e.name, e.task_name, e.delivery_id, p.source,
+                 e.external_id
              FROM parked p JOIN event e ON e.key = p.event
              WHERE p.task = ?1 AND p.event > ?2 ORDER BY p.event LIMIT ?3",
         )?;
         // One row more tells whether there is another page.
-        let rows = statement.query_map(params![task.0, after.0, limits::PARKED_PAGE as i64 + 1], |row| {
+        let rows = statement.query_map(params![name.0, after.0, limits::PARKED_PAGE as i64 + 1], |row| {
             let mapped: String = row.get(2)?;
             let mapped: Option<Mapped> = serde_json::from_str(&mapped).ok();
+            let external_id: Option<String> = row.get(10)?;
             Ok(Parked {
                 at: row::time(row.get(1)?),
                 event: Event {
@@ -270,20 +316,19 @@ impl SqliteTransaction<'_> {
                     source: row.get::<_, Option<i64>>(9)?.map_or(SourceKey::DEFAULT, SourceKey),
                     by_key: row.get::<_, Option<i64>>(9)?.is_none(),
                     claim: None,
-                    task: Some(task),
+                    // It waits under the one or under the other.
+                    task: external_id.is_none().then_some(TaskKey(name.0)),
+                    external: external_id.is_some().then_some(ExternalKey(name.0)),
                     attempt: row.get(3)?,
                     callback: None,
                     kind: known(mapped, 2)?.kind(),
                     received: Arc::new(Received {
-                        id: EventId(row.get(4)?),
                         source: row.get(5)?,
                         name: row.get(6)?,
                         task_name: row.get(7)?,
+                        external_id,
                         delivery_id: row.get(8)?,
-                        secret: None,
-                        headers: Vec::new(),
-                        body: Vec::new(),
-                        replay_of: None,
+                        ..Received::unread(EventId(row.get(4)?), &[])
                     }),
                 },
             })
@@ -291,9 +336,11 @@ impl SqliteTransaction<'_> {
         Ok(page(rows.collect::<rusqlite::Result<_>>()?, limits::PARKED_PAGE))
     }
 
-    pub(super) fn request_of(&self, task: TaskKey) -> rusqlite::Result<(String, Arc<Request>)> {
+    pub(super) fn request_of(&self, task: TaskKey) -> rusqlite::Result<Outgoing> {
         let mut statement = self.store.connection.prepare_cached(
-            "SELECT n.text, s.method, s.url, s.headers, s.payload FROM spec s JOIN name n ON n.key = s.task WHERE s.task = ?1",
+            "SELECT n.text, s.method, s.url, s.headers, s.payload, s.correlate, CASE WHEN s.correlate IS NOT NULL THEN
+                 (SELECT o.text FROM task t JOIN name o ON o.key = t.source WHERE t.key = s.task) END
+             FROM spec s JOIN name n ON n.key = s.task WHERE s.task = ?1",
         )?;
         statement.query_row(params![task.0], |row| {
             let headers: Option<String> = row.get(3)?;
@@ -304,7 +351,11 @@ impl SqliteTransaction<'_> {
                 headers: known(headers, 3)?,
                 payload: row.get(4)?,
             };
-            Ok((row.get(0)?, Arc::new(request)))
+            let correlate = match row.get(5)? {
+                None => None,
+                Some(expression) => Some(Correlate { expression, source: row.get::<_, String>(6)?.into() }),
+            };
+            Ok(Outgoing { id: row.get(0)?, request: Arc::new(request), correlate })
         })
     }
 }

@@ -152,6 +152,8 @@ impl SqliteTransaction<'_> {
         for sql in [
             // One that the task holds for longer than it is kept.
             "DELETE FROM held_key WHERE hash = (SELECT unique_key FROM task WHERE key = ?1) AND task = ?1",
+            "DELETE FROM name WHERE key IN (SELECT key FROM external WHERE task = ?1)",
+            "DELETE FROM external WHERE task = ?1",
             "DELETE FROM edge WHERE child = ?1",
             "DELETE FROM spec WHERE task = ?1",
             "DELETE FROM name WHERE key = ?1",
@@ -257,6 +259,7 @@ impl SqliteTransaction<'_> {
         connection
             .prepare_cached(
                 "DELETE FROM name WHERE key = ?1 AND NOT EXISTS (SELECT 1 FROM task WHERE key = ?1)
+                     AND NOT EXISTS (SELECT 1 FROM external WHERE key = ?1)
                      AND NOT EXISTS (SELECT 1 FROM parked WHERE task = ?1)",
             )?
             .execute(params![task])

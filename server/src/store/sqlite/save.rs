@@ -7,8 +7,8 @@ use taskhook_core::decision::RecordedEvent;
 use taskhook_core::retention;
 use taskhook_core::unique::{self, Until};
 use taskhook_core::{
-    Answered, Cause, Change, Decided, Decision, EventKey, Once, Outcome, ScheduleChange, Spec, Subjects,
-    Task, TaskKey, limits,
+    Answered, Cause, Change, Decided, Decision, NameKey, Once, Outcome, ScheduleChange, Spec, Subjects, Task,
+    TaskKey, Unparked, limits,
 };
 
 use crate::store::row::{self, Mapped, flag};
@@ -42,8 +42,8 @@ impl SqliteTransaction<'_> {
             if let Some(answered) = &decision.answered {
                 self.save_answer(answered)?;
             }
-            for (event, outcome) in &decision.unparked {
-                self.save_unparked(*event, outcome)?;
+            for unparked in &decision.unparked {
+                self.save_unparked(unparked)?;
             }
         }
         for task in touched.iter().filter_map(|key| subjects.task(*key)) {
@@ -65,6 +65,9 @@ impl SqliteTransaction<'_> {
                     self.save_name(key.0)?;
                     new.asked.host.map_or(Ok(()), |host| self.save_name(host.0))?;
                 }
+                if let Change::Correlated { external, .. } = change {
+                    self.save_name(external.key.0)?;
+                }
             }
             for (key, change) in &decision.schedules {
                 if let ScheduleChange::Defined { settings, .. } = change {
@@ -72,9 +75,8 @@ impl SqliteTransaction<'_> {
                     settings.asked.host.map_or(Ok(()), |host| self.save_name(host.0))?;
                 }
             }
-            let parked = decision.event.as_ref().filter(|recorded| recorded.parked);
-            if let Some(task) = parked.and_then(|recorded| recorded.event.task) {
-                self.save_name(task.0)?;
+            if let Some(name) = decision.event.as_ref().and_then(RecordedEvent::waits_under) {
+                self.save_name(name.0)?;
             }
         }
         Ok(())
@@ -106,6 +108,13 @@ impl SqliteTransaction<'_> {
                     let status = row::edge_status_number(edge.status);
                     statement.execute(params![parent.0, key.0, status, edge.generation])?;
                 }
+            }
+            Change::Correlated { attempt, external } => {
+                let mut statement = self.store.connection.prepare_cached(
+                    "INSERT INTO external (key, task, attempt) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (key) DO UPDATE SET task = ?2, attempt = ?3",
+                )?;
+                statement.execute(params![external.key.0, key.0, attempt])?;
             }
             _ => {}
         }
@@ -179,8 +188,8 @@ impl SqliteTransaction<'_> {
             spec.after.iter().map(|(id, on)| (id.as_str(), row::on_number(*on))).collect();
         let mut statement = self.store.connection.prepare_cached(
             "INSERT INTO spec (task, name, method, url, headers, labels, after, payload, concurrency_key,
-                 unique_key)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                 unique_key, correlate)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?;
         let headers =
             request.filter(|request| !request.headers.is_empty()).map(|request| text_of(&request.headers));
@@ -197,6 +206,7 @@ impl SqliteTransaction<'_> {
             request.and_then(|request| request.payload.as_deref()),
             spec.concurrency_key,
             spec.unique_key,
+            spec.correlate,
         ])?;
         Ok(())
     }
@@ -280,12 +290,13 @@ impl SqliteTransaction<'_> {
             None => (text_of(&received.headers)?, received.body.as_slice()),
         };
         // A name that is not kept may come back under another key, and this webhook is not about that one.
-        let task = event.task.filter(|task| !self.new_names.contains_key(&task.0));
+        let about = event.task.map(NameKey::from).or(event.external.map(NameKey::from));
+        let about = about.filter(|name| !self.new_names.contains_key(&name.0));
         let (number, reason) = row::outcome_columns(outcome);
         let mut statement = self.store.connection.prepare_cached(
             "INSERT INTO event (key, id, received_at, source, name, task, task_name, attempt, delivery_id,
-                 outcome, reason, duplicate_of, replay_of, headers, body, secret, may_report)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+                 outcome, reason, duplicate_of, replay_of, headers, body, secret, may_report, external_id, query)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
         )?;
         statement.execute(params![
             event.key.0,
@@ -293,7 +304,7 @@ impl SqliteTransaction<'_> {
             self.now.0,
             received.source,
             received.name,
-            task.map(|task| task.0),
+            about.map(|name| name.0),
             received.task_name,
             event.attempt,
             received.delivery_id,
@@ -305,6 +316,8 @@ impl SqliteTransaction<'_> {
             body,
             received.secret,
             event.by_key || event.callback.is_some(),
+            received.external_id,
+            received.query,
         ])?;
         drop(statement);
         // With a key it was not proved to its source.
@@ -327,12 +340,12 @@ impl SqliteTransaction<'_> {
                 return Err(rusqlite::Error::StatementChangedRows(claimed));
             }
         }
-        if let (true, Some(task), Some(mapped)) = (recorded.parked, event.task, Mapped::of(&event.kind)) {
+        if let (Some(name), Some(mapped)) = (recorded.waits_under(), Mapped::of(&event.kind)) {
             let mut statement = self.store.connection.prepare_cached(
                 "INSERT INTO parked (task, event, at, mapped, source) VALUES (?1, ?2, ?3, ?4, ?5)",
             )?;
             statement.execute(params![
-                task.0,
+                name.0,
                 event.key.0,
                 self.now.0,
                 text_of(&mapped)?,
@@ -383,17 +396,17 @@ impl SqliteTransaction<'_> {
         Ok(())
     }
 
-    fn save_unparked(&self, event: EventKey, outcome: &Outcome) -> rusqlite::Result<()> {
-        let (number, reason) = row::outcome_columns(outcome);
-        let mut statement = self
-            .store
-            .connection
-            .prepare_cached("UPDATE event SET outcome = ?2, reason = ?3 WHERE key = ?1")?;
-        statement.execute(params![event.0, number, reason])?;
+    fn save_unparked(&self, unparked: &Unparked) -> rusqlite::Result<()> {
+        let (number, reason) = row::outcome_columns(&unparked.outcome);
         let mut statement = self.store.connection.prepare_cached(
             "DELETE FROM parked WHERE event = ?1 AND task = (SELECT task FROM event WHERE key = ?1)",
         )?;
-        statement.execute(params![event.0])?;
+        statement.execute(params![unparked.event.0])?;
+        let mut statement = self
+            .store
+            .connection
+            .prepare_cached("UPDATE event SET outcome = ?2, reason = ?3, task = ?4 WHERE key = ?1")?;
+        statement.execute(params![unparked.event.0, number, reason, unparked.task.0])?;
         Ok(())
     }
 }

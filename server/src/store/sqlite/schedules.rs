@@ -19,7 +19,7 @@ macro_rules! schedule_columns {
     ($rest:literal) => {
         concat!(
             "SELECT s.key, n.text, s.settings, s.paused, s.quarantined, s.created_at, s.decided_until, s.wake_at, ",
-            "s.progress, p.name, p.method, p.url, p.headers, p.labels, p.payload, p.concurrency_key ",
+            "s.progress, p.name, p.method, p.url, p.headers, p.labels, p.payload, p.concurrency_key, p.correlate ",
             "FROM schedule s JOIN name n ON n.key = s.key JOIN spec p ON p.task = s.key ",
             $rest
         )
@@ -95,7 +95,7 @@ impl SqliteTransaction<'_> {
         let name = Name::task(&schedule.task_id(at));
         let task = TaskKey(self.key_of(&name)?);
         self.load_task(task, subjects)?;
-        self.load_parked_count(task, Timestamp(i64::MIN), subjects)?;
+        self.load_parked_count(task.into(), Timestamp(i64::MIN), subjects)?;
         subjects.put_instant(schedule.key, at, task);
         Ok(())
     }
@@ -266,6 +266,7 @@ pub(crate) fn schedule_of(row: &Row<'_>) -> rusqlite::Result<Schedule> {
         // What may overlap the schedule says.
         unique_key: None,
         request,
+        correlate: row.get(16)?,
         labels: known(serde_json::from_str(&json(13, "{}")?).ok(), 13)?,
         after: Vec::new(),
     };

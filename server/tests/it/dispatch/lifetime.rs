@@ -126,6 +126,7 @@ fn draft(url: String) -> Draft {
     let dispatch = dispatch(post(url));
     let spec = Spec { request: Some(dispatch.request), ..Spec::default() };
     Draft {
+        external: None,
         id: dispatch.id,
         host: Some("127.0.0.1".into()),
         queue: "default".into(),

@@ -36,7 +36,7 @@ async fn every_field_has_its_default() {
         "run_at": external["run_at"], "after": [],
         "completion": "auto", "timeout": null, "request_timeout": "5m",
         "retry": {"max_attempts": 8, "initial": "5s", "factor": 4.0, "max": "1h"}, "late_success": "accept",
-        "labels": {}, "schedule": null, "scheduled_for": null,
+        "labels": {}, "correlate": null, "external_id": null, "schedule": null, "scheduled_for": null,
         "result": null, "error": null, "progress": null, "message": null,
         "waiting_for": {"code": "callback", "text": "the completion webhook of attempt 1", "until": null, "ref": null},
         "warnings": [], "created_at": external["created_at"], "ended_at": null,
@@ -239,7 +239,6 @@ async fn a_field_whose_feature_is_not_built_yet_is_refused_as_not_supported() {
         ("deadline", json!("1h")),
         ("status", json!("http://127.0.0.1:9/status")),
         ("cancel_url", json!("http://127.0.0.1:9/cancel")),
-        ("correlate", json!("response.id")),
         ("late_success", json!("reject")),
     ] {
         let mut task = json!({"url": "http://127.0.0.1:9/"});

@@ -108,6 +108,7 @@ async fn a_crash_between_doing_and_answering_does_not_make_it_happen_twice() {
         request: fingerprint(&[body.as_bytes()]),
     };
     let draft = Draft {
+        external: None,
         id: "made-before-the-crash".into(),
         host: None,
         queue: "default".into(),

@@ -240,6 +240,7 @@ async fn a_fan_out_of_two_thousand_released_by_one_webhook_is_all_dispatched() {
 /// An external task, as the HTTP port would have drafted it.
 fn draft(id: &str, after: &[&str]) -> Arc<Draft> {
     Arc::new(Draft {
+        external: None,
         id: id.into(),
         host: None,
         queue: "default".into(),
@@ -270,6 +271,7 @@ fn draft(id: &str, after: &[&str]) -> Arc<Draft> {
 fn completed(id: &str) -> Submission {
     Submission::Event(Box::new(Heard {
         task: Some(id.into()),
+        external: None,
         source: taskhook_core::SourceKey::DEFAULT,
         by_key: false,
         token: None,
@@ -277,15 +279,9 @@ fn completed(id: &str) -> Submission {
         kind: EventKind::Completed(None),
         claim: None,
         received: Arc::new(Received {
-            id: EventId([7; 16]),
-            source: "default".into(),
             name: Some("task_completed".into()),
             task_name: Some(id.into()),
-            delivery_id: None,
-            secret: None,
-            headers: Vec::new(),
-            body: b"{}".to_vec(),
-            replay_of: None,
+            ..Received::unread(EventId([7; 16]), b"{}")
         }),
     }))
 }

@@ -753,7 +753,6 @@ async fn what_is_no_expression_is_refused_with_its_place() {
         (json!({"result": "body.map(a, body.map(b, body.map(c, c)))"}), "/map/result", "not_an_expression"),
         (json!({"result": 5}), "/map/result", "wrong_type"),
         (json!({"event": [1]}), "/map/event", "wrong_type"),
-        (json!({"external_id": "body.id"}), "/map/external_id", "not_supported"),
         (json!({"task": "body.id"}), "/map/task", "unknown_field"),
     ] {
         let answer = put(&server, "x", json!({"verify": {"scheme": "none"}, "map": map})).await;

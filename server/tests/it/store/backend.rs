@@ -169,7 +169,7 @@ impl Inspect for Sqlite {
 
     fn specs(&mut self) -> Vec<String> {
         self.lines(
-            "SELECT task, name, method, url, headers, labels, after, payload, unique_key FROM spec
+            "SELECT task, name, method, url, headers, labels, after, payload, unique_key, correlate FROM spec
                  WHERE task IN (SELECT key FROM task) ORDER BY task",
             |row| {
                 let text = |column| row.get::<_, Option<String>>(column).map(Option::unwrap_or_default);
@@ -177,8 +177,10 @@ impl Inspect for Sqlite {
                 let (name, method, url) = (text(1)?, text(2)?, text(3)?);
                 let (headers, labels, after) = (text(4)?, text(5)?, text(6)?);
                 let task: i64 = row.get(0)?;
-                let unique = text(8)?;
-                Ok(format!("{task} {name} {method} {url} {headers} {labels} {after} {payload:?} {unique}"))
+                let (unique, correlate) = (text(8)?, text(9)?);
+                Ok(format!(
+                    "{task} {name} {method} {url} {headers} {labels} {after} {payload:?} {unique} {correlate}"
+                ))
             },
         )
     }
@@ -186,7 +188,7 @@ impl Inspect for Sqlite {
     fn events(&mut self) -> Vec<String> {
         self.lines(
             "SELECT key, hex(id), received_at, source, name, task, task_name, attempt, delivery_id, outcome,
-                 reason, hex(duplicate_of), hex(replay_of), headers, body FROM event ORDER BY key",
+                 reason, hex(duplicate_of), hex(replay_of), headers, body, external_id, query FROM event ORDER BY key",
             |row| {
                 let text = |column| row.get::<_, Option<String>>(column);
                 let number = |column| row.get::<_, Option<i64>>(column);
@@ -204,9 +206,17 @@ impl Inspect for Sqlite {
                     others: [text(11)?.unwrap_or_default(), text(12)?.unwrap_or_default()],
                     headers: row.get(13)?,
                     body: row.get(14)?,
+                    asked: [text(15)?, text(16)?],
                 }))
             },
         )
+    }
+
+    fn externals(&mut self) -> Vec<String> {
+        self.lines("SELECT key, task, attempt FROM external ORDER BY key", |row| {
+            let attempt: Option<u32> = row.get(2)?;
+            Ok(format!("{} is {} {attempt:?}", row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+        })
     }
 
     fn parked(&mut self) -> Vec<String> {
@@ -339,11 +349,12 @@ impl<const UNLUCKY: bool> Inspect for InMemory<UNLUCKY> {
             let payload = request.payload.map(|bytes| bytes.escape_ascii().to_string());
             let after = json(&after, after.is_empty());
             format!(
-                "{} {name} {} {} {headers} {labels} {after} {payload:?} {}",
+                "{} {name} {} {} {headers} {labels} {after} {payload:?} {} {}",
                 key.0,
                 request.method,
                 request.url,
-                spec.unique_key.unwrap_or_default()
+                spec.unique_key.unwrap_or_default(),
+                spec.correlate.unwrap_or_default()
             )
         };
         keys.into_iter().map(line).collect()
@@ -364,23 +375,29 @@ impl<const UNLUCKY: bool> Inspect for InMemory<UNLUCKY> {
                 at: kept.at,
                 source: received.source.clone(),
                 names: [received.name.clone(), received.task_name.clone(), received.delivery_id.clone()],
-                task: kept.event.task.map(|task| task.0),
+                task: kept.event.task.map(|task| task.0).or(kept.event.external.map(|external| external.0)),
                 attempt: kept.event.attempt.map(i64::from),
                 outcome,
                 reason: reason.map(ToString::to_string),
                 others: others.map(|id| id.map(|id| hex(&id.0)).unwrap_or_default()),
                 headers: serde_json::to_string(&received.headers).unwrap(),
                 body: received.body.clone(),
+                asked: [received.external_id.clone(), received.query.clone()],
             })
         };
         self.0.events().into_iter().map(line).collect()
     }
 
+    fn externals(&mut self) -> Vec<String> {
+        let externals = self.0.externals().into_iter();
+        externals.map(|(key, known)| format!("{} is {} {:?}", key.0, known.task.0, known.attempt)).collect()
+    }
+
     fn parked(&mut self) -> Vec<String> {
         let parked = self.0.parked().into_iter();
-        let line = |(task, parked): (TaskKey, taskhook_core::Parked)| {
+        let line = |(name, parked): (taskhook_core::NameKey, taskhook_core::Parked)| {
             let mapped = serde_json::to_string(&row::Mapped::of(&parked.event.kind)).unwrap();
-            format!("{} {} {} {mapped}", task.0, parked.event.key.0, moment(parked.at))
+            format!("{} {} {} {mapped}", name.0, parked.event.key.0, moment(parked.at))
         };
         parked.map(line).collect()
     }
@@ -422,6 +439,7 @@ impl<const UNLUCKY: bool> Inspect for InMemory<UNLUCKY> {
             NameKind::Schedule => 4,
             NameKind::Bulk => 5,
             NameKind::Source => 6,
+            NameKind::External => 7,
         };
         self.0.names().into_iter().map(|(key, name)| (key, kind(name.kind), name.text)).collect()
     }
@@ -478,16 +496,31 @@ struct EventLine {
     others: [String; 2],
     headers: String,
     body: Vec<u8>,
+    /// The remote's id of its task, and the query.
+    asked: [Option<String>; 2],
 }
 
 fn event_line(event: EventLine) -> String {
-    let EventLine { key, id, at, source, names, task, attempt, outcome, reason, others, headers, body } =
-        event;
+    let EventLine {
+        key,
+        id,
+        at,
+        source,
+        names,
+        task,
+        attempt,
+        outcome,
+        reason,
+        others,
+        headers,
+        body,
+        asked,
+    } = event;
     let (at, outcome, body) = (moment(at), row::outcome_name(outcome), body.escape_ascii());
     let (name, task_name, delivery) = (&names[0], &names[1], &names[2]);
     format!(
         "{key} {id} {at} {source} {name:?} task {task:?} {task_name:?} attempt {attempt:?} delivery {delivery:?} \
-         {outcome} {reason:?} original {} replays {} {headers} [{body}]",
+         {asked:?} {outcome} {reason:?} original {} replays {} {headers} [{body}]",
         others[0], others[1]
     )
 }

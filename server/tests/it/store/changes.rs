@@ -20,6 +20,7 @@ use super::world::{START, World, after, create, event, external, failure, heard}
 /// A task that leaves nothing out.
 fn full(id: &str) -> Draft {
     Draft {
+        external: None,
         id: id.into(),
         host: Some("h.example:8443".into()),
         queue: "default".into(),
@@ -57,6 +58,7 @@ fn full(id: &str) -> Draft {
                 headers: vec![("x-one".into(), "1".into()), ("x-one".into(), "\"2\"".into())],
                 payload: Some(vec![0, 255, b'{', 10, 13]),
             })),
+            correlate: Some("response.body.id".into()),
             labels: BTreeMap::from([("team".into(), "a,b".into()), ("ü".into(), String::new())]),
             after: Vec::new(),
         },
@@ -92,7 +94,7 @@ pub(super) fn every_field_of_a_creation_survives<B: Backend>(world: &mut World<B
             *spec,
             format!(
                 "{} resize PUT https://h.example:8443/resize?q=ä [[\"x-one\",\"1\"],[\"x-one\",\"\\\"2\\\"\"]] \
-                 {{\"team\":\"a,b\",\"ü\":\"\"}} [[\"parent\",3]] Some(\"\\\\x00\\\\xff{{\\\\n\\\\r\") invoice 7",
+                 {{\"team\":\"a,b\",\"ü\":\"\"}} [[\"parent\",3]] Some(\"\\\\x00\\\\xff{{\\\\n\\\\r\") invoice 7 response.body.id",
                 key.0
             )
         );

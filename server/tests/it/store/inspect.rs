@@ -18,6 +18,8 @@ pub(super) trait Inspect {
     fn specs(&mut self) -> Vec<String>;
     /// Every webhook, with its outcome.
     fn events(&mut self) -> Vec<String>;
+    /// Every id that a remote has given a task.
+    fn externals(&mut self) -> Vec<String>;
     /// Every webhook that waits for its task.
     fn parked(&mut self) -> Vec<String>;
     /// Every delivery that is claimed.
@@ -58,6 +60,7 @@ pub(super) trait Inspect {
         }
         section("specs", self.specs());
         section("events", self.events());
+        section("externals", self.externals());
         section("parked", self.parked());
         section("claims", self.claims());
         section("answers", self.answers());

@@ -8,6 +8,7 @@ mod access;
 mod backend;
 mod bulks;
 mod changes;
+mod correlation;
 mod hold;
 mod inspect;
 mod kept;
@@ -65,6 +66,12 @@ suite! {
         every_field_of_a_creation_survives,
         every_change_survives,
         notes_are_bounded_and_ends_are_not;
+    correlation:
+        what_a_remote_calls_a_task_survives,
+        a_webhook_may_come_before_its_task_is_known,
+        those_of_one_transaction_know_of_each_other,
+        an_id_is_that_of_one_open_task,
+        an_id_goes_with_its_task_or_with_what_waits_for_it;
     hold:
         that_it_is_held_survives,
         a_hold_that_is_not_committed_is_none,

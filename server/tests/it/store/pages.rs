@@ -106,7 +106,7 @@ pub(super) fn a_page_begins_behind_its_cursor<B: Backend>(world: &mut World<B>) 
     ] {
         let after = EventKey(begin);
         let subjects = world.load(&cx, &[Input::FollowUp(FollowUp::Unpark { task, after })]);
-        let page = subjects.parked(task, after);
+        let page = subjects.parked(task.into(), after);
         let found: Vec<i64> = page.rows.iter().map(|parked| parked.event.key.0).collect();
         assert_eq!((found, page.more), (rows, more), "behind {begin}");
     }

@@ -14,14 +14,14 @@ use super::world::{
     World, after, answered, command, completed, create, delivered, event, external, failed, heard, hosted,
 };
 
-const HOUR: Duration = Duration::from_secs(3_600);
+pub(super) const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 fn tasks_for(age: Duration) -> Ages {
     Ages { tasks: Some(age), ..Ages::NEVER }
 }
 
-fn everything_for(age: Duration) -> Ages {
+pub(super) fn everything_for(age: Duration) -> Ages {
     Ages { tasks: Some(age), events: Some(age), rejected: Some(age), audit: Some(age) }
 }
 

@@ -10,13 +10,14 @@ use taskhook_core::access::{AccessCommand, ApiKey, ApiKeyId, Role};
 use taskhook_core::bulk::{Filter, Settings};
 use taskhook_core::schedule::{Missed, Overlap};
 use taskhook_core::{
-    Answered, ClaimKey, Command, Completion, EventKind, On, Once, Rate, ReplyKind, Request, Response,
-    RetryAsked, ScheduleCommand, State, TaskKey, Timestamp, Unique, UniqueKey, unique::Until,
+    Answered, ClaimKey, Command, Completion, EventKind, External, ExternalKey, On, Once, Rate, Reply,
+    ReplyKind, Request, Response, RetryAsked, ScheduleCommand, State, TaskKey, Timestamp, Unique, UniqueKey,
+    unique::Until,
 };
 use taskhook_sim::Random;
 
 use super::world::{
-    START, command, create, define, delivered, event, every, external, failure, heard, hosted, reply,
+    START, command, create, define, delivered, event, every, external, failure, heard, hosted,
     schedule_command,
 };
 
@@ -121,12 +122,13 @@ impl Script {
             63..65 if scene.cancels => self.bulk(scene),
             _ if !open.is_empty() => {
                 let (task, attempt) = open.swap_remove(self.random.index(open.len()));
-                reply(task, attempt, self.answer())
+                self.reply(task, attempt)
             }
             65..67 => {
                 // An answer that nobody waits for, perhaps of a task that never was.
                 let task = TaskKey(1 + self.random.below(20).cast_signed());
-                reply(task, 1 + self.number(3), self.answer())
+                let attempt = 1 + self.number(3);
+                self.reply(task, attempt)
             }
             _ => self.event(),
         }
@@ -184,6 +186,9 @@ impl Script {
             draft.spec.labels = BTreeMap::from([("a".into(), "b".into())]);
         }
         if random.per_mille(150) {
+            draft.external = Some(format!("x{}", random.index(4)));
+        }
+        if random.per_mille(150) {
             let span = Duration::from_secs(1 + random.below(20));
             let until = if random.per_mille(700) { Until::Finished } else { Until::For(span) };
             let key = UniqueKey([u8::try_from(random.below(3)).unwrap_or(0); 16]);
@@ -229,6 +234,13 @@ impl Script {
             if self.random.per_mille(800) {
                 heard.task = None;
             }
+        }
+        if heard.token.is_none() && self.random.per_mille(200) {
+            // By what its remote calls it.
+            let id = format!("x{}", self.random.index(4));
+            let received = Arc::make_mut(&mut heard.received);
+            (received.task_name, received.external_id) = (None, Some(id.clone()));
+            (heard.task, heard.external) = (None, Some(id));
         }
         if self.random.per_mille(300) {
             heard.attempt = Some(self.number(4));
@@ -314,6 +326,19 @@ impl Script {
         };
         let queue = random.per_mille(200).then(|| (*random.pick(&["default", "nowhere"])).to_string());
         Submission::Bulk(format!("bulk{}", self.bulks), BulkAsk::Begin(Box::new(settings), queue))
+    }
+
+    /// The end of an exchange, perhaps with what the remote calls the task.
+    fn reply(&mut self, task: TaskKey, attempt: u32) -> Submission {
+        let kind = self.answer();
+        let external = self.random.per_mille(300).then(|| match self.random.index(5) {
+            4 => Err("it is not there".into()),
+            index => {
+                let id = format!("x{index}").into();
+                Ok(External { key: ExternalKey::default(), source: "default".into(), id })
+            }
+        });
+        Submission::Reply(Box::new(Reply { task, attempt, kind, external }))
     }
 
     fn answer(&mut self) -> ReplyKind {

@@ -152,7 +152,7 @@ pub(super) fn every_request_comes_back_as_it_was_given<B: Backend>(world: &mut W
     let [first, last] = ["task0", "task2"].map(|id| world.key(id));
     let ids = world.transact(async |tx| {
         let asked = tx.requests(&[last, first]).await?;
-        Ok(asked.into_iter().map(|(id, _)| id).collect::<Vec<_>>())
+        Ok(asked.into_iter().map(|outgoing| outgoing.id).collect::<Vec<_>>())
     });
     assert_eq!(ids, ["task2", "task0"]);
     let known = world.transact(async |tx| tx.resolve(&[Name::task("task2"), Name::task("task0")]).await);

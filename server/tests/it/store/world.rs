@@ -341,6 +341,7 @@ pub(super) const RETRY_AT_ONCE: RetryAsked = RetryAsked {
 /// An external task.
 pub(super) fn external(id: &str) -> Draft {
     Draft {
+        external: None,
         id: id.into(),
         host: None,
         queue: "default".into(),
@@ -440,6 +441,7 @@ pub(super) fn heard(number: u64, task: &str, kind: EventKind) -> Heard {
     };
     Heard {
         task: Some(task.into()),
+        external: None,
         source: taskhook_core::SourceKey::DEFAULT,
         by_key: false,
         token: None,
@@ -447,15 +449,11 @@ pub(super) fn heard(number: u64, task: &str, kind: EventKind) -> Heard {
         kind,
         claim: None,
         received: Arc::new(Received {
-            id: EventId(u128::from(number).to_be_bytes()),
-            source: "default".into(),
             name: Some(name.into()),
             task_name: Some(task.into()),
-            delivery_id: None,
-            secret: None,
             headers: vec![("content-type".into(), "application/json".into())],
             body: format!("{{\"event\":\"{name}\",\"task_id\":\"{task}\"}}").into_bytes(),
-            replay_of: None,
+            ..Received::unread(EventId(u128::from(number).to_be_bytes()), &[])
         }),
     }
 }
@@ -497,5 +495,5 @@ pub(super) fn answered(task: TaskKey, attempt: u32, status: u16) -> Submission {
 
 /// The end of an exchange.
 pub(super) fn reply(task: TaskKey, attempt: u32, kind: ReplyKind) -> Submission {
-    Submission::Reply(Box::new(Reply { task, attempt, kind }))
+    Submission::Reply(Box::new(Reply { task, attempt, kind, external: None }))
 }

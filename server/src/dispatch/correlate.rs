@@ -1,0 +1,53 @@
+//! The remote's own id of a task, found in the response to its dispatch: before the end of the exchange is handed in, since
+//! nothing is evaluated in a transaction.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use taskhook_core::{External, ReplyKind, Response};
+
+use crate::engine::commit::Dispatch;
+use crate::expression::{Expression, Scope, checked_id, text_of};
+use crate::store::Correlate;
+
+/// Looks for it, where the task asks for that and the target has taken it on. `Err`: why it is not found, as the end of a
+/// sentence.
+pub(super) async fn find(dispatch: &Dispatch, kind: &ReplyKind) -> Option<Result<External, Arc<str>>> {
+    let correlate = dispatch.correlate.clone()?;
+    let ReplyKind::Response(response) = kind else { return None };
+    if !(200..300).contains(&response.status) {
+        return None;
+    }
+    let response = response.clone();
+    // Reading an expression and going over a large response take time that others need on this thread.
+    let looked = tokio::task::spawn_blocking(move || look(&correlate, &response)).await;
+    looked.unwrap_or_else(|_| Some(Err("looking for it failed by a defect of Taskhook".into())))
+}
+
+/// `None`: the task says by itself what the id is.
+fn look(correlate: &Correlate, response: &Response) -> Option<Result<External, Arc<str>>> {
+    let expression = match Expression::parse(&correlate.expression, &["response"]) {
+        Ok(expression) if expression.constant().is_some() => return None,
+        Ok(expression) => expression,
+        Err(why) => return Some(Err(why.into())),
+    };
+    let found = Scope::new(vec![("response", shown(response))])
+        .and_then(|scope| expression.evaluate(&scope))
+        .and_then(|found| found.ok_or_else(|| "it is not there".into()))
+        .and_then(|found| text_of(&found).ok_or_else(|| "it is neither a string nor an integer".into()))
+        .and_then(checked_id);
+    let known =
+        |id: String| External { key: Default::default(), source: correlate.source.clone(), id: id.into() };
+    Some(found.map(known).map_err(Into::into))
+}
+
+/// The response as expressions see it.
+fn shown(response: &Response) -> Value {
+    let body = match &response.result {
+        Some(json) => serde_json::from_slice(json).unwrap_or_default(),
+        None => Value::from(String::from_utf8_lossy(&response.body)),
+    };
+    let headers: Map<String, Value> =
+        response.headers.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+    json!({"status": response.status, "headers": headers, "body": body})
+}
