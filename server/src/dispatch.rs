@@ -6,6 +6,7 @@
 
 pub mod connect;
 pub mod egress;
+pub mod proxy;
 mod request;
 mod response;
 mod retry_after;
@@ -27,6 +28,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::clock::wall_clock;
 use crate::dispatch::egress::{Allow, Network};
+use crate::dispatch::proxy::Proxy;
 use crate::dispatch::send::Sender;
 use crate::engine::commit::Dispatch;
 use crate::engine::submission::Submission;
@@ -48,6 +50,8 @@ pub struct Settings {
     pub ports: Vec<u16>,
     /// The addresses that this server listens on.
     pub own: Vec<SocketAddr>,
+    /// Through which everything goes.
+    pub proxy: Option<Proxy>,
     /// Bound of everything before the first byte of a request: the name, the connection, the TLS handshake.
     pub connect_timeout: Duration,
     /// The time.
@@ -63,6 +67,7 @@ impl Default for Settings {
             deny: Vec::new(),
             ports: Vec::new(),
             own: Vec::new(),
+            proxy: None,
             connect_timeout: Duration::from_secs(10),
             clock: wall_clock,
         }
@@ -117,7 +122,8 @@ impl Dispatcher {
             ports: settings.ports,
             own: settings.own,
         };
-        let connector = connect::Connector::new(allow, connect::system_roots(), settings.connect_timeout);
+        let roots = connect::system_roots();
+        let connector = connect::Connector::new(allow, settings.proxy, roots, settings.connect_timeout);
         let sender = Sender::new(connector, secrets, settings.callback_base, settings.clock);
         let (stop, stopped) = oneshot::channel();
         let supervisor = tokio::spawn(supervise(dispatches, Arc::new(sender), to, stopped));

@@ -113,6 +113,7 @@ impl Server {
             deny,
             ports: config.dispatch.ports.clone(),
             own: doors.addresses(),
+            proxy: config.dispatch.proxy.clone(),
             ..dispatch::Settings::default()
         };
         let dispatcher = Dispatcher::start(dispatches, engine.clone(), secrets.clone(), dispatching);
