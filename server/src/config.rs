@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use taskhook_core::limits;
 use taskhook_core::retention::Ages;
 
+use crate::dispatch::proxy::Proxy;
 use crate::http::tls::TlsFiles;
 use crate::vault::{self, KeyPlace, MasterKey};
 
@@ -92,6 +93,8 @@ pub struct DispatchConfig {
     pub deny: Vec<String>,
     /// Ports below 1024 that tasks may be sent to, beside 80 and 443.
     pub ports: Vec<u16>,
+    /// The proxy through which every task is sent; `None`: straight.
+    pub proxy: Option<Proxy>,
 }
 
 /// What is logged.
@@ -134,6 +137,7 @@ impl Default for Config {
                 allow: Vec::new(),
                 deny: Vec::new(),
                 ports: Vec::new(),
+                proxy: None,
             },
             retention: Ages::default(),
             log: LogConfig { level: "info".into() },

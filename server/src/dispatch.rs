@@ -7,6 +7,7 @@
 pub mod connect;
 mod correlate;
 pub mod egress;
+pub mod proxy;
 mod request;
 mod response;
 mod retry_after;
@@ -28,6 +29,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::clock::wall_clock;
 use crate::dispatch::egress::{Allow, Network};
+use crate::dispatch::proxy::Proxy;
 use crate::dispatch::send::Sender;
 use crate::engine::commit::Dispatch;
 use crate::engine::submission::Submission;
@@ -49,6 +51,8 @@ pub struct Settings {
     pub ports: Vec<u16>,
     /// The addresses that this server listens on.
     pub own: Vec<SocketAddr>,
+    /// Through which everything goes.
+    pub proxy: Option<Proxy>,
     /// Bound of everything before the first byte of a request: the name, the connection, the TLS handshake.
     pub connect_timeout: Duration,
     /// The time.
@@ -64,6 +68,7 @@ impl Default for Settings {
             deny: Vec::new(),
             ports: Vec::new(),
             own: Vec::new(),
+            proxy: None,
             connect_timeout: Duration::from_secs(10),
             clock: wall_clock,
         }
@@ -118,7 +123,8 @@ impl Dispatcher {
             ports: settings.ports,
             own: settings.own,
         };
-        let connector = connect::Connector::new(allow, connect::system_roots(), settings.connect_timeout);
+        let roots = connect::system_roots();
+        let connector = connect::Connector::new(allow, settings.proxy, roots, settings.connect_timeout);
         let sender = Sender::new(connector, secrets, settings.callback_base, settings.clock);
         let (stop, stopped) = oneshot::channel();
         let supervisor = tokio::spawn(supervise(dispatches, Arc::new(sender), to, stopped));

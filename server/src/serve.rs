@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use rustix::process::{Resource, getrlimit};
 use taskhook_core::HoldCommand;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{mpsc, watch};
 
 use crate::access::Keys;
@@ -50,6 +51,7 @@ pub struct Server {
     keys: Arc<Keys>,
     public_url: String,
     settings: Settings,
+    connections_max: usize,
 }
 
 /// A task that ends with what it serves.
@@ -89,7 +91,10 @@ impl Server {
         let keys = Arc::new(Keys::load(&reader, config.listen.ip().is_loopback()).await?);
         let sources = Arc::new(Registry::load(&reader, vault).await?);
         must_be_guarded(config, &keys, &sources)?;
-        let doors = Doors::open(config).await?;
+        let doors = Doors::open(config)?;
+        let files_max = getrlimit(Resource::Nofile).current;
+        let connections =
+            http::Settings::within(files_max, config.dispatch.exchanges, doors.addresses().len());
         let public_url = config.public_url.clone().unwrap_or_else(|| doors.url());
         let (send, dispatches) = mpsc::unbounded_channel();
         let (draining, drains) = watch::channel(false);
@@ -113,6 +118,7 @@ impl Server {
             deny,
             ports: config.dispatch.ports.clone(),
             own: doors.addresses(),
+            proxy: config.dispatch.proxy.clone(),
             ..dispatch::Settings::default()
         };
         let dispatcher = Dispatcher::start(dispatches, engine.clone(), secrets.clone(), dispatching);
@@ -138,7 +144,7 @@ impl Server {
             in_progress: Arc::default(),
             metrics,
         });
-        let (listener, for_strangers, certificate) = doors.serve(&app)?;
+        let (listener, for_strangers, certificate) = doors.serve(&app, &connections)?;
         Ok(Server {
             listener,
             for_strangers,
@@ -152,6 +158,7 @@ impl Server {
             keys,
             public_url,
             settings,
+            connections_max: connections.connections_max,
         })
     }
 
@@ -177,6 +184,12 @@ impl Server {
     #[must_use]
     pub fn has_tls(&self) -> bool {
         self.certificate.is_some()
+    }
+
+    /// How many clients may be connected at the same time to each of its addresses.
+    #[must_use]
+    pub fn connections_max(&self) -> usize {
+        self.connections_max
     }
 
     /// The store's settings, as read back.
@@ -259,13 +272,10 @@ struct Doors {
 }
 
 impl Doors {
-    async fn open(config: &Config) -> anyhow::Result<Doors> {
+    fn open(config: &Config) -> anyhow::Result<Doors> {
         let certificate = config.tls.files().map(Certificate::load).transpose()?;
-        let main = listen(config.listen).await?;
-        let for_strangers = match config.listen_public {
-            Some(public) => Some(listen(public).await?),
-            None => None,
-        };
+        let main = listen(config.listen)?;
+        let for_strangers = config.listen_public.map(listen).transpose()?;
         let main_address = main.local_addr()?;
         let strangers_address = for_strangers.as_ref().map(TcpListener::local_addr).transpose()?;
         Ok(Doors { main, for_strangers, certificate, main_address, strangers_address })
@@ -282,11 +292,15 @@ impl Doors {
     }
 
     /// Answers there from now on.
-    fn serve(self, app: &Arc<App>) -> anyhow::Result<(Listener, Option<Listener>, Option<AbortOnDrop>)> {
+    fn serve(
+        self,
+        app: &Arc<App>,
+        settings: &http::Settings,
+    ) -> anyhow::Result<(Listener, Option<Listener>, Option<AbortOnDrop>)> {
         let tls = self.certificate.as_ref().map(Certificate::acceptor).transpose()?;
-        let settings = http::Settings::default;
-        let start =
-            |socket, door| Listener::start(socket, http::router(app.clone(), door), tls.clone(), settings());
+        let start = |socket, door| {
+            Listener::start(socket, http::router(app.clone(), door), tls.clone(), settings.clone())
+        };
         let for_strangers = self.for_strangers.map(|socket| start(socket, Door::Public)).transpose()?;
         let main = start(self.main, Door::Main)?;
         let keeping_up = self.certificate.map(|certificate| AbortOnDrop(tokio::spawn(certificate.keep_up())));
@@ -294,8 +308,19 @@ impl Doors {
     }
 }
 
-async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+/// Clients that the system holds until they are accepted. Beyond them it lets a client try again after a second, in a
+/// storm of thousands those who mean well too.
+const BACKLOG: u32 = 4_096;
+
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let open = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A server that starts again must not wait for what is left of connections to the one before.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    open().with_context(|| format!("cannot listen on {address}"))
 }
 
 /// Without a key, whoever reaches the server may do everything: nobody but this machine may reach it then.

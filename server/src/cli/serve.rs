@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Code, DEFAULT_URL, Failed, out};
 use crate::config::{Config, Faults, Flags};
+use crate::http;
 use crate::serve::{Exposed, Server};
 
 /// Run the server
@@ -61,6 +62,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<Code> {
         .try_init()
         .map_err(|error| anyhow::anyhow!(error))?;
     leave_no_core();
+    take_all_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let code = runtime.block_on(serve(&config));
     // A name that is still being looked up must not keep the process: everything that counts is recorded.
@@ -77,6 +79,19 @@ fn leave_no_core() {
     }
 }
 
+/// Takes as many open files as this process is allowed: each connection is one, and what a shell or a system gives
+/// without being asked (1,024, mostly) is for programs that might still use `select`.
+fn take_all_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let files = getrlimit(Resource::Nofile);
+    let all = Rlimit { current: files.maximum, maximum: files.maximum };
+    if files.current != files.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, all)
+    {
+        tracing::warn!(%error, "no more than {:?} files can be open", files.current);
+    }
+}
+
 async fn serve(config: &Config) -> anyhow::Result<Code> {
     // Registered first: a signal during the start ends it in order.
     let mut signals = Signals::new()?;
@@ -86,8 +101,14 @@ async fn serve(config: &Config) -> anyhow::Result<Code> {
     })?;
     let held = server.reader().held().await?;
     greet(config, &server, held);
+    // For whoever reads only the log. The first line of all is the greeting's.
+    if server.connections_max() < http::Settings::default().connections_max {
+        tracing::warn!(
+            connections_max = server.connections_max(),
+            "few clients can be connected at the same time: allow this process more open files (ulimit -n, LimitNOFILE)"
+        );
+    }
     if let Some(since) = held {
-        // For whoever reads only the log. The first line of all is the greeting's.
         tracing::warn!(%since, "held: nothing is sent until POST /v1/resume");
     }
     let code = tokio::select! {

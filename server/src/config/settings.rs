@@ -6,6 +6,7 @@ use axum::http::Uri;
 
 use crate::config::{Config, Place, StoreUrl};
 use crate::dispatch::egress::Network;
+use crate::dispatch::proxy::Proxy;
 use crate::http::duration;
 
 /// A setting that can be given in a file and in the environment.
@@ -41,7 +42,7 @@ pub(super) enum Value {
 }
 
 /// All settings, in the order of `config.default.toml`.
-pub(super) const SETTINGS: [Setting; 17] = [
+pub(super) const SETTINGS: [Setting; 18] = [
     Setting {
         key: "listen",
         set: |config, given| {
@@ -123,6 +124,13 @@ pub(super) const SETTINGS: [Setting; 17] = [
         key: "dispatch.ports",
         set: |config, given| {
             config.dispatch.ports = given.numbers(PORTS)?;
+            Ok(())
+        },
+    },
+    Setting {
+        key: "dispatch.proxy",
+        set: |config, given| {
+            config.dispatch.proxy = Some(given.text().and_then(|text| given.refuse(Proxy::parse(text)))?);
             Ok(())
         },
     },

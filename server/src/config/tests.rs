@@ -165,6 +165,27 @@ fn a_certificate_comes_with_its_key() {
 }
 
 #[test]
+fn a_proxy_is_named_and_its_password_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = file(&folder, "dispatch.proxy = 'http://file.example:1'");
+    let variables = [("TASKHOOK_DISPATCH_PROXY", "http://me:hunter2@proxy.internal:3128")];
+    let config = load(&flags, &variables).unwrap();
+    assert_eq!(config.dispatch.proxy.as_ref().unwrap().to_string(), "proxy.internal:3128");
+    assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
+    let others = [("HTTP_PROXY", "http://a:1"), ("https_proxy", "http://a:1"), ("ALL_PROXY", "http://a:1")];
+    assert_eq!(load(&file(&folder, ""), &others).unwrap().dispatch.proxy, None);
+    insta::assert_snapshot!(
+        faults("dispatch.proxy = 'https://me:hunter2@proxy.internal:3128'").join("\n"),
+        @"taskhook.toml:1:18: `dispatch.proxy` must be a URL such as http://proxy.internal:3128: it must begin with http://"
+    );
+    for text in
+        ["dispatch.proxy = 'http://me:hunter2@'", "dispatch.proxy = ['hunter2']", "dispatch.proxy = hunter2"]
+    {
+        assert!(!faults(text).join("\n").contains("hunter2"), "{:?}", faults(text));
+    }
+}
+
+#[test]
 fn a_store_is_a_file() {
     for (text, path) in [
         ("sqlite:taskhook.db", "taskhook.db"),

@@ -129,6 +129,9 @@ fn unanswered(target: &str, error: &Unanswered) -> ReplyKind {
             ConnectError::Name(_) => {
                 ReplyKind::Lost(failure("dns", format!("cannot connect to {target}: {error}")))
             }
+            ConnectError::Proxy(_) => {
+                ReplyKind::Lost(failure("proxy", format!("cannot connect to {target}: {error}")))
+            }
             _ => ReplyKind::Lost(failure("connect", format!("cannot connect to {target}: {error}"))),
         };
     }

@@ -1,9 +1,10 @@
 //! Accepting connections: bounded in number, in the size of a head, and in the time that a head and an answer may
 //! take.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use hyper::body::Incoming;
@@ -45,6 +46,24 @@ impl Default for Settings {
     }
 }
 
+/// Files that a server has open beside its connections and its exchanges: the store, its readers, and room to spare.
+const FILES_KEPT: u64 = 256;
+
+impl Settings {
+    /// For one of `doors` listeners of a process that may have `files_max` files open (`None`: as many as it likes). A
+    /// connection is a file, as is an exchange with a target: those who connect must not take the files of
+    /// those exchanges and of the store, or strangers could stop both by doing nothing. Of a small number each side
+    /// has half.
+    #[must_use]
+    pub fn within(files_max: Option<u64>, exchanges_max: u32, doors: usize) -> Settings {
+        let settings = Settings::default();
+        let Some(files_max) = files_max else { return settings };
+        let kept = (u64::from(exchanges_max) + FILES_KEPT).min(files_max / 2);
+        let each = usize::try_from(files_max - kept).unwrap_or(usize::MAX) / doors.max(1);
+        Settings { connections_max: settings.connections_max.min(each.max(1)), ..settings }
+    }
+}
+
 /// How far a listener is with its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -76,7 +95,7 @@ impl Listener {
         router: Router,
         tls: Option<TlsAcceptor>,
         settings: Settings,
-    ) -> std::io::Result<Listener> {
+    ) -> io::Result<Listener> {
         let address = listener.local_addr()?;
         let (phase, phases) = watch::channel(Phase::Open);
         let connections = Arc::new(Semaphore::new(settings.connections_max));
@@ -118,13 +137,19 @@ async fn accept(
         .header_read_timeout(settings.head_time)
         .max_headers(settings.headers_max)
         .max_buf_size(settings.head_bytes_max);
+    let mut warned: Option<Instant> = None;
     loop {
         let Ok(place) = connections.clone().acquire_owned().await else { return };
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
+            // Who connects and goes away at once must not hold up the others.
+            Err(error) if is_of_one_client(&error) => continue,
             Err(error) => {
                 // Out of file descriptors, mostly: those who are connected must end first.
-                tracing::warn!(%error, "a connection could not be accepted");
+                if warned.is_none_or(|last| last.elapsed() >= BETWEEN_WARNINGS) {
+                    tracing::warn!(%error, "connections cannot be accepted");
+                    warned = Some(Instant::now());
+                }
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
@@ -149,6 +174,14 @@ async fn accept(
             }
         }
     }
+}
+
+/// What may go wrong twenty times a second is said this often.
+const BETWEEN_WARNINGS: Duration = Duration::from_secs(10);
+
+fn is_of_one_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 /// Answers what comes by one connection, until it ends.
@@ -182,4 +215,27 @@ async fn serve(
         }
     }
     drop((connection, place));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_connect_leave_files_for_exchanges_and_store() {
+        for (files_max, exchanges_max, doors, expected) in [
+            (None, 65_535, 2, 10_000),
+            (Some(u64::MAX), 1_024, 2, 10_000),
+            (Some(1 << 20), 65_535, 2, 10_000),
+            (Some(20_000), 1_024, 1, 10_000),
+            (Some(20_000), 1_024, 2, 9_360),
+            (Some(4_096), 1_024, 1, 2_816),
+            (Some(1_024), 1_024, 1, 512),
+            (Some(1_024), 16, 1, 752),
+            (Some(1), 1_024, 2, 1),
+        ] {
+            let settings = Settings::within(files_max, exchanges_max, doors);
+            assert_eq!(settings.connections_max, expected, "{files_max:?} {exchanges_max} {doors}");
+        }
+    }
 }

@@ -14,6 +14,7 @@ mod recovery;
 mod retention;
 mod schedules;
 mod senders;
+mod slow;
 mod stop;
 mod tutorial;
 mod unique;

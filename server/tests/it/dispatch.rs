@@ -2,6 +2,7 @@
 
 mod failure;
 mod lifetime;
+mod proxy;
 mod request;
 mod response;
 mod target;

@@ -94,7 +94,7 @@ async fn connect_with_tls(roots: RootCertStore, host: &str) -> Result<(), Connec
             }
         }
     });
-    let mut connector = Connector::new(loopback(), roots, Duration::from_secs(10));
+    let mut connector = Connector::new(loopback(), None, roots, Duration::from_secs(10));
     let uri: Uri = format!("https://{host}:{port}/").parse().unwrap();
     let connected = connector.call(uri).await.map(drop);
     server.join().unwrap();
@@ -121,8 +121,39 @@ async fn a_certificate_that_nobody_vouches_for_is_not() {
 }
 
 #[tokio::test]
+async fn tls_goes_through_the_tunnel_of_a_proxy_by_the_name_in_the_url() {
+    for (host, fits) in [("localhost", true), ("[::ffff:127.0.0.1]", false)] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let proxy = Proxy::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        // Proxy and target in one: once it has opened the tunnel, what follows is the handshake.
+        let server = std::thread::spawn(move || {
+            use std::io::{Read as _, Write as _};
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                head.extend(byte);
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            let mut tls = rustls::ServerConnection::new(its_server()).unwrap();
+            while tls.is_handshaking() && tls.complete_io(&mut stream).is_ok() {}
+            String::from_utf8(head).unwrap()
+        });
+        let networks = ["127.0.0.1", "::1"].map(|network| network.parse().unwrap()).to_vec();
+        let allow = Allow { networks, ..Allow::default() };
+        let mut connector = Connector::new(allow, Some(proxy), its_roots(), Duration::from_secs(10));
+        let connected = connector.call(format!("https://{host}:8443/").parse().unwrap()).await;
+        let asked = server.join().unwrap();
+        let by_address = ["CONNECT 127.0.0.1:8443 ", "CONNECT [::1]:8443 "];
+        assert!(by_address.iter().any(|line| asked.starts_with(line)), "{asked}");
+        assert_eq!(connected.is_ok(), fits, "{host}: {:?}", connected.err());
+    }
+}
+
+#[tokio::test]
 async fn without_roots_https_says_what_is_missing() {
-    let mut connector = Connector::new(loopback(), RootCertStore::empty(), Duration::from_secs(10));
+    let mut connector = Connector::new(loopback(), None, RootCertStore::empty(), Duration::from_secs(10));
     let error = connector.call(Uri::from_static("https://127.0.0.1:1/")).await.unwrap_err();
     assert!(matches!(error, ConnectError::NoRoots), "{error}");
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -1,5 +1,8 @@
-//! Payloads that others have attacked servers of this kind with, thrown at the real binary: parsing of HTTP, bodies, what
-//! goes into a dispatch, paths and ids. Each is refused or taken for what it is; none is a 500, and the server goes on.
+//! Payloads that others have attacked servers of this kind with, thrown at the real binary: parsing of HTTP, bodies,
+//! signatures, what goes into a dispatch, paths and ids. Each is refused or taken for what it is; none is a 500, and the
+//! server goes on.
+
+mod signatures;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

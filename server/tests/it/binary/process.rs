@@ -142,6 +142,8 @@ pub(crate) struct RealServer {
     api: Api,
     port: Port,
     folder: TempDir,
+    /// As many files it may have open.
+    files_max: Option<u32>,
     process: Option<Process>,
 }
 
@@ -151,13 +153,22 @@ impl RealServer {
         RealServer::start_with("").await
     }
 
+    /// Starts it on a new store, with at most so many open files.
+    pub(crate) async fn start_with_files(files_max: u32) -> RealServer {
+        RealServer::start_as("", Some(files_max)).await
+    }
+
     /// Starts it on a new store, with these settings in its `taskhook.toml`.
     pub(crate) async fn start_with(settings: &str) -> RealServer {
+        RealServer::start_as(settings, None).await
+    }
+
+    async fn start_as(settings: &str, files_max: Option<u32>) -> RealServer {
         let port = Port::free();
         let api = Api::new(format!("http://127.0.0.1:{}", port.number));
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("taskhook.toml"), settings).expect("a file");
-        let mut server = RealServer { api, port, folder, process: None };
+        let mut server = RealServer { api, port, folder, files_max, process: None };
         server.start_again().await;
         server
     }
@@ -181,7 +192,10 @@ impl RealServer {
     /// A process that may not even listen yet.
     pub(crate) fn spawn(&self) -> Process {
         assert!(self.process.is_none(), "one at a time");
-        let mut command = taskhook();
+        let mut command = match self.files_max {
+            Some(files_max) => with_files(&taskhook(), files_max),
+            None => taskhook(),
+        };
         let listen = format!("127.0.0.1:{}", self.port.number);
         command.args(["serve", "--listen", &listen, "--store", &self.store_url()]);
         Process::spawn(within(command, self.folder.path()))
@@ -293,6 +307,16 @@ impl Deref for RealServer {
     fn deref(&self) -> &Api {
         &self.api
     }
+}
+
+/// The same program, which may have so many files open and no more.
+fn with_files(command: &Command, files_max: u32) -> Command {
+    let mut within = Command::new("sh");
+    within.args(["-c", &format!("ulimit -n {files_max}; exec \"$0\" \"$@\"")]).arg(command.get_program());
+    for (name, _) in command.get_envs() {
+        within.env_remove(name);
+    }
+    within
 }
 
 /// Away from whatever settings lie around.

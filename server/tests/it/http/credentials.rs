@@ -5,6 +5,7 @@ use std::path::Path;
 use axum::http::Method;
 use serde_json::{Value, json};
 use taskhook::http::rules;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::binary::process::RealServer;
 use crate::support::{Worker, task_for, with};
@@ -96,6 +97,44 @@ fn files_hold(folder: &Path, secret: &str) -> Option<String> {
     let paths = files.map(|file| file.expect("a file").path()).filter(|path| path.is_file());
     let holds = |path: &std::path::PathBuf| bytes_hold(&std::fs::read(path).unwrap_or_default(), secret);
     paths.into_iter().find(holds).map(|path| path.display().to_string())
+}
+
+#[tokio::test]
+async fn the_password_of_the_proxy_is_in_no_log_and_no_answer() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let proxy = listener.local_addr().expect("an address");
+    let settings = format!(
+        "[log]\nlevel = \"trace\"\n[dispatch]\nallow = [\"127.0.0.0/8\"]\n\
+         proxy = \"http://me:canary-c11-proxy@{proxy}\"\n"
+    );
+    let server = RealServer::start_with(&settings).await;
+    let refusing = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.expect("it is asked"));
+        }
+        let refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n";
+        stream.write_all(refusal).await.expect("it is read");
+        String::from_utf8(head).expect("a head is text")
+    });
+    let task = json!({"id": "a", "url": "http://127.0.0.1:8009/", "retry": {"max_attempts": 1}});
+    server.create(task).await;
+    let end = server.end_of("a").await;
+    assert_eq!(end["error"]["code"], "proxy", "{end}");
+    let encoded = "bWU6Y2FuYXJ5LWMxMS1wcm94eQ==";
+    let head = refusing.await.expect("it was asked");
+    assert!(head.contains(encoded), "{head}");
+    let history = server.get("/v1/tasks/a/history").await.text();
+    let metrics = server.get("/metrics").await.text();
+    let log = server.said();
+    assert!(log.contains("TRACE") && log.contains("not answered"), "it says everything: {log}");
+    for secret in ["canary-c11-proxy", encoded] {
+        for told in [&end.to_string(), &history, &metrics, &log] {
+            assert!(!told.contains(secret), "{told}");
+        }
+    }
+    server.stop().await;
 }
 
 #[tokio::test]
