@@ -8,7 +8,7 @@ use crate::id::TaskKey;
 use crate::input::{FollowUp, Input, Once};
 use crate::queue::admission;
 use crate::subjects::Subjects;
-use crate::task::{Task, commanded, dependency, replied, reported, woken};
+use crate::task::{Task, cancelled, commanded, dependency, polled, replied, reported, woken};
 use crate::{Context, access, bulk, create, hold, queue, schedule, source};
 
 /// One input's decision, with the cause that its changes carry.
@@ -37,6 +37,7 @@ pub fn decide(cx: &Context, subjects: &Subjects, input: &Input) -> Decision {
         Input::Access(command) => access::command(cx, subjects, command),
         Input::Hold(command) => hold::command(cx, *command),
         Input::Reply(reply) => replied::decide(cx, subjects, reply),
+        Input::Polled(polled) => polled::decide(cx, subjects, polled),
         Input::Wake(task) => woken::decide(cx, subjects, *task),
         Input::FollowUp(follow_up) => follow(cx, subjects, *follow_up),
         Input::Once(once, input) => decide_once(cx, subjects, *once, input),
@@ -80,6 +81,7 @@ fn follow(cx: &Context, subjects: &Subjects, follow_up: FollowUp) -> Decision {
         }
         FollowUp::EndPrevious { by, after } => schedule::end_previous(subjects, by, after),
         FollowUp::Bulk { bulk, task } => bulk::woken::tell(cx, subjects, bulk, task),
+        FollowUp::CallCancel { task, generation } => cancelled::call(cx, subjects, task, generation),
         FollowUp::Supersede { task, by: _ } => schedule::superseded(subjects, task),
     }
 }
@@ -114,8 +116,8 @@ pub fn decide_all(cx: &mut Context, subjects: &mut Subjects, round: &[Input]) ->
         if let Some(change) = decision.hold {
             cx.held = change.since(cx.now);
         }
-        for Effect::Dispatch { task, .. } in &decision.effects {
-            take_permit(cx, subjects, *task);
+        for effect in &decision.effects {
+            take_permit(cx, subjects, *effect);
         }
         // What a parked webhook does is its own doing, not that of the creation that found it.
         let parked = decision.unparked.first().map(|unparked| Cause::Event(unparked.event));
@@ -124,10 +126,13 @@ pub fn decide_all(cx: &mut Context, subjects: &mut Subjects, round: &[Input]) ->
     decided
 }
 
-fn take_permit(cx: &mut Context, subjects: &Subjects, task: TaskKey) {
-    if let Some((host, bytes)) =
-        subjects.task(task).and_then(|task| Some((task.plan.host?, task.plan.payload_bytes)))
-    {
+fn take_permit(cx: &mut Context, subjects: &Subjects, effect: Effect) {
+    let Some(task) = subjects.task(effect.task()) else { return };
+    let place = match effect {
+        Effect::Dispatch { .. } => task.plan.host.map(|host| (host, task.plan.payload_bytes)),
+        Effect::Poll { .. } => task.status_host().map(|host| (host, 0)),
+    };
+    if let Some((host, bytes)) = place {
         cx.permits.take(host, bytes, cx.now);
     }
 }
@@ -162,6 +167,9 @@ fn quarantined(subjects: &Subjects, input: &Input) -> Decision {
         }
         Input::Reply(reply) if subjects.has_loaded(reply.task) && subjects.task(reply.task).is_some() => {
             decision.changes.push((reply.task, Change::Quarantined));
+        }
+        Input::Polled(polled) if subjects.has_loaded(polled.task) && subjects.task(polled.task).is_some() => {
+            decision.changes.push((polled.task, Change::Quarantined));
         }
         Input::WakeSchedule(key)
             if subjects.has_loaded_schedule(*key) && subjects.schedule(*key).is_some() =>
@@ -206,11 +214,13 @@ impl Input {
             Input::WakeSchedule(key) => Cause::Schedule(*key),
             Input::WakeBulk(key) | Input::FollowUp(FollowUp::Bulk { bulk: key, .. }) => Cause::Bulk(*key),
             Input::Reply(reply) => Cause::Reply(reply.attempt),
+            Input::Polled(_) => Cause::Reconciliation,
             Input::Wake(_) => Cause::Time,
             Input::Once(_, input) => input.cause(),
             Input::Answered(_) => Cause::Command,
             Input::FollowUp(FollowUp::Look(_) | FollowUp::HostFree(_)) => admission::CAUSE,
             Input::FollowUp(FollowUp::Unpark { .. } | FollowUp::UnparkExternal { .. }) => Cause::Creation,
+            Input::FollowUp(FollowUp::CallCancel { task, .. }) => Cause::Parent(*task),
             Input::FollowUp(
                 FollowUp::EndDependents { parent, .. }
                 | FollowUp::ReopenDependents { parent, .. }

@@ -113,7 +113,7 @@ impl<'a> Creating<'a> {
         let Some(queue) = self.subjects.queue(new.asked.queue) else { return };
         let edges = edges_of(new, |parent| self.made.get(&parent).or_else(|| self.subjects.task(parent)));
         let mut changes = Vec::new();
-        let plan = Plan::of(&new.asked, &queue.settings);
+        let plan = Plan::of(&new.asked, &queue.settings, self.cx.now);
         let follow_up = first_steps(self.cx, new, plan, edges, &mut changes);
         if let Some(external) = &new.external {
             let correlated = Change::Correlated { attempt: None, external: external.clone() };

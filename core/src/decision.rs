@@ -8,7 +8,9 @@ use crate::hold::HoldChange;
 use crate::id::{
     BulkKey, ClaimKey, EventId, EventKey, HostKey, NameKey, QueueKey, ScheduleKey, SourceKey, TaskKey,
 };
-use crate::input::{Answered, Event, External, Failure, FollowUp, NewTask, Once, Plan, Response};
+use crate::input::{
+    Answered, Event, External, Failure, FollowUp, Location, NewTask, Once, Plan, PollAnswer, Response,
+};
 use crate::queue::{Closed, Line, Settings};
 use crate::schedule::{self, Backfill, Fate};
 use crate::source::SourceChange;
@@ -218,6 +220,8 @@ pub enum Cause {
     Event(EventKey),
     /// The end of the HTTP exchange of this attempt.
     Reply(u32),
+    /// The remote was asked, and has said so.
+    Reconciliation,
     /// A time that has come.
     Time,
     /// The end, or the reopening, of a task it waits for.
@@ -235,6 +239,18 @@ pub enum Cause {
 pub enum Effect {
     /// Send the request of this attempt, the `send`-th time (1, or more after a crash).
     Dispatch { task: TaskKey, attempt: u32, send: u8 },
+    /// Ask the remote how this attempt is.
+    Poll { task: TaskKey, attempt: u32 },
+}
+
+impl Effect {
+    /// The task it is about.
+    #[must_use]
+    pub fn task(self) -> TaskKey {
+        match self {
+            Effect::Dispatch { task, .. } | Effect::Poll { task, .. } => task,
+        }
+    }
 }
 
 /// A fact about one task, in the past tense.
@@ -268,6 +284,14 @@ pub enum Change {
     NotCorrelated { attempt: u32, why: NotCorrelated },
     /// The target answered, or did not.
     Responded { attempt: u32, response: Result<Arc<Response>, Failure> },
+    /// The response has named the URL under which the attempt can be asked for; or why it has not.
+    Located { attempt: u32, location: Result<Location, Arc<str>> },
+    /// The remote is being asked how the attempt is.
+    PollSent { attempt: u32 },
+    /// It has answered, or has not.
+    Polled { attempt: u32, answer: PollAnswer },
+    /// It has not ended by its deadline.
+    DeadlinePassed,
     /// The attempt has failed; whether it counts towards `max_attempts`.
     AttemptFailed { attempt: u32, failure: Failure, counted: bool },
     /// There will be another attempt, not before this instant.
@@ -444,6 +468,8 @@ impl Change {
                 | Change::Responded { .. }
                 | Change::Correlated { .. }
                 | Change::NotCorrelated { .. }
+                | Change::Located { .. }
+                | Change::Polled { .. }
                 | Change::DependencyEnded { .. }
         )
     }

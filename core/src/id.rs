@@ -15,6 +15,10 @@ pub struct QueueKey(pub i64);
 impl QueueKey {
     /// The queue `default`, which always exists.
     pub const DEFAULT: QueueKey = QueueKey(1);
+
+    /// The system queue `@cancel`, which always exists: its tasks call the `cancel_url` of others. Keys that are given out
+    /// are positive.
+    pub const CANCEL: QueueKey = QueueKey(-2);
 }
 
 /// What is remembered of a task's `concurrency_key`: a hash of it. Two keys with one hash would share their limits,

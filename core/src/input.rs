@@ -45,6 +45,8 @@ pub enum Input {
     Hold(HoldCommand),
     /// The HTTP exchange of a dispatch has ended.
     Reply(Box<Reply>),
+    /// The remote was asked how a task is.
+    Polled(Box<Polled>),
     /// The time of a task's `wake_at` has come. It means nothing by itself: the decision looks at the task
     /// and at the time.
     Wake(TaskKey),
@@ -145,6 +147,13 @@ pub enum FollowUp {
         /// The task.
         task: TaskKey,
     },
+    /// A task was cancelled by a user: make the task that tells its remote.
+    CallCancel {
+        /// The task.
+        task: TaskKey,
+        /// Its generation when it was cancelled.
+        generation: u32,
+    },
     /// To one task: its schedule has made `by`, which takes its place.
     Supersede {
         /// The task.
@@ -223,6 +232,8 @@ pub struct Asked {
     pub request_timeout: Option<Duration>,
     /// What happens after a failed attempt.
     pub retry: RetryAsked,
+    /// How it is watched over.
+    pub oversight: OversightAsked,
     /// Bytes of the request's body.
     pub payload_bytes: u32,
     /// The instant of a schedule that it is the task of.
@@ -259,6 +270,7 @@ impl From<&Plan> for Asked {
                 factor: Some(retry.factor),
                 max: Some(retry.max),
             },
+            oversight: OversightAsked::from(&plan.oversight),
             payload_bytes: plan.payload_bytes,
             scheduled: plan.scheduled,
         }
@@ -316,6 +328,8 @@ pub struct Plan {
     pub request_timeout: Duration,
     /// What happens after a failed attempt.
     pub retry: RetryPolicy,
+    /// How it is watched over.
+    pub oversight: Oversight,
     /// Bytes of the request's body.
     pub payload_bytes: u32,
     /// The instant of a schedule that it is the task of.
@@ -323,12 +337,14 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// What is asked, with what its queue says for what is left open.
+    /// What is asked at `now`, with what its queue says for what is left open.
     #[must_use]
-    pub fn of(asked: &Asked, queue: &Settings) -> Plan {
+    pub fn of(asked: &Asked, queue: &Settings, now: Timestamp) -> Plan {
         let completion = asked.completion.or(queue.completion).unwrap_or_default();
+        // Whoever gives signs of life may take as long as it gives them.
+        let by_default = asked.oversight.heartbeat.is_none().then_some(limits::TIMEOUT_DEFAULT);
         // Nobody dispatches an external task, so no attempt of it begins that could take too long.
-        let of_queue = asked.host.map(|_| queue.timeout.unwrap_or(limits::TIMEOUT_DEFAULT));
+        let of_queue = asked.host.and(queue.timeout.or(by_default));
         let timeout = asked.timeout.unwrap_or(of_queue);
         let request_timeout = asked.request_timeout.unwrap_or(match completion {
             Completion::Callback => limits::REQUEST_TIMEOUT_WITH_CALLBACK,
@@ -346,8 +362,106 @@ impl Plan {
             timeout,
             request_timeout: timeout.map_or(request_timeout, |timeout| request_timeout.min(timeout)),
             retry: asked.retry.or(queue.retry.or(RetryPolicy::default())),
+            oversight: Oversight::of(&asked.oversight, timeout, now),
             payload_bytes: asked.payload_bytes,
             scheduled: asked.scheduled,
+        }
+    }
+}
+
+/// How a task is watched over, as a caller asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OversightAsked {
+    /// While it runs, a sign of life at least this often.
+    pub heartbeat: Option<Duration>,
+    /// It is over by then, whatever happens.
+    pub deadline: Option<Deadline>,
+    /// Only a success of the current attempt completes it.
+    pub rejects_late_success: bool,
+    /// Where its remote is asked how it is.
+    pub status: Option<StatusAsked>,
+    /// The host that is told when it is cancelled.
+    pub cancel_host: Option<HostKey>,
+}
+
+/// When a task is over, whatever happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deadline {
+    /// At this instant.
+    At(Timestamp),
+    /// So long after its creation.
+    After(Duration),
+}
+
+/// Where the remote of a task is asked how it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StatusAsked {
+    /// The host of the URL; `None`: the response to the dispatch names one.
+    pub host: Option<HostKey>,
+    /// How long after an attempt has begun it is asked first.
+    pub after: Option<Duration>,
+}
+
+/// How a task is watched over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Oversight {
+    /// While it runs, a sign of life at least this often.
+    pub heartbeat: Option<Duration>,
+    /// It is over by then, whatever happens.
+    pub deadline: Option<Timestamp>,
+    /// Only a success of the current attempt completes it.
+    pub rejects_late_success: bool,
+    /// Where its remote is asked how it is.
+    pub status: Option<Status>,
+    /// The host that is told when it is cancelled.
+    pub cancel_host: Option<HostKey>,
+}
+
+/// Where the remote of a task is asked how it is, and when first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// The host of the URL; `None`: the response to the dispatch names one.
+    pub host: Option<HostKey>,
+    /// How long after an attempt has begun.
+    pub after: Duration,
+}
+
+impl Oversight {
+    fn of(asked: &OversightAsked, timeout: Option<Duration>, now: Timestamp) -> Oversight {
+        let after = timeout.map_or(limits::POLL_AFTER, |timeout| limits::POLL_AFTER.min(timeout / 4));
+        // Times are kept to the microsecond.
+        let after = Duration::from_micros(u64::try_from(after.as_micros()).unwrap_or(u64::MAX));
+        Oversight {
+            heartbeat: asked.heartbeat,
+            deadline: asked.deadline.map(|deadline| match deadline {
+                Deadline::At(at) => at,
+                Deadline::After(span) => now + span,
+            }),
+            rejects_late_success: asked.rejects_late_success,
+            status: asked
+                .status
+                .map(|status| Status { host: status.host, after: status.after.unwrap_or(after) }),
+            cancel_host: asked.cancel_host,
+        }
+    }
+
+    /// Whether it asks for anything that changes what is kept of an attempt.
+    #[must_use]
+    pub fn keeps_watch(&self) -> bool {
+        self.heartbeat.is_some() || self.status.is_some()
+    }
+}
+
+impl From<&Oversight> for OversightAsked {
+    fn from(oversight: &Oversight) -> OversightAsked {
+        OversightAsked {
+            heartbeat: oversight.heartbeat,
+            deadline: oversight.deadline.map(Deadline::At),
+            rejects_late_success: oversight.rejects_late_success,
+            status: oversight
+                .status
+                .map(|status| StatusAsked { host: status.host, after: Some(status.after) }),
+            cancel_host: oversight.cancel_host,
         }
     }
 }
@@ -365,6 +479,10 @@ pub struct Spec {
     pub request: Option<Arc<Request>>,
     /// How its remote's own id of it is found, as the caller gave it.
     pub correlate: Option<String>,
+    /// Where its remote is asked how it is, and what its answers mean.
+    pub status: Option<Arc<StatusRequest>>,
+    /// The URL that is called when it is cancelled.
+    pub cancel_url: Option<String>,
     /// Free words to find it by.
     pub labels: BTreeMap<String, String>,
     /// `after` as the caller gave it: the names of the tasks it waits for, and what they must end in.
@@ -382,6 +500,26 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// The body, byte for byte as given; `None`: an empty body.
     pub payload: Option<Vec<u8>>,
+}
+
+/// How a task's remote is asked how it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StatusRequest {
+    /// What is sent; `None`: it goes to the `Location` of the response to the dispatch.
+    pub request: Option<Request>,
+    /// Where in an answer its meaning is found, by expressions.
+    pub map: BTreeMap<String, String>,
+}
+
+/// A URL that the response to a dispatch has named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    /// The URL, absolute.
+    pub url: Arc<str>,
+    /// Its `host:port`.
+    pub host_name: Arc<str>,
+    /// The key of that; filled in where names get their keys.
+    pub host: HostKey,
 }
 
 /// The right to pass of one edge between two tasks.
@@ -642,6 +780,32 @@ pub struct Reply {
     pub kind: ReplyKind,
     /// The id that the target gives the task, where it was looked for; or why none was found.
     pub external: Option<Result<External, Arc<str>>>,
+    /// Where it says that the task can be asked for, where that was looked for; or why it says nothing.
+    pub location: Option<Result<Location, Arc<str>>>,
+}
+
+/// The end of a poll: a task's remote was asked how it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Polled {
+    /// The task.
+    pub task: TaskKey,
+    /// The attempt it was about.
+    pub attempt: u32,
+    /// What came.
+    pub answer: PollAnswer,
+}
+
+/// What a task's remote says of it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PollAnswer {
+    /// What a webhook of this kind would say: `Progress` is "it runs".
+    Says(EventKind),
+    /// It has no such task.
+    NotFound,
+    /// Nothing that could be read: why, as the end of a sentence.
+    Unclear(Arc<str>),
+    /// There was no answer.
+    Lost(Failure),
 }
 
 /// What ended a dispatch's HTTP exchange.

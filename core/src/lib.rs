@@ -44,16 +44,17 @@ pub use id::{
     ScheduleKey, SourceKey, TaskKey, UniqueKey,
 };
 pub use input::{
-    Answered, Asked, BulkCommand, Callback, Command, Create, Dependency, Event, EventKind, External, Failure,
-    FollowUp, Input, NewTask, On, Once, Plan, QueueCommand, Received, Reply, ReplyKind, Request, Response,
-    RetryAsked, RetryPolicy, ScheduleCommand, Scheduled, Spec,
+    Answered, Asked, BulkCommand, Callback, Command, Create, Deadline, Dependency, Event, EventKind,
+    External, Failure, FollowUp, Input, Location, NewTask, On, Once, Oversight, OversightAsked, Plan,
+    PollAnswer, Polled, QueueCommand, Received, Reply, ReplyKind, Request, Response, RetryAsked, RetryPolicy,
+    ScheduleCommand, Scheduled, Spec, Status, StatusAsked, StatusRequest,
 };
 pub use permits::Permits;
 pub use queue::{KeyUse, Line, Queue};
 pub use rate::Rate;
 pub use schedule::Schedule;
-pub use subjects::{Correlation, Edge, EdgeStatus, OpenTask, Parked, Subjects};
-pub use task::{Attempt, Completion, State, Task};
+pub use subjects::{CancelCall, Correlation, Edge, EdgeStatus, OpenTask, Parked, Subjects};
+pub use task::{Attempt, Completion, Polling, State, Task};
 pub use time::Timestamp;
 pub use unique::Unique;
 

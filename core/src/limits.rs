@@ -186,6 +186,22 @@ pub const RESENDS_MAX: u8 = 3;
 pub const LOST_AFTER: Duration = Duration::from_secs(15);
 /// The pause before a resend is tried again when there is no permit for it.
 pub const RESEND_PAUSE: Duration = Duration::from_secs(1);
+/// How long after an attempt has begun its status URL is asked first, where nothing shorter is said.
+pub const POLL_AFTER: Duration = Duration::from_secs(60);
+/// Shortest pause between two polls.
+pub const POLL_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// Longest pause between two polls.
+pub const POLL_PAUSE_MAX: Duration = Duration::from_secs(300);
+/// A poll has its answer within this time, or none.
+pub const POLL_TIMEOUT: Duration = Duration::from_secs(30);
+/// A poll that could not be sent is tried again within this time, each at its own moment.
+pub const POLL_AGAIN: Duration = Duration::from_secs(10);
+/// How long a time-out is put off while the host that is to be asked once more is out of order.
+pub const LAST_POLL_WITHIN: Duration = Duration::from_secs(60);
+/// Times the remote has to say in a row that it has no such task.
+pub const NOT_FOUND_MAX: u8 = 2;
+/// Times that ran out while no node was up are judged so long after its start: senders who retry get their chance.
+pub const GRACE: Duration = Duration::from_secs(30);
 /// Shortest pause that a `Retry-After` may ask for, so that `Retry-After: 0` is no busy loop.
 pub const POSTPONE_MIN: Duration = Duration::from_secs(1);
 
@@ -201,6 +217,7 @@ pub const EXCHANGES_PER_HOST_MAX: u32 = 64;
 pub const EXCHANGE_BYTES_MAX: u64 = 64 << 20;
 
 const _: () = assert!(FAN_OUT_PAGE >= 1 && ROUNDS_MAX >= 3, "a dependent starts in the commit of its cause");
+const _: () = assert!(POLL_TIMEOUT.as_secs() < LAST_POLL_WITHIN.as_secs(), "the last poll may take its time");
 const _: () = assert!(BULK_PAGE <= FOLLOW_UPS_MAX, "a page of a bulk is one decision");
 const _: () = assert!(BULKS_PER_BATCH * BULK_PAGE <= ROUND_INPUTS_MAX / 4, "bulks leave a round to others");
 const _: () = assert!(BATCH_INPUTS_MAX <= ROUND_INPUTS_MAX, "a batch is the first round");

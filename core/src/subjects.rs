@@ -51,6 +51,20 @@ pub struct Subjects {
     looks: BTreeMap<BulkKey, Look>,
     running_bulks: usize,
     newest_task: Option<TaskKey>,
+    cancel_calls: BTreeMap<(TaskKey, u32), Option<CancelCall>>,
+}
+
+/// What is known of the call to a task's `cancel_url`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CancelCall {
+    /// The key of the task that calls it, which may not exist.
+    pub key: TaskKey,
+    /// The id of the task that was cancelled.
+    pub of: Arc<str>,
+    /// The URL.
+    pub url: Arc<str>,
+    /// Headers that are for its server.
+    pub headers: Vec<(String, String)>,
 }
 
 /// A task of a schedule that has not ended.
@@ -369,6 +383,13 @@ impl Subjects {
         self.newest_task
     }
 
+    /// The call to the `cancel_url` of a task that was cancelled in this generation; `None`: the task is gone.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a missing load is a defect")]
+    pub fn cancel_call(&self, task: TaskKey, generation: u32) -> Option<&CancelCall> {
+        self.cancel_calls.get(&(task, generation)).expect("the call was loaded").as_ref()
+    }
+
     /// The bulks that were loaded and exist, in key order.
     pub fn bulks(&self) -> impl Iterator<Item = &Bulk> {
         self.bulks.values().flatten()
@@ -407,6 +428,11 @@ impl Subjects {
     /// Keeps what a remote's own id stands for, unless something newer is known already.
     pub fn put_external(&mut self, key: ExternalKey, correlation: Option<Correlation>) {
         self.externals.entry(key).or_insert(correlation);
+    }
+
+    /// Keeps the call to the `cancel_url` of a task.
+    pub fn put_cancel_call(&mut self, task: TaskKey, generation: u32, call: Option<CancelCall>) {
+        self.cancel_calls.insert((task, generation), call);
     }
 
     /// Keeps a page of parked webhooks.

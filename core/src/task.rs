@@ -1,12 +1,15 @@
 //! One task: its states, how it takes in a change, and who decides about it.
 //!
 //! Decisions are grouped by *cause*, one file each: [`reported`] (webhooks), [`replied`] (the end of an HTTP
-//! exchange), [`woken`] (time), [`commanded`] (users) and [`dependency`] (other tasks). What they share — how
+//! exchange), [`polled`] (what a remote says when it is asked), [`woken`] (time), [`commanded`] and [`cancelled`] (users)
+//! and [`dependency`] (other tasks). What they share — how
 //! a task starts, ends and is tried again — is in `steps`.
 
+pub mod cancelled;
 pub mod commanded;
 pub mod correlation;
 pub mod dependency;
+pub mod polled;
 pub mod replied;
 pub mod reported;
 pub(crate) mod steps;
@@ -15,8 +18,8 @@ pub mod woken;
 use std::sync::Arc;
 
 use crate::decision::{Change, Ignored, Outcome};
-use crate::id::TaskKey;
-use crate::input::Plan;
+use crate::id::{HostKey, TaskKey};
+use crate::input::{EventKind, Location, Plan, PollAnswer};
 use crate::limits;
 use crate::subjects::EdgeStatus;
 use crate::time::Timestamp;
@@ -125,8 +128,12 @@ pub struct Task {
     pub dependencies_broken: u32,
     /// It was retried with `ignore_dependencies`.
     pub dependencies_ignored: bool,
+    /// It was reopened past its deadline.
+    pub deadline_lifted: bool,
     /// The newest attempt.
     pub attempt: Option<Attempt>,
+    /// The URL under which the newest attempt can be asked for, where its response has named one.
+    pub location: Option<Location>,
     /// Attempts up to this number were made before the last explicit retry.
     pub attempts_before: u32,
     /// Attempts since then that count towards `max_attempts`.
@@ -164,8 +171,25 @@ pub struct Attempt {
     pub open: bool,
     /// Its response, or the lack of one, is recorded.
     pub replied: bool,
-    /// The worker gave a sign of life.
-    pub alive: bool,
+    /// When the worker gave its last sign of life, or else when the attempt began. Kept where the task is watched over.
+    pub alive_at: Timestamp,
+    /// What has come of asking the remote how it is.
+    pub polling: Polling,
+}
+
+/// What has come of asking a remote how an attempt is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Polling {
+    /// When it is asked next; `None`: it is not asked.
+    pub next_at: Option<Timestamp>,
+    /// When it was asked last.
+    pub sent_at: Option<Timestamp>,
+    /// The answer to that is awaited.
+    pub open: bool,
+    /// How often it was asked.
+    pub count: u32,
+    /// How often in a row it had no such task.
+    pub not_found: u8,
 }
 
 impl Task {
@@ -191,7 +215,9 @@ impl Task {
             dependencies_pending: count(EdgeStatus::Pending).unwrap_or(u32::MAX),
             dependencies_broken: count(EdgeStatus::Broken).unwrap_or(u32::MAX),
             dependencies_ignored: false,
+            deadline_lifted: false,
             attempt: None,
+            location: None,
             attempts_before: 0,
             attempts_used: 0,
             completed_by_response: false,
@@ -243,6 +269,37 @@ impl Task {
         Some(self.open_attempt()?.began_at + self.plan.timeout?)
     }
 
+    /// The host that is asked how the open attempt is; `None` where nobody can be asked.
+    #[must_use]
+    pub fn status_host(&self) -> Option<HostKey> {
+        let status = self.plan.oversight.status?;
+        status.host.or(self.location.as_ref().map(|location| location.host))
+    }
+
+    /// By when the open attempt must give its next sign of life.
+    #[must_use]
+    pub fn beats_until(&self) -> Option<Timestamp> {
+        let attempt = self.open_attempt().filter(|_| self.state == State::Running)?;
+        Some(attempt.alive_at + self.plan.oversight.heartbeat?)
+    }
+
+    /// By when it is over, whatever happens. Whoever reopens it later than that has decided otherwise.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.plan.oversight.deadline.filter(|_| !self.deadline_lifted)
+    }
+
+    /// When what it does now ends by itself, if nothing comes: by its time-out, for want of a sign of life, or by its
+    /// deadline.
+    #[must_use]
+    pub fn gives_up_at(&self) -> Option<Timestamp> {
+        self.ends().min()
+    }
+
+    fn ends(&self) -> impl Iterator<Item = Timestamp> {
+        [self.times_out_at(), self.beats_until(), self.deadline()].into_iter().flatten()
+    }
+
     /// Takes in a fact. The only way in which a task changes.
     ///
     /// # Panics
@@ -270,6 +327,7 @@ impl Task {
             Change::Begun { attempt } => {
                 self.begin(*attempt, at);
                 self.enter(State::Running);
+                self.runs_since(at);
             }
             Change::Dispatched { attempt } => {
                 self.begin(*attempt, at);
@@ -279,9 +337,12 @@ impl Task {
                 attempt.sends = *send;
                 attempt.sent_at = at;
             }),
-            Change::Started { .. } => self.enter(State::Running),
+            Change::Started { .. } => {
+                self.enter(State::Running);
+                self.runs_since(at);
+            }
             Change::Alive { progress, message } => {
-                self.with_attempt(|attempt| attempt.alive = true);
+                self.give_sign(at);
                 self.progress = progress.or(self.progress);
                 if message.is_some() {
                     self.message.clone_from(message);
@@ -291,8 +352,15 @@ impl Task {
             Change::Responded { attempt: number, .. } => self.with_attempt(|attempt| {
                 attempt.replied |= attempt.number == *number;
             }),
+            Change::Located { location, .. } => self.location = location.clone().ok(),
+            Change::PollSent { .. } => self.with_polling(|polling| {
+                (polling.sent_at, polling.open, polling.count) =
+                    (Some(at), true, polling.count.saturating_add(1));
+            }),
+            Change::Polled { answer, .. } => self.take_answer(answer, at),
+            Change::DeadlinePassed => {}
             Change::AttemptFailed { counted, .. } => {
-                self.with_attempt(|attempt| attempt.open = false);
+                self.with_attempt(|attempt| (attempt.open, attempt.polling.next_at) = (false, None));
                 self.attempts_used += u32::from(*counted);
             }
             Change::RetryPlanned { at } => {
@@ -319,6 +387,9 @@ impl Task {
         }
         self.wake_at = match change {
             Change::Rearmed { wake_at } => Some(*wake_at),
+            Change::Polled { .. } | Change::Located { .. } => self.next_wake(at),
+            // The look may have been put off for a last word that is no longer needed.
+            Change::Alive { .. } => self.wake_at.into_iter().chain(self.beats_until()).min(),
             // A note moves nothing: a stream of them must not put off the look at a lost exchange for ever.
             note if note.is_note() => self.wake_at,
             _ => self.next_wake(at),
@@ -331,16 +402,27 @@ impl Task {
         if self.quarantined {
             return None;
         }
-        match self.state {
+        let own = match self.state {
             State::Scheduled => Some(self.due_at),
-            // The exchange may die with its process: look again soon, and never after the time-out.
-            State::Dispatching => {
-                let lost = at + limits::LOST_AFTER;
-                Some(self.times_out_at().map_or(lost, |timeout| lost.min(timeout)))
-            }
-            State::Running => self.times_out_at(),
+            // The exchange may die with its process: look again soon.
+            State::Dispatching => Some(at + limits::LOST_AFTER),
+            State::Running => self.polls_at(),
             State::Blocked | State::Queued => None,
-            State::Succeeded | State::Failed | State::Cancelled | State::Skipped => None,
+            State::Succeeded | State::Failed | State::Cancelled | State::Skipped => return None,
+        };
+        // What has run out already waits for the remote's last word.
+        let is_asked = self.open_attempt().is_some_and(|attempt| attempt.polling.open);
+        let ends = self.ends().filter(|end| !is_asked || *end > at).map(|end| end.max(at));
+        own.into_iter().chain(ends).min()
+    }
+
+    /// When its remote is to be asked next, or when an answer that is awaited must have come.
+    fn polls_at(&self) -> Option<Timestamp> {
+        let polling = self.open_attempt()?.polling;
+        self.status_host()?;
+        match polling.sent_at.filter(|_| polling.open) {
+            Some(sent_at) => Some(sent_at + limits::LAST_POLL_WITHIN),
+            None => polling.next_at,
         }
     }
 
@@ -359,7 +441,7 @@ impl Task {
     fn end(&mut self, state: State, at: Timestamp) {
         self.enter(state);
         self.ended_at = Some(at);
-        self.with_attempt(|attempt| attempt.open = false);
+        self.with_attempt(|attempt| (attempt.open, attempt.polling.next_at) = (false, None));
     }
 
     fn begin(&mut self, number: u32, at: Timestamp) {
@@ -371,8 +453,10 @@ impl Task {
             sends: 1,
             open: true,
             replied: false,
-            alive: false,
+            alive_at: at,
+            polling: Polling::default(),
         });
+        self.location = None;
         self.progress = None;
         self.message = None;
     }
@@ -385,6 +469,7 @@ impl Task {
         self.state = State::Blocked;
         self.generation += 1;
         self.dependencies_ignored |= ignore_dependencies;
+        self.deadline_lifted |= self.plan.oversight.deadline.is_some_and(|deadline| deadline <= at);
         self.attempts_before = self.attempt_number();
         self.attempts_used = 0;
         // Whoever had an attempt was due before, if only by a `trigger`.
@@ -395,6 +480,40 @@ impl Task {
         self.ended_at = None;
         self.progress = None;
         self.message = None;
+    }
+
+    /// The worker has the open attempt from now on: its signs of life count, and it is asked when that is overdue.
+    fn runs_since(&mut self, at: Timestamp) {
+        self.give_sign(at);
+        let after = self.plan.oversight.status.map(|status| status.after);
+        self.with_attempt(|attempt| attempt.polling.next_at = after.map(|after| attempt.began_at + after));
+    }
+
+    fn give_sign(&mut self, at: Timestamp) {
+        if self.plan.oversight.keeps_watch() {
+            self.with_attempt(|attempt| attempt.alive_at = at);
+        }
+    }
+
+    /// What the remote has said of an attempt, which may have ended meanwhile.
+    fn take_answer(&mut self, answer: &PollAnswer, at: Timestamp) {
+        if let PollAnswer::Says(EventKind::Progress(..)) = answer
+            && self.open_attempt().is_some()
+        {
+            self.give_sign(at);
+        }
+        let is_open = self.open_attempt().is_some();
+        let Some(status) = self.plan.oversight.status else { return };
+        self.with_polling(|polling| {
+            polling.open = false;
+            polling.not_found =
+                if *answer == PollAnswer::NotFound { polling.not_found.saturating_add(1) } else { 0 };
+            polling.next_at = is_open.then(|| at + polled::pause(status.after, polling.count));
+        });
+    }
+
+    fn with_polling(&mut self, change: impl FnOnce(&mut Polling)) {
+        self.with_attempt(|attempt| change(&mut attempt.polling));
     }
 
     fn with_attempt(&mut self, change: impl FnOnce(&mut Attempt)) {

@@ -43,7 +43,7 @@ pub fn waiting_for(task: &Task, dependency: Option<&str>, held_up: &HeldUp) -> O
     let attempt = task.attempt_number();
     let code = code_of(task.state, task.attempts_before < attempt, held_up)?;
     let (text, until) = match task.state {
-        State::Blocked => (dependencies(task, dependency), None),
+        State::Blocked => (dependencies(task, dependency), task.deadline()),
         State::Scheduled if task.attempts_before < attempt => {
             let max = task.plan.retry.max_attempts;
             let used = task.attempts_used;
@@ -56,22 +56,23 @@ pub fn waiting_for(task: &Task, dependency: Option<&str>, held_up: &HeldUp) -> O
         State::Scheduled => (format!("its time, {}", task.due_at), Some(task.due_at)),
         State::Queued => {
             let obstacle = held_up.obstacle();
-            (obstacle.text(&held_up.queue, attempt + 1), obstacle.until())
+            let until = obstacle.until().into_iter().chain(task.deadline()).min();
+            (obstacle.text(&held_up.queue, attempt + 1), until)
         }
         State::Dispatching => {
             let until = task.attempt.map(|attempt| attempt.sent_at + task.plan.request_timeout);
-            let until = until.min(task.times_out_at().or(until));
+            let until = until.min(task.gives_up_at().or(until));
             let response = format!("the response to attempt {attempt}");
             match held_up.held.filter(|_| held_up.lost) {
                 Some(since) => {
-                    let until = task.times_out_at();
+                    let until = task.gives_up_at();
                     (with_end(format!("{}, and then {response}", to_be_resumed(since)), until), until)
                 }
                 None => (with_end(response, until), until),
             }
         }
         State::Running => {
-            let until = task.times_out_at();
+            let until = task.gives_up_at();
             (with_end(format!("the completion webhook of attempt {attempt}"), until), until)
         }
         State::Succeeded | State::Failed | State::Cancelled | State::Skipped => return None,

@@ -120,6 +120,12 @@ proptest! {
         prop_assert!(world.tasks.values().all(|task| task.state.is_terminal()), "{}", words::states(&world));
     }
 
+    /// G14. Before a time-out is declared, a remote that can be asked has had its last word.
+    #[test]
+    fn a_remote_that_can_be_asked_has_the_last_word(story in story()) {
+        play(&story, last_word)?;
+    }
+
     /// G14. Where every attempt has a time-out, every task ends though nobody ever answers.
     #[test]
     fn every_task_ends_when_nobody_answers(story in bounded_story()) {
@@ -330,10 +336,11 @@ fn words_arrive(_: &World, world: &World, _: &[Step]) -> Checked {
 fn permits_add_up(_: &World, world: &World, _: &[Step]) -> Checked {
     let permits = &world.permits;
     let (most, per_host) = world.exchanges_max;
-    prop_assert_eq!(permits.open() as usize, world.exchanges.len());
+    prop_assert_eq!(permits.open() as usize, world.exchanges.len() + world.polls.len());
     prop_assert_eq!(permits.free + permits.open(), most);
-    for open in &world.exchanges {
-        let same_host = world.exchanges.iter().filter(|other| other.host == open.host).count();
+    for open in world.exchanges.iter().chain(&world.polls) {
+        let all = world.exchanges.iter().chain(&world.polls);
+        let same_host = all.filter(|other| other.host == open.host).count();
         prop_assert!(same_host <= per_host as usize);
     }
     let bytes: u64 = world.exchanges.iter().map(|open| u64::from(open.bytes)).sum();
@@ -357,11 +364,38 @@ fn places_are_taken(world: &World) -> Checked {
 /// `sent` remembers how often each attempt was sent, and when last.
 fn sent_once(sent: &mut BTreeMap<(TaskKey, u32), (u8, i64)>, world: &World, steps: &[Step]) -> Checked {
     let effects = steps.iter().flat_map(|step| step.decided.decision.effects.iter().copied());
-    for Effect::Dispatch { task, attempt, send } in effects {
+    for effect in effects {
+        let Effect::Dispatch { task, attempt, send } = effect else { continue };
         let (last, at) = sent.insert((task, attempt), (send, world.now.0)).unwrap_or_default();
         prop_assert_eq!(send, last + 1, "{}#{}", name_of(task), attempt);
         prop_assert!(send <= limits::RESENDS_MAX + 1);
         prop_assert!(send == 1 || at < world.up_since.0, "sent again without a crash");
+    }
+    Ok(())
+}
+
+fn last_word(_: &World, world: &World, _: &[Step]) -> Checked {
+    for (position, failed) in world.history.iter().enumerate() {
+        let Change::AttemptFailed { attempt, failure, .. } = &failed.change else { continue };
+        let plan = &world.tasks[&failed.task].plan;
+        let can_be_asked = plan.oversight.status.is_some_and(|status| status.host.is_some());
+        let Some(timeout) = plan.timeout.filter(|_| can_be_asked && failure.code == "timeout") else {
+            continue;
+        };
+        let of_it = world.history[..position].iter().filter(|entry| entry.task == failed.task);
+        let at = |is: &dyn Fn(&Change) -> bool| {
+            of_it.clone().rfind(|entry| is(&entry.change)).map(|entry| entry.at)
+        };
+        let began_at = at(
+            &|change| matches!(change, Change::Dispatched { attempt: of } | Change::Begun { attempt: of } if of == attempt),
+        );
+        let ran = at(
+            &|change| matches!(change, Change::Started { attempt: of } | Change::Begun { attempt: of } if of == attempt),
+        );
+        let Some(ran_out) = began_at.filter(|_| ran.is_some()).map(|at| at + timeout) else { continue };
+        let asked = at(&|change| *change == Change::PollSent { attempt: *attempt });
+        let waited_in_vain = failed.at >= ran_out + limits::LAST_POLL_WITHIN;
+        prop_assert!(asked >= Some(ran_out) || waited_in_vain, "{} had no last word", name_of(failed.task));
     }
     Ok(())
 }
@@ -375,6 +409,8 @@ fn settle(world: &mut World, answering: bool) {
             world.resume();
         } else if !world.exchanges.is_empty() {
             world.play(if answering { "answer 0 202" } else { "answer 0 lost" });
+        } else if !world.polls.is_empty() {
+            world.play(if answering { "tell 0 runs" } else { "tell 0 lost" });
         } else if let Some(task) = running.filter(|_| answering) {
             world.play(&format!("{}.task_completed", name_of(task)));
         } else if let Some((at, task)) = world.next_wake() {
@@ -393,19 +429,21 @@ fn settle(world: &mut World, answering: bool) {
 }
 
 fn wakes_in_time(_: &World, world: &World, _: &[Step]) -> Checked {
-    let soon = world.now + limits::LOST_AFTER;
-    for task in world.tasks.values() {
-        let attempt = task.attempt.zip(task.plan.timeout);
-        let times_out = attempt.map(|(attempt, timeout)| attempt.began_at + timeout);
-        let latest = match task.state {
+    for task in world.tasks.values().filter(|task| !task.quarantined) {
+        let own = match task.state {
             State::Scheduled => Some(task.due_at),
-            State::Dispatching => Some(times_out.map_or(soon, |at| at.min(soon))),
-            State::Running => times_out,
+            State::Dispatching => Some(world.now + limits::LOST_AFTER),
             _ => None,
         };
-        let in_time = latest.is_none_or(|latest| task.wake_at.is_some_and(|at| at <= latest));
+        let ends = [task.times_out_at(), task.beats_until(), task.deadline()].into_iter().flatten();
+        // What has run out waits for the grace of a start, or for the remote's last word.
+        let ends = ends.map(|at| if at > world.now { at } else { world.now + limits::POLL_PAUSE_MAX });
+        let latest = if task.state.is_terminal() { None } else { own.into_iter().chain(ends).min() };
+        let in_time = latest.is_none_or(|latest| task.wake_at.is_some_and(|at| at <= latest.max(world.now)));
         prop_assert!(in_time, "{} at {:?}, not {latest:?}", task.state.name(), task.wake_at);
-        prop_assert!(latest.is_some() || task.wake_at.is_none(), "{} is woken", task.state.name());
+        let is_asked = task.state == State::Running && task.status_host().is_some();
+        let wants_to = latest.is_some() || is_asked;
+        prop_assert!(wants_to || task.wake_at.is_none(), "{} is woken", task.state.name());
     }
     Ok(())
 }
@@ -414,6 +452,8 @@ fn not_applied_is_no_change(before: &World, after: &World, steps: &[Step]) -> Ch
     let [Step { input, decided }] = steps else { return Ok(()) };
     let outcome = &decided.decision.outcome;
     match input {
+        // Which attempt a remote's id means is not for this law to know.
+        Input::Event(event) if event.external.is_some() && *outcome == Outcome::Applied => return Ok(()),
         Input::Event(event) => {
             if *outcome == Outcome::Applied {
                 let task = event.task.map(|key| &before.tasks[&key]);

@@ -7,11 +7,13 @@
 pub mod connect;
 mod correlate;
 pub mod egress;
+mod location;
 pub mod proxy;
 mod request;
 mod response;
 mod retry_after;
 mod send;
+mod status;
 
 use std::any::Any;
 use std::future::poll_fn;
@@ -23,7 +25,7 @@ use std::sync::atomic::AtomicBool;
 use std::task::Poll;
 use std::time::Duration;
 
-use taskhook_core::{Failure, Reply, ReplyKind, Timestamp, limits};
+use taskhook_core::{Failure, Polled, Reply, ReplyKind, Timestamp, limits};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -78,12 +80,12 @@ impl Default for Settings {
 /// Where the ends of exchanges go: the engine.
 pub trait HandIn: Clone + Send + Sync + 'static {
     /// Takes the end of an exchange, and the place it held.
-    fn hand_in(&self, reply: Reply, permit: Permit) -> impl Future<Output = ()> + Send;
+    fn hand_in(&self, ended: Submission, permit: Permit) -> impl Future<Output = ()> + Send;
 }
 
 impl HandIn for Engine {
-    async fn hand_in(&self, reply: Reply, permit: Permit) {
-        Engine::hand_in(self, Submission::Reply(Box::new(reply)), permit).await;
+    async fn hand_in(&self, ended: Submission, permit: Permit) {
+        Engine::hand_in(self, ended, permit).await;
     }
 }
 
@@ -192,11 +194,10 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 
 /// One exchange from its beginning to its hand-in, which follows however it ended.
 async fn exchange(sender: Arc<Sender>, to: impl HandIn, dispatch: Dispatch) {
-    let Some(host) = dispatch.task.plan.host else {
-        tracing::error!(task = dispatch.id, "an external task was to be sent: a defect");
+    let Some(permit) = dispatch.permit() else {
+        tracing::error!(task = dispatch.id, "nobody is to be called for this task: a defect");
         return;
     };
-    let permit = Permit { host, bytes: dispatch.task.plan.payload_bytes };
     let (task, attempt) = (dispatch.task.key, dispatch.attempt);
     let kind = match caught(sender.send(&dispatch)).await {
         Ok(kind) => kind,
@@ -206,8 +207,18 @@ async fn exchange(sender: Arc<Sender>, to: impl HandIn, dispatch: Dispatch) {
             ReplyKind::Lost(failure("broken", "sending failed by a defect of Taskhook: see its log".into()))
         }
     };
-    let external = correlate::find(&dispatch, &kind).await;
-    to.hand_in(Reply { task, attempt, kind, external }, permit).await;
+    let ended = match dispatch.poll {
+        Some(map) => {
+            let answer = status::read(kind, map).await;
+            Submission::Polled(Box::new(Polled { task, attempt, answer }))
+        }
+        None => {
+            let external = correlate::find(&dispatch, &kind).await;
+            let location = location::find(&dispatch, &kind);
+            Submission::Reply(Box::new(Reply { task, attempt, kind, external, location }))
+        }
+    };
+    to.hand_in(ended, permit).await;
 }
 
 /// Runs `future`; a panic in it becomes an error.

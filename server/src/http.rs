@@ -21,6 +21,7 @@ mod keys;
 mod list;
 mod listen;
 mod once;
+mod oversight;
 pub mod problem;
 mod queues;
 mod rejections;

@@ -16,9 +16,11 @@ use std::sync::Arc;
 use taskhook_core::access::ApiKeyId;
 use taskhook_core::retention::{Ages, Place};
 use taskhook_core::{
-    BulkKey, Context, Decided, EventKey, FollowUp, Input, QueueKey, Request, ScheduleKey, Subjects, TaskKey,
-    Timestamp,
+    Asked, BulkKey, Context, Decided, EventKey, FollowUp, HostKey, Input, OversightAsked, QueueKey, Request,
+    ScheduleKey, StatusRequest, Subjects, TaskKey, Timestamp,
 };
+
+use crate::secrets::credentials::is_for_the_same;
 
 /// A store of everything Taskhook knows. One lane writes to it at a time.
 #[expect(
@@ -53,9 +55,10 @@ pub trait Store {
     /// The schedules whose instants are decided beyond `until`: what a clock looks at that was set back.
     async fn schedules_ahead(&mut self, until: Timestamp) -> Result<Vec<ScheduleKey>, StoreError>;
 
-    /// The tasks whose request was in flight when they were last saved, and whose `wake_at` is not after `by`:
-    /// what a starting node looks at first.
-    async fn exchanges(&mut self, by: Timestamp) -> Result<Vec<TaskKey>, StoreError>;
+    /// The tasks whose request was in flight when they were last saved, and whose `wake_at` is not after `by`; and those that
+    /// run and whose remote can be asked how they are, if their `wake_at` is not after `polls_by`: what a starting node
+    /// looks at first.
+    async fn exchanges(&mut self, by: Timestamp, polls_by: Timestamp) -> Result<Vec<TaskKey>, StoreError>;
 
     /// The queues in which something may be able to start: what a starting node looks at.
     async fn waiting_queues(&mut self) -> Result<Vec<QueueKey>, StoreError>;
@@ -98,6 +101,9 @@ pub trait Transaction {
     /// What is sent for these tasks, in their order.
     async fn requests(&mut self, tasks: &[TaskKey]) -> Result<Vec<Outgoing>, StoreError>;
 
+    /// The ids of these tasks, and how their remotes are asked how they are.
+    async fn statuses(&mut self, tasks: &[TaskKey]) -> Result<Vec<(String, StatusRequest)>, StoreError>;
+
     /// Keeps follow-ups for a later transaction.
     async fn keep(&mut self, follow_ups: &[FollowUp]) -> Result<Vec<KeptKey>, StoreError>;
 
@@ -136,6 +142,32 @@ pub struct Correlate {
     pub expression: String,
     /// The name of the source whose webhooks speak of it.
     pub source: Arc<str>,
+}
+
+/// The id of the task that tells a remote that `id` was cancelled in this generation.
+#[must_use]
+pub fn cancel_task_id(id: &str, generation: u32) -> String {
+    format!("{id}~cancel~{generation}")
+}
+
+/// The headers of a task's request that go with the call to its `cancel_url` too: all of them, if that is for the same
+/// server.
+#[must_use]
+pub fn headers_for(
+    cancel_url: &str,
+    url: Option<&str>,
+    headers: Vec<(String, String)>,
+) -> Vec<(String, String)> {
+    match url {
+        Some(url) if is_for_the_same(url, cancel_url) => headers,
+        _ => Vec::new(),
+    }
+}
+
+/// Every host that a task may call.
+pub fn hosts_of(asked: &Asked) -> impl Iterator<Item = HostKey> {
+    let OversightAsked { status, cancel_host, .. } = asked.oversight;
+    asked.host.into_iter().chain(status.and_then(|status| status.host)).chain(cancel_host)
 }
 
 /// The id of a batch.

@@ -292,12 +292,17 @@ impl Store for MemoryStore {
         Ok(queues.into_iter().collect())
     }
 
-    async fn exchanges(&mut self, by: Timestamp) -> Result<Vec<TaskKey>, StoreError> {
+    async fn exchanges(&mut self, by: Timestamp, polls_by: Timestamp) -> Result<Vec<TaskKey>, StoreError> {
         let data = self.data();
-        let due = data.due.keys().take_while(|(at, _)| *at <= by).map(|(_, task)| *task);
-        let in_flight =
-            |task: &TaskKey| data.tasks.get(task).is_some_and(|task| task.state == State::Dispatching);
-        Ok(due.filter(in_flight).collect())
+        let due = data.due.keys().take_while(|(at, _)| *at <= by.max(polls_by));
+        let is_found = |(at, task): &&(Timestamp, TaskKey)| match data.tasks.get(task) {
+            Some(task) if task.state == State::Dispatching => *at <= by,
+            Some(task) if task.state == State::Running => {
+                task.plan.oversight.keeps_watch() && *at <= polls_by
+            }
+            _ => false,
+        };
+        Ok(due.filter(is_found).map(|(_, task)| *task).collect())
     }
 
     async fn kept(&mut self, after: KeptKey, max: usize) -> Result<Vec<Kept>, StoreError> {

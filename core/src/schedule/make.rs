@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use crate::Context;
 use crate::create::Creating;
-use crate::decision::{Change, Decision};
+use crate::decision::Decision;
 use crate::id::TaskKey;
 use crate::input::{Asked, Dependency, FollowUp, NewTask, On, Scheduled};
 use crate::schedule::{Overlap, Schedule, What};
 use crate::subjects::{OpenTask, Subjects};
-use crate::task::steps;
+use crate::task::cancelled;
 use crate::time::Timestamp;
 
 /// What happens while an earlier task has not ended.
@@ -98,7 +98,7 @@ pub fn end_previous(subjects: &Subjects, by: TaskKey, after: TaskKey) -> Decisio
 /// A task whose schedule has begun the next one.
 pub fn superseded(subjects: &Subjects, task: TaskKey) -> Decision {
     match subjects.task(task).filter(|task| !task.state.is_terminal()) {
-        Some(task) => steps::end(task, [Change::Cancelled]),
+        Some(task) => cancelled::by_user(task),
         None => Decision::nothing(),
     }
 }

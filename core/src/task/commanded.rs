@@ -5,7 +5,7 @@ use crate::decision::{Change, Decision, Outcome, Refused};
 use crate::id::TaskKey;
 use crate::input::{Command, FollowUp};
 use crate::subjects::Subjects;
-use crate::task::{State, Task, steps};
+use crate::task::{State, Task, cancelled, steps};
 use crate::unique;
 
 /// A command through the API.
@@ -22,7 +22,7 @@ fn cancel(task: &Task) -> Decision {
     match task.state {
         State::Cancelled => Decision::nothing(),
         state if state.is_terminal() => Decision::answer(Outcome::Refused(Refused::Ended(state))),
-        _ => steps::end(task, [Change::Cancelled]),
+        _ => cancelled::by_user(task),
     }
 }
 

@@ -38,7 +38,16 @@ pub fn decide(cx: &Context, subjects: &Subjects, reply: &Reply) -> Decision {
         ReplyKind::NotAllowed(failure) => steps::attempt_failed(cx, task, failure.clone(), false),
     };
     decision.changes.insert(0, (task.key, recorded));
+    if let Some(located) = located(task, reply) {
+        decision.changes.insert(1, (task.key, located));
+    }
     with_correlation(decision, task, correlated)
+}
+
+/// Where the attempt can be asked for, if its task asks the response for that.
+fn located(task: &Task, reply: &Reply) -> Option<Change> {
+    task.plan.oversight.status.filter(|status| status.host.is_none())?;
+    Some(Change::Located { attempt: reply.attempt, location: reply.location.clone()? })
 }
 
 /// What is known now of the remote's own id of the task.

@@ -131,24 +131,30 @@ fn about(cx: &Context, task: &Task, event: &Event) -> Decision {
     if !may_report(task, event) {
         return ignored(task, Ignored::SourceNotAllowed);
     }
+    said(cx, task, event.attempt, &event.kind)
+}
+
+/// What it means for a task that this was said of it, or of this attempt: by a webhook, or by its remote when asked.
+pub(super) fn said(cx: &Context, task: &Task, attempt: Option<u32>, kind: &EventKind) -> Decision {
     let newest = task.attempt_number();
-    let named = event.attempt.unwrap_or(newest);
-    if event.attempt.is_some_and(|number| number == 0 || number > newest) {
+    let named = attempt.unwrap_or(newest);
+    if attempt.is_some_and(|number| number == 0 || number > newest) {
         return ignored(task, Ignored::UnknownAttempt);
     }
     // Attempts from before an explicit retry are history, even their successes; of later ones that are no
-    // longer current, all but their successes.
-    let before_retry = event.attempt.is_some_and(|number| number <= task.attempts_before);
-    if before_retry || (named < newest && !matches!(event.kind, EventKind::Completed(_))) {
+    // longer current, all but their successes, and those too where the task says so.
+    let before_retry = attempt.is_some_and(|number| number <= task.attempts_before);
+    let counts = matches!(kind, EventKind::Completed(_)) && !task.plan.oversight.rejects_late_success;
+    if before_retry || (named < newest && !counts) {
         return noted(task, Outcome::Stale);
     }
     if task.state.is_terminal() {
-        return ignored(task, why_too_late(task, &event.kind, named < newest));
+        return ignored(task, why_too_late(task, kind, named < newest));
     }
     if !task.is_external() && newest == task.attempts_before {
         return ignored(task, Ignored::NotStarted);
     }
-    match &event.kind {
+    match kind {
         // G8: a success counts for the task, whichever of its attempts it is about.
         EventKind::Completed(result) => {
             let begun = begun_by_report(task);

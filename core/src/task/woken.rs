@@ -1,20 +1,35 @@
 //! What time does to a task.
 
+use std::time::Duration;
+
 use crate::Context;
 use crate::decision::{Change, Decision, Effect};
-use crate::id::TaskKey;
+use crate::draw;
+use crate::id::{HostKey, TaskKey};
 use crate::input::Failure;
 use crate::limits;
 use crate::subjects::Subjects;
 use crate::task::{Attempt, State, Task, steps};
+use crate::time::Timestamp;
 
 /// The task wanted to be looked at by now. A wake-up that comes early, late or twice finds nothing to do.
 pub fn decide(cx: &Context, subjects: &Subjects, key: TaskKey) -> Decision {
     let Some(task) = subjects.task(key) else { return Decision::nothing() };
-    if task.times_out_at().is_some_and(|at| at <= cx.now) {
-        let timeout = task.plan.timeout.unwrap_or_default();
-        let message = format!("no end of the attempt was reported within {timeout:?} of its dispatch");
-        return steps::attempt_failed(cx, task, Failure { code: "timeout".into(), message }, true);
+    if task.state.is_terminal() || task.quarantined {
+        return Decision::nothing();
+    }
+    if has_run_out(cx, task.deadline(), limits::GRACE) {
+        return deadline_passed(task);
+    }
+    if let Some((at, failure)) = overdue(cx, task) {
+        return match last_word(cx, task, at) {
+            LastWord::Said => steps::attempt_failed(cx, task, failure, true),
+            LastWord::Ask(attempt) => poll(task, attempt),
+            LastWord::Awaited(until) if task.wake_at.is_none_or(|at| at <= cx.now) => {
+                rearmed(cx, task, until)
+            }
+            LastWord::Awaited(_) => Decision::nothing(),
+        };
     }
     match (task.state, task.open_attempt()) {
         (State::Scheduled, _) if task.due_at <= cx.now => {
@@ -26,13 +41,159 @@ pub fn decide(cx: &Context, subjects: &Subjects, key: TaskKey) -> Decision {
         }
         // The exchange began before this process did: nobody waits for its response any more.
         (State::Dispatching, Some(attempt)) if attempt.sent_at < cx.up_since => lost(cx, task, attempt),
-        (State::Dispatching, _) if task.wake_at.is_some_and(|at| at <= cx.now) => {
-            let again = cx.now + limits::LOST_AFTER;
-            let wake_at = task.times_out_at().map_or(again, |at| at.min(again));
-            Decision::applied(key, [Change::Rearmed { wake_at }])
-        }
-        _ => Decision::nothing(),
+        (State::Running, Some(attempt)) if wants_poll(cx, task, attempt) => match free_to_ask(cx, task) {
+            Some(_) => poll(task, attempt.number),
+            None => rearmed(cx, task, poll_again(cx, task)),
+        },
+        (State::Dispatching, _) => looked_at(cx, task, Some(cx.now + limits::LOST_AFTER)),
+        _ => looked_at(cx, task, None),
     }
+}
+
+/// Nothing to do: it is looked at again, if its time to wake has come.
+fn looked_at(cx: &Context, task: &Task, again: Option<Timestamp>) -> Decision {
+    if task.wake_at.is_none_or(|at| at > cx.now) {
+        return Decision::nothing();
+    }
+    let attempt = task.open_attempt();
+    let polling = attempt.filter(|_| task.state == State::Running && task.status_host().is_some());
+    let polls_at = polling.and_then(|attempt| {
+        let awaited = attempt.polling.sent_at.filter(|_| attempt.polling.open);
+        awaited.map(|sent_at| sent_at + limits::LAST_POLL_WITHIN).or(attempt.polling.next_at)
+    });
+    let due_at = Some(task.due_at).filter(|_| task.state == State::Scheduled);
+    let next = [again, polls_at, due_at].into_iter().flatten().min();
+    rearmed(cx, task, next.unwrap_or(Timestamp::MAX))
+}
+
+/// It is looked at again at this instant, and not after what ends it is to be judged.
+fn rearmed(cx: &Context, task: &Task, wake_at: Timestamp) -> Decision {
+    let ends = [
+        judged_at(cx, task.deadline(), limits::GRACE),
+        judged_at(cx, task.times_out_at(), limits::GRACE),
+        judged_at(cx, task.beats_until(), beat_grace(task)),
+    ];
+    let looks = ends.into_iter().flatten().chain([wake_at]).filter(|at| *at > cx.now);
+    let wake_at = looks.min().unwrap_or(cx.now + limits::LOST_AFTER);
+    Decision::applied(task.key, [Change::Rearmed { wake_at }])
+}
+
+/// What ran out while no node was up is judged a while after its start: senders who retry get their chance.
+fn judged_at(cx: &Context, at: Option<Timestamp>, grace: Duration) -> Option<Timestamp> {
+    at.map(|at| if at <= cx.up_since { cx.up_since + grace } else { at })
+}
+
+fn has_run_out(cx: &Context, at: Option<Timestamp>, grace: Duration) -> bool {
+    judged_at(cx, at, grace).is_some_and(|at| at <= cx.now)
+}
+
+/// Whoever gives a sign of life now and then has not even tried yet.
+fn beat_grace(task: &Task) -> Duration {
+    limits::GRACE.max(task.plan.oversight.heartbeat.unwrap_or_default())
+}
+
+/// Past its deadline a task fails, from any state that is no end, without retry.
+fn deadline_passed(task: &Task) -> Decision {
+    let attempt = task.open_attempt().map(|attempt| {
+        let message = "the deadline of its task passed before it had ended".into();
+        let failure = Failure { code: "deadline".into(), message };
+        Change::AttemptFailed { attempt: attempt.number, failure, counted: true }
+    });
+    steps::end(task, attempt.into_iter().chain([Change::DeadlinePassed, Change::Failed]))
+}
+
+/// When the open attempt had to have ended, or to have given a sign of life, if that has run out; and how it has failed.
+fn overdue(cx: &Context, task: &Task) -> Option<(Timestamp, Failure)> {
+    let failure = |code: &str, message| Failure { code: code.into(), message };
+    if has_run_out(cx, task.times_out_at(), limits::GRACE) {
+        let timeout = task.plan.timeout.unwrap_or_default();
+        let message = format!("no end of the attempt was reported within {timeout:?} of its dispatch");
+        return Some((task.times_out_at()?, failure("timeout", message)));
+    }
+    if has_run_out(cx, task.beats_until(), beat_grace(task)) {
+        let heartbeat = task.plan.oversight.heartbeat.unwrap_or_default();
+        let message = format!("the worker gave no sign of life for {heartbeat:?}");
+        return Some((task.beats_until()?, failure("heartbeat", message)));
+    }
+    None
+}
+
+/// Whether the remote has had its last word on an attempt that is overdue.
+enum LastWord {
+    /// It has, or there is nobody to ask.
+    Said,
+    /// It is asked about this attempt.
+    Ask(u32),
+    /// It was asked, or cannot be asked yet.
+    Awaited(Timestamp),
+}
+
+/// G14: before a time-out that ran out at `at` is declared, the remote is asked once more.
+fn last_word(cx: &Context, task: &Task, at: Timestamp) -> LastWord {
+    let Some(attempt) = task.open_attempt().filter(|_| task.state == State::Running) else {
+        return LastWord::Said;
+    };
+    let Some(host) = task.status_host() else { return LastWord::Said };
+    let polling = attempt.polling;
+    let asked_at = polling.sent_at.filter(|sent_at| *sent_at >= at.max(cx.up_since));
+    match asked_at {
+        Some(sent_at) if polling.open && cx.now < sent_at + limits::LAST_POLL_WITHIN => {
+            LastWord::Awaited(sent_at + limits::LAST_POLL_WITHIN)
+        }
+        Some(_) => LastWord::Said,
+        None if is_awaited(cx, attempt) => LastWord::Awaited(cx.now + limits::POLL_TIMEOUT),
+        None if free_to_ask(cx, task).is_some() => LastWord::Ask(attempt.number),
+        // Nobody waits for ever for a host that is out of order.
+        None if cx.held.is_none() && cx.permits.probe_at(host).is_some() && is_long_ago(cx, at) => {
+            LastWord::Said
+        }
+        None => LastWord::Awaited(poll_again(cx, task)),
+    }
+}
+
+fn is_long_ago(cx: &Context, at: Timestamp) -> bool {
+    at.max(cx.up_since + limits::GRACE) + limits::LAST_POLL_WITHIN <= cx.now
+}
+
+/// Whether the remote is to be asked now how this attempt is: its callback is overdue, and it is time, or no poll of this
+/// process has asked yet.
+fn wants_poll(cx: &Context, task: &Task, attempt: Attempt) -> bool {
+    let Some(status) = task.plan.oversight.status.filter(|_| task.status_host().is_some()) else {
+        return false;
+    };
+    let polling = attempt.polling;
+    let is_overdue = attempt.began_at + status.after <= cx.now;
+    let is_time = polling.next_at.is_some_and(|at| at <= cx.now);
+    let is_first_since_start = polling.sent_at.unwrap_or(attempt.began_at) < cx.up_since;
+    !is_awaited(cx, attempt) && (is_time || (is_overdue && is_first_since_start))
+}
+
+/// Whether an answer is still to come. The exchange of one that was asked by an earlier process died with it.
+fn is_awaited(cx: &Context, attempt: Attempt) -> bool {
+    let sent_at = attempt.polling.sent_at.filter(|_| attempt.polling.open);
+    sent_at.is_some_and(|at| at >= cx.up_since && cx.now < at + limits::LAST_POLL_WITHIN)
+}
+
+/// The host that can be asked now.
+fn free_to_ask(cx: &Context, task: &Task) -> Option<HostKey> {
+    task.status_host().filter(|host| cx.held.is_none() && cx.permits.allow(*host, 0, cx.now))
+}
+
+/// When a poll is tried again that could not be sent: drawn, so that ten thousand do not come at one moment. Whoever
+/// resumes a held server looks at them before this time.
+fn poll_again(cx: &Context, task: &Task) -> Timestamp {
+    if cx.held.is_some() {
+        return cx.now + limits::POLL_PAUSE_MAX;
+    }
+    let seed = task.key.0.cast_unsigned() ^ cx.now.0.cast_unsigned().rotate_left(20);
+    let more = limits::POLL_AGAIN.saturating_sub(limits::POLL_PAUSE_MIN);
+    cx.now + limits::POLL_PAUSE_MIN + more.mul_f64(draw::fraction(seed))
+}
+
+fn poll(task: &Task, attempt: u32) -> Decision {
+    let mut decision = Decision::applied(task.key, [Change::PollSent { attempt }]);
+    decision.effects.push(Effect::Poll { task: task.key, attempt });
+    decision
 }
 
 /// An exchange whose process died: the same attempt is sent again, with the same id, a bounded number of
@@ -47,9 +208,7 @@ fn lost(cx: &Context, task: &Task, attempt: Attempt) -> Decision {
     if cx.held.is_some() || !allowed {
         // Whoever resumes looks at what is lost before this time.
         let pause = if cx.held.is_some() { limits::LOST_AFTER } else { limits::RESEND_PAUSE };
-        let again = cx.now + pause;
-        let wake_at = task.times_out_at().map_or(again, |at| at.min(again));
-        return Decision::applied(task.key, [Change::Rearmed { wake_at }]);
+        return rearmed(cx, task, cx.now + pause);
     }
     let send = attempt.sends + 1;
     let mut decision = Decision::applied(task.key, [Change::Resent { attempt: attempt.number, send }]);

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use queues::Queues;
+use script::name_of;
 use taskhook_core::SourceKey;
 use taskhook_core::access::{self, ApiKey, ApiKeyId};
 use taskhook_core::schedule::Fate;
@@ -24,9 +25,10 @@ use taskhook_core::source::Source;
 use taskhook_core::subjects::Page;
 use taskhook_core::unique::Held;
 use taskhook_core::{
-    Bulk, BulkKey, Cause, Change, ClaimKey, Context, Correlation, Decided, Edge, EdgeStatus, Effect, EventId,
-    EventKey, ExternalKey, FollowUp, HostKey, Input, NameKey, Outcome, Parked, Permits, Schedule, State,
-    Subjects, Task, TaskKey, Timestamp, Unique, UniqueKey, Want, decide_all, limits, unique,
+    Bulk, BulkKey, CancelCall, Cause, Change, ClaimKey, Context, Correlation, Decided, Edge, EdgeStatus,
+    Effect, EventId, EventKey, ExternalKey, FollowUp, HostKey, Input, NameKey, Outcome, Parked, Permits,
+    QueueKey, Schedule, State, Subjects, Task, TaskKey, Timestamp, Unique, UniqueKey, Want, decide_all,
+    limits, unique,
 };
 
 /// When every world begins: 2026-11-23T14:00:00Z.
@@ -65,6 +67,8 @@ pub(crate) struct World {
     pub(crate) outcomes: BTreeMap<EventKey, Outcome>,
     /// Requests in flight.
     pub(crate) exchanges: Vec<Exchange>,
+    /// Questions in flight to remotes.
+    pub(crate) polls: Vec<Exchange>,
     /// Every change there was.
     pub(crate) history: Vec<Entry>,
     /// Follow-ups that found their subject locked, in the order they were kept.
@@ -126,6 +130,7 @@ impl World {
             held: BTreeMap::new(),
             outcomes: BTreeMap::new(),
             exchanges: Vec::new(),
+            polls: Vec::new(),
             history: Vec::new(),
             kept: Vec::new(),
             locks: VecDeque::new(),
@@ -219,6 +224,7 @@ impl World {
     /// The process dies with its exchanges; a new one is up a second later.
     pub(crate) fn crash(&mut self) {
         self.exchanges.clear();
+        self.polls.clear();
         // Nobody remembers who waited for a host, so a store that is opened opens those lines.
         self.queues.wants.clear();
         self.queues.closed.retain(|_, why| !matches!(why, taskhook_core::queue::Closed::Hosts(_)));
@@ -230,8 +236,12 @@ impl World {
     /// What a node does when it starts: it looks for exchanges that were lost, at the queue, and at what was
     /// kept.
     pub(crate) fn start(&mut self) -> Vec<Step> {
-        let soon = self.now + limits::LOST_AFTER;
-        let due = self.tasks.values().filter(|task| task.wake_at.is_some_and(|at| at <= soon));
+        let soon = |task: &&Task| {
+            let is_asked = task.plan.oversight.status.is_some();
+            let span = if is_asked { limits::POLL_PAUSE_MAX } else { limits::LOST_AFTER };
+            task.wake_at.is_some_and(|at| at <= self.now + span)
+        };
+        let due = self.tasks.values().filter(soon);
         let mut batch: Vec<Input> = due.map(|task| Input::Wake(task.key)).collect();
         batch.extend(self.queues.queues.keys().map(|queue| Input::FollowUp(FollowUp::Look(*queue))));
         let mut steps = self.commit(batch);
@@ -242,9 +252,12 @@ impl World {
     /// What a lane does once its server is resumed: it looks for exchanges that were lost, and at the queues that have a
     /// line that is open.
     fn go_on(&mut self) -> Vec<Step> {
-        let soon = self.now + limits::LOST_AFTER;
-        let lost =
-            |task: &&Task| task.state == State::Dispatching && task.wake_at.is_some_and(|at| at <= soon);
+        let by = |task: &Task, span| task.wake_at.is_some_and(|at| at <= self.now + span);
+        let lost = |task: &&Task| match task.state {
+            State::Dispatching => by(task, limits::LOST_AFTER),
+            State::Running => task.plan.oversight.status.is_some() && by(task, limits::POLL_PAUSE_MAX),
+            _ => false,
+        };
         let mut batch: Vec<Input> =
             self.tasks.values().filter(lost).map(|task| Input::Wake(task.key)).collect();
         let queued = self.tasks.values().filter(|task| task.state == State::Queued).map(queues::line_of);
@@ -259,14 +272,14 @@ impl World {
     /// Time passes, and every task is woken when it wants to be.
     pub(crate) fn pass(&mut self, span: Duration) -> Vec<Step> {
         let until = self.now + span;
-        let mut steps = Vec::new();
+        let (mut steps, mut last, mut again) = (Vec::new(), None, 0);
         while let Some((at, what)) = self.next_wake_of_all().filter(|(at, _)| *at <= until) {
             self.now = self.now.max(at);
             steps.extend(self.commit(what.clone().into_iter().collect()));
-            assert!(
-                self.next_wake_of_all() != Some((at, what.clone())),
-                "waking {what:?} again and again would change nothing"
-            );
+            // What has changed something may want to be looked at once more.
+            again = if last == Some((at, what.clone())) { again + 1 } else { 0 };
+            assert!(again < 3, "waking {what:?} again and again would change nothing");
+            last = Some((at, what));
         }
         self.now = until;
         steps
@@ -291,10 +304,14 @@ impl World {
     }
 
     fn end_exchange(&mut self, input: &Input) {
-        let Input::Reply(reply) = input else { return };
-        let ended = |open: &Exchange| (open.task, open.attempt) == (reply.task, reply.attempt);
-        if let Some(position) = self.exchanges.iter().position(ended) {
-            let exchange = self.exchanges.remove(position);
+        let (task, attempt, open) = match input {
+            Input::Reply(reply) => (reply.task, reply.attempt, &mut self.exchanges),
+            Input::Polled(polled) => (polled.task, polled.attempt, &mut self.polls),
+            _ => return,
+        };
+        let ended = |open: &Exchange| (open.task, open.attempt) == (task, attempt);
+        if let Some(position) = open.iter().position(ended) {
+            let exchange = open.remove(position);
             self.permits.give_back(exchange.host, exchange.bytes);
         }
     }
@@ -314,10 +331,18 @@ impl World {
             let entry = Entry { at: self.now, task: *task, cause: decided.cause, change: change.clone() };
             self.history.push(entry);
         }
-        for Effect::Dispatch { task, attempt, send } in decision.effects.iter().copied() {
-            let plan = &self.tasks[&task].plan;
-            let host = plan.host.expect("only a task with a target is dispatched");
-            self.exchanges.push(Exchange { task, attempt, send, host, bytes: plan.payload_bytes });
+        for effect in decision.effects.iter().copied() {
+            let of = &self.tasks[&effect.task()];
+            match effect {
+                Effect::Dispatch { task, attempt, send } => {
+                    let host = of.plan.host.expect("only a task with a target is dispatched");
+                    self.exchanges.push(Exchange { task, attempt, send, host, bytes: of.plan.payload_bytes });
+                }
+                Effect::Poll { task, attempt } => {
+                    let host = of.status_host().expect("only a remote with a status URL is asked");
+                    self.polls.push(Exchange { task, attempt, send: 1, host, bytes: 0 });
+                }
+            }
         }
         if let Some(once) = decision.once {
             self.claims.insert(once.claim, EventId([0; 16]));
@@ -399,6 +424,7 @@ impl World {
                 self.load_key_of(subjects, *task);
             }
             Input::Wake(task) => self.load_task(subjects, *task),
+            Input::Polled(polled) => self.load_task(subjects, polled.task),
             Input::Reply(reply) => {
                 self.load_task(subjects, reply.task);
                 let external = reply.external.iter().flatten();
@@ -411,7 +437,8 @@ impl World {
             }
             Input::Queue(queue, _) => {
                 self.load_queue(subjects, *queue);
-                subjects.put_queue_count(self.queues.queues.len());
+                // Those of the system are nobody's.
+                subjects.put_queue_count(self.queues.queues.keys().filter(|key| key.0 > 0).count());
             }
             Input::Schedule(_, command) => self.load_schedule(cx, Some(command), subjects),
             Input::Source(key, _) => self.load_source(subjects, *key),
@@ -453,6 +480,16 @@ impl World {
                 self.load_bulk(subjects, bulk);
                 self.load_task(subjects, task);
                 self.load_key_of(subjects, task);
+            }
+            FollowUp::CallCancel { task, generation } => {
+                self.load_task(subjects, task);
+                self.load_queue(subjects, QueueKey::CANCEL);
+                // The task that calls for `a` is `n`, for `b` it is `o`, and so on.
+                let key = TaskKey(task.0 + 13);
+                self.load_task(subjects, key);
+                let of = name_of(task).into();
+                let call = CancelCall { key, of, url: "http://h/cancel".into(), headers: Vec::new() };
+                subjects.put_cancel_call(task, generation, Some(call));
             }
             FollowUp::Supersede { task, by: _ } => self.load_task(subjects, task),
         }

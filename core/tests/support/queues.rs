@@ -25,7 +25,7 @@ pub(crate) struct Queues {
 
 impl Queues {
     pub(crate) fn new() -> Queues {
-        let queues = BTreeMap::from([(QueueKey::DEFAULT, Queue::new(QueueKey::DEFAULT))]);
+        let queues = [QueueKey::DEFAULT, QueueKey::CANCEL].map(|key| (key, Queue::new(key))).into();
         Queues { queues, ..Queues::default() }
     }
 

@@ -15,10 +15,10 @@ use taskhook_core::queue::Settings;
 use taskhook_core::source::Source;
 use taskhook_core::unique::Until;
 use taskhook_core::{
-    Asked, Callback, ClaimKey, Command, Completion, ConcurrencyKey, Create, Dependency, Event, EventId,
-    EventKey, EventKind, External, ExternalKey, Failure, FollowUp, HoldCommand, HostKey, Input, NewTask, On,
-    Once, Permits, QueueCommand, QueueKey, Rate, Received, Reply, ReplyKind, Response, RetryAsked, Spec,
-    Task, TaskKey, Unique, UniqueKey,
+    Asked, Callback, ClaimKey, Command, Completion, ConcurrencyKey, Create, Deadline, Dependency, Event,
+    EventId, EventKey, EventKind, External, ExternalKey, Failure, FollowUp, HoldCommand, HostKey, Input,
+    Location, NewTask, On, Once, OversightAsked, Permits, PollAnswer, Polled, QueueCommand, QueueKey, Rate,
+    Received, Reply, ReplyKind, Response, RetryAsked, Spec, StatusAsked, Task, TaskKey, Unique, UniqueKey,
 };
 
 use super::{BEGINNING, Step, World};
@@ -44,7 +44,8 @@ impl World {
                 let (all, host) = options.split_once(' ').expect("two limits");
                 self.exchanges_max = (number(all), number(host));
                 self.permits = Permits::new(self.exchanges_max.0, self.exchanges_max.1);
-                self.exchanges.iter().for_each(|open| self.permits.take(open.host, open.bytes, self.now));
+                let open = self.exchanges.iter().chain(&self.polls);
+                open.for_each(|open| self.permits.take(open.host, open.bytes, self.now));
             }
             "wait" => self.now = self.now + span(options),
             "pass" => return self.pass(span(options)),
@@ -98,6 +99,18 @@ impl World {
             "cancel" => Input::Command(task, Command::Cancel),
             "trigger" => Input::Command(task, Command::Trigger),
             "retry" => Input::Command(task, Command::Retry { ignore_dependencies: options == "ignoring" }),
+            "asked" => Input::Polled(Box::new(Polled {
+                task,
+                attempt: attempt.unwrap_or_else(|| self.tasks.get(&task).map_or(1, Task::attempt_number)),
+                answer: poll_answer(options),
+            })),
+            "tell" => {
+                let (position, said) = options.split_once(' ').expect("which question, and what is said");
+                let position: usize = number(position);
+                let open = self.polls.get(position % self.polls.len().max(1))?;
+                let (task, attempt) = (open.task, open.attempt);
+                Input::Polled(Box::new(Polled { task, attempt, answer: poll_answer(said) }))
+            }
             "answer" => {
                 let (position, reply) = options.split_once(' ').expect("which exchange, and the answer");
                 let position: usize = number(position);
@@ -185,6 +198,16 @@ impl World {
             timeout,
             request_timeout: None,
             retry: RetryAsked { max_attempts: value("attempts").map(number), ..RetryAsked::default() },
+            oversight: OversightAsked {
+                heartbeat: value("heartbeat").map(span),
+                deadline: value("deadline").map(|text| Deadline::After(span(text))),
+                rejects_late_success: has("strict"),
+                status: value("status").map(|host| StatusAsked {
+                    host: (host != "location").then(|| HostKey(number(host))),
+                    after: value("ask").map(span),
+                }),
+                cancel_host: value("cancel").map(|host| HostKey(number(host))),
+            },
             payload_bytes: value("bytes").map_or(0, number),
             scheduled: None,
         };
@@ -266,7 +289,29 @@ fn reply_to(task: TaskKey, attempt: u32, verb: &str, options: &str) -> Reply {
         "none" => Err("there is none".into()),
         id => Ok(remote_id(id)),
     });
-    Reply { task, attempt, kind: reply_kind(verb, options), external: found }
+    let location = value_of(options, "location").map(|host| match host {
+        "none" => Err("it names none".into()),
+        host => Ok(Location {
+            url: "http://h/status".into(),
+            host_name: "h:80".into(),
+            host: HostKey(number(host)),
+        }),
+    });
+    Reply { task, attempt, kind: reply_kind(verb, options), external: found, location }
+}
+
+/// What a remote says when it is asked: `runs`, `404`, `unclear`, `lost`, or what a webhook of this name would say.
+fn poll_answer(words: &str) -> PollAnswer {
+    let (verb, options) = words.split_once(' ').unwrap_or((words, ""));
+    match verb {
+        "runs" => PollAnswer::Says(EventKind::Progress(value_of(options, "at").map(number), None)),
+        "404" => PollAnswer::NotFound,
+        "unclear" => PollAnswer::Unclear("it answered 500".into()),
+        "lost" => PollAnswer::Lost(failure("connect")),
+        verb => {
+            PollAnswer::Says(event_kind(verb, options).unwrap_or_else(|| panic!("no such answer: {verb}")))
+        }
+    }
 }
 
 /// The id `x` that a remote gives a task; its keys are none of tasks.

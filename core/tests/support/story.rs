@@ -78,7 +78,19 @@ fn options(position: usize, timeouts: &'static [&'static str]) -> impl Strategy<
         select(vec![" attempts=1", " attempts=2", " attempts=3", ""]),
         select(timeouts),
         select(vec!["", "", " in=30s"]),
-        select(vec!["", " host=2", " priority=5", " bytes=40000000", " remote=x"]),
+        select(vec![
+            "",
+            " host=2",
+            " priority=5",
+            " bytes=40000000",
+            " remote=x",
+            " heartbeat=20s",
+            " deadline=90s",
+            " strict",
+            " status=1 ask=5s",
+            " status=3 ask=20s heartbeat=40s cancel=3",
+            " status=location",
+        ]),
     );
     (after, words).prop_map(move |(after, (external, completion, attempts, timeout, due, other))| {
         format!("{}{after}{external}{completion}{attempts}{timeout}{due}{other}", NAMES[position])
@@ -92,6 +104,7 @@ fn act() -> impl Strategy<Value = String> {
     prop_oneof![
         5 => event(),
         6 => answer(),
+        2 => tell(),
         3 => command(),
         2 => several.prop_map(|(first, second, third)| format!("{first} ; {second} ; {third}")),
         4 => (1..90_u32).prop_map(|seconds| format!("pass {seconds}s")),
@@ -129,6 +142,7 @@ fn answer() -> impl Strategy<Value = String> {
         "200",
         "202",
         "202",
+        "202 location=3",
         "202 remote=x",
         "202 remote=y",
         "200 remote=x",
@@ -143,6 +157,20 @@ fn answer() -> impl Strategy<Value = String> {
         "not_allowed",
     ];
     (0..3_usize, select(replies)).prop_map(|(position, reply)| format!("answer {position} {reply}"))
+}
+
+fn tell() -> impl Strategy<Value = String> {
+    let said = vec![
+        "runs",
+        "runs at=0.5",
+        "404",
+        "unclear",
+        "lost",
+        "task_completed",
+        "task_failed",
+        "task_cancelled",
+    ];
+    (0..3_usize, select(said)).prop_map(|(position, said)| format!("tell {position} {said}"))
 }
 
 fn command() -> impl Strategy<Value = String> {

@@ -2,8 +2,8 @@
 
 use taskhook_core::queue::Closed;
 use taskhook_core::{
-    Change, Decision, Effect, FollowUp, HoldChange, Ignored, Line, NotCorrelated, Outcome, QueueChange,
-    QueueKey, Refused, Response, State, TaskKey, Timestamp,
+    Change, Decision, Effect, EventKind, FollowUp, HoldChange, Ignored, Line, NotCorrelated, Outcome,
+    PollAnswer, QueueChange, QueueKey, Refused, Response, State, TaskKey, Timestamp,
 };
 
 use super::World;
@@ -42,6 +42,7 @@ pub(crate) fn decision(decision: &Decision, subject: TaskKey, now: Timestamp) ->
     let effects = decision.effects.iter().map(|effect| match effect {
         Effect::Dispatch { task, attempt, send: 1 } => format!("send {}#{attempt}", of(*task)),
         Effect::Dispatch { task, attempt, send } => format!("send {}#{attempt}, time {send}", of(*task)),
+        Effect::Poll { task, attempt } => format!("ask {}#{attempt}", of(*task)),
     });
     let follow_ups = decision.follow_ups.iter().map(|follow_up| follow(*follow_up, subject));
     let unparked = decision.unparked.iter();
@@ -145,6 +146,7 @@ fn follow(follow_up: FollowUp, subject: TaskKey) -> String {
         FollowUp::ParentReopened { task, .. } => format!("tell {} it is open", name_of(task)),
         FollowUp::EndPrevious { by, .. } => format!("cancel those before {}", name_of(by)),
         FollowUp::Bulk { bulk, task } => format!("bulk {} to {}", bulk.0, name_of(task)),
+        FollowUp::CallCancel { task, .. } => format!("tell the remote{}", of(task)),
         FollowUp::Supersede { task, .. } => format!("cancel {}", name_of(task)),
     }
 }
@@ -196,6 +198,11 @@ fn words(change: &Change, now: Timestamp) -> String {
         Change::NotCorrelated { why: NotCorrelated::Taken { id, by }, .. } => {
             format!("{id} is {}", name_of(*by))
         }
+        Change::Located { attempt, location: Ok(_) } => format!("#{attempt} is located"),
+        Change::Located { location: Err(why), .. } => why.to_string(),
+        Change::PollSent { attempt } => format!("#{attempt} asked"),
+        Change::Polled { attempt, answer } => format!("#{attempt} says {}", answer_words(answer)),
+        Change::DeadlinePassed => "deadline passed".into(),
         Change::Responded { response: Ok(response), .. } => format!("responded {}", status(response)),
         Change::Responded { response: Err(failure), .. } => format!("no response: {}", failure.code),
         Change::AttemptFailed { attempt, failure, counted } => {
@@ -217,6 +224,19 @@ fn words(change: &Change, now: Timestamp) -> String {
         Change::EventIgnored { .. } => "noted".into(),
         Change::Rearmed { wake_at } => format!("look again in {:.1?}", wake_at.since(now)),
         Change::Quarantined => "quarantined".into(),
+    }
+}
+
+fn answer_words(answer: &PollAnswer) -> &'static str {
+    match answer {
+        PollAnswer::Says(EventKind::Progress(..)) => "it runs",
+        PollAnswer::Says(EventKind::Completed(_)) => "completed",
+        PollAnswer::Says(EventKind::Failed(..)) => "failed",
+        PollAnswer::Says(EventKind::Cancelled) => "cancelled",
+        PollAnswer::Says(_) => "something else",
+        PollAnswer::NotFound => "404",
+        PollAnswer::Unclear(_) => "nothing clear",
+        PollAnswer::Lost(_) => "nothing",
     }
 }
 

@@ -35,6 +35,24 @@ pub(super) struct Work {
     /// The one source whose webhooks may report on it
     #[arg(long, value_name = "SOURCE")]
     source: Option<String>,
+    /// While it runs, a sign of life at least this often, else the attempt has failed
+    #[arg(long, value_name = "DURATION")]
+    heartbeat: Option<String>,
+    /// An instant, or so long from its creation: past it the task fails, without retry
+    #[arg(long, value_name = "TIME|DURATION")]
+    deadline: Option<String>,
+    /// Whether a success of an earlier attempt counts: accept, reject
+    #[arg(long, value_name = "accept|reject")]
+    late_success: Option<String>,
+    /// Where its remote is asked how it is, when its callback is overdue; "location": where its response says
+    #[arg(long, value_name = "URL|location")]
+    status: Option<String>,
+    /// How long after an attempt has begun it is asked first
+    #[arg(long, value_name = "DURATION", requires = "status")]
+    status_after: Option<String>,
+    /// The URL that is called when it is cancelled after it was dispatched
+    #[arg(long, value_name = "URL")]
+    cancel_url: Option<String>,
     /// How the remote's own id of the task is found in the response, such as response.body.id
     #[arg(long, value_name = "EXPRESSION")]
     correlate: Option<String>,
@@ -87,6 +105,15 @@ impl Work {
         put(task, "queue", self.queue)?;
         put(task, "source", self.source)?;
         put(task, "correlate", self.correlate)?;
+        put(task, "heartbeat", self.heartbeat)?;
+        put(task, "deadline", self.deadline)?;
+        put(task, "late_success", self.late_success)?;
+        let status = task.get("status").and_then(|raw| serde_json::from_str::<Members>(raw.get()).ok());
+        let mut status = status.unwrap_or_default();
+        put(&mut status, "url", self.status)?;
+        put(&mut status, "after", self.status_after)?;
+        put(task, "status", status.contains_key("url").then_some(status))?;
+        put(task, "cancel_url", self.cancel_url)?;
         put(task, "concurrency_key", self.concurrency_key)?;
         put(task, "completion", self.completion)?;
         put(task, "timeout", self.timeout)?;

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
 use taskhook_core::{External, ReplyKind, Response};
 
+use crate::dispatch::response;
 use crate::engine::commit::Dispatch;
 use crate::expression::{Expression, Scope, checked_id, text_of};
 use crate::store::Correlate;
@@ -31,7 +31,7 @@ fn look(correlate: &Correlate, response: &Response) -> Option<Result<External, A
         Ok(expression) => expression,
         Err(why) => return Some(Err(why.into())),
     };
-    let found = Scope::new(vec![("response", shown(response))])
+    let found = Scope::new(vec![("response", response::shown(response))])
         .and_then(|scope| expression.evaluate(&scope))
         .and_then(|found| found.ok_or_else(|| "it is not there".into()))
         .and_then(|found| text_of(&found).ok_or_else(|| "it is neither a string nor an integer".into()))
@@ -39,15 +39,4 @@ fn look(correlate: &Correlate, response: &Response) -> Option<Result<External, A
     let known =
         |id: String| External { key: Default::default(), source: correlate.source.clone(), id: id.into() };
     Some(found.map(known).map_err(Into::into))
-}
-
-/// The response as expressions see it.
-fn shown(response: &Response) -> Value {
-    let body = match &response.result {
-        Some(json) => serde_json::from_slice(json).unwrap_or_default(),
-        None => Value::from(String::from_utf8_lossy(&response.body)),
-    };
-    let headers: Map<String, Value> =
-        response.headers.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
-    json!({"status": response.status, "headers": headers, "body": body})
 }

@@ -7,6 +7,7 @@ use hyper::HeaderMap;
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, RETRY_AFTER};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use taskhook_core::limits::{BODY_BYTES_MAX, JSON_DEPTH_MAX, RESPONSE_BYTES_KEPT};
 use taskhook_core::{Response, Timestamp};
 
@@ -71,6 +72,17 @@ pub(super) async fn read(
         retry_after: pause.and_then(|value| retry_after::pause(value, clock())),
         headers: kept(&head.headers),
     })
+}
+
+/// An answer as expressions see it.
+pub(super) fn shown(response: &Response) -> Value {
+    let body = match &response.result {
+        Some(json) => serde_json::from_slice(json).unwrap_or_default(),
+        None => Value::from(String::from_utf8_lossy(&response.body)),
+    };
+    let headers: Map<String, Value> =
+        response.headers.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+    serde_json::json!({"status": response.status, "headers": headers, "body": body})
 }
 
 /// The body without the space around it, if it is JSON that is not too deep to be given back.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use taskhook_core::{ReplyKind, Response, Timestamp};
+use taskhook_core::{ReplyKind, Response, Timestamp, limits};
 
 use crate::dispatch::connect::{ConnectError, Connector};
 use crate::dispatch::request::{self, Outgoing};
@@ -103,6 +103,9 @@ impl Sender {
 
 /// How long the exchange may take: never beyond the attempt itself, which began with its first send.
 fn limit(dispatch: &Dispatch, now: Timestamp) -> Duration {
+    if dispatch.poll.is_some() {
+        return limits::POLL_TIMEOUT;
+    }
     let plan = &dispatch.task.plan;
     let attempt = dispatch.task.attempt.filter(|attempt| attempt.number == dispatch.attempt);
     let began_at = attempt.map_or(now, |attempt| attempt.began_at);

@@ -41,7 +41,11 @@ fn entry(submission: &Submission, decided: &Decided) -> Option<AuditEntry> {
         Submission::Hold(HoldCommand::Resume) => ("server.resume", String::new()),
         Submission::Event(heard) => ("event.replay", heard.received.replay_of?.to_string()),
         Submission::Access(_) => access(decided.decision.access.first()?),
-        Submission::Reply(_) | Submission::Answered(_) | Submission::Once(..) | Submission::By(..) => {
+        Submission::Reply(_)
+        | Submission::Polled(_)
+        | Submission::Answered(_)
+        | Submission::Once(..)
+        | Submission::By(..) => {
             return None;
         }
     };

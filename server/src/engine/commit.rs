@@ -10,10 +10,11 @@ use taskhook_core::{
     Timestamp, Want, decide_all, limits, schedule,
 };
 
-use crate::engine::Receipt;
 use crate::engine::audit;
 use crate::engine::submission::{self, Submission};
+use crate::engine::{Permit, Receipt};
 use crate::store::row;
+use crate::store::row::oversight::poll_request;
 use crate::store::{BatchId, Correlate, Kept, KeptKey, Outgoing, Pruned, Store, StoreError, Transaction};
 
 /// What goes into one transaction.
@@ -86,12 +87,25 @@ pub struct Dispatch {
     pub id: String,
     /// The attempt's number.
     pub attempt: u32,
-    /// How often it was sent, with this time.
+    /// How often it was sent, with this time; 0: it is a poll.
     pub send: u8,
     /// What is sent.
     pub request: Arc<Request>,
     /// How the remote's own id of the task is found in the response.
     pub correlate: Option<Correlate>,
+    /// It asks the remote how the attempt is; where in the answer that is found.
+    pub poll: Option<Arc<BTreeMap<String, String>>>,
+}
+
+impl Dispatch {
+    /// The place that its exchange holds; `None` where nobody is to be called.
+    #[must_use]
+    pub fn permit(&self) -> Option<Permit> {
+        match self.poll {
+            Some(_) => self.task.status_host().map(|host| Permit { host, bytes: 0 }),
+            None => self.task.plan.host.map(|host| Permit { host, bytes: self.task.plan.payload_bytes }),
+        }
+    }
 }
 
 /// What a transaction may know of its node.
@@ -230,14 +244,7 @@ async fn gather(
 ) -> Result<Committed, StoreError> {
     let left: Vec<FollowUp> = left.into_iter().collect();
     let keys = tx.keep(&left).await?;
-    let dispatched: Vec<TaskKey> = done.effects.iter().map(|Effect::Dispatch { task, .. }| *task).collect();
-    let requests = tx.requests(&dispatched).await?;
-    let dispatches = done.effects.iter().zip(requests).filter_map(|(effect, outgoing)| {
-        let Effect::Dispatch { task, attempt, send } = *effect;
-        let Outgoing { id, request, correlate } = outgoing;
-        Some(Dispatch { task: subjects.task(task)?.clone(), id, attempt, send, request, correlate })
-    });
-    let dispatches = dispatches.collect();
+    let dispatches = leaving(tx, &done.effects, subjects).await?;
     let tasks = subjects.tasks().filter_map(|task| task.wake_at);
     let queues = subjects.queues().filter_map(|queue| queue.wake_at);
     let bulks = subjects.bulks().filter_map(|bulk| bulk.wake_at);
@@ -257,6 +264,32 @@ async fn gather(
         held: false,
         tally: done.tally,
     })
+}
+
+/// What leaves after the commit, in the order in which it was decided.
+async fn leaving(
+    tx: &mut impl Transaction,
+    effects: &[Effect],
+    subjects: &Subjects,
+) -> Result<Vec<Dispatch>, StoreError> {
+    let (polls, sends): (Vec<Effect>, Vec<Effect>) =
+        effects.iter().partition(|effect| matches!(effect, Effect::Poll { .. }));
+    let keys = |effects: &[Effect]| effects.iter().map(|effect| effect.task()).collect::<Vec<TaskKey>>();
+    let mut leaving = Vec::with_capacity(effects.len());
+    for (effect, outgoing) in sends.iter().zip(tx.requests(&keys(&sends)).await?) {
+        let Effect::Dispatch { attempt, send, .. } = *effect else { continue };
+        let Some(task) = subjects.task(effect.task()).cloned() else { continue };
+        let Outgoing { id, request, correlate } = outgoing;
+        leaving.push(Dispatch { task, id, attempt, send, request, correlate, poll: None });
+    }
+    for (effect, (id, status)) in polls.iter().zip(tx.statuses(&keys(&polls)).await?) {
+        let Effect::Poll { attempt, .. } = *effect else { continue };
+        let Some(task) = subjects.task(effect.task()).cloned() else { continue };
+        let Some(request) = poll_request(&status, task.location.as_ref()) else { continue };
+        let poll = Some(Arc::new(status.map));
+        leaving.push(Dispatch { task, id, attempt, send: 0, request, correlate: None, poll });
+    }
+    Ok(leaving)
 }
 
 /// What the rounds of one transaction have come to.

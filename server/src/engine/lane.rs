@@ -219,7 +219,10 @@ impl Lane {
     /// Finds all that may begin: at a start, and where the server was held until now.
     async fn take_up<S: Store>(&mut self, store: &mut S) -> Result<(), StoreError> {
         // Exchanges that died with the process before would be looked at within LOST_AFTER by themselves.
-        self.lost = store.exchanges((self.clock)() + limits::LOST_AFTER).await?.into();
+        // Callbacks may have been lost meanwhile: remotes that can be asked are asked at once.
+        let now = (self.clock)();
+        let found = store.exchanges(now + limits::LOST_AFTER, now + limits::POLL_PAUSE_MAX).await?;
+        self.lost = found.into();
         self.queues.extend(store.waiting_queues().await?);
         self.next_schedule = Timestamp(0);
         Ok(())

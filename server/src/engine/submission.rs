@@ -7,8 +7,9 @@ use taskhook_core::access::AccessCommand;
 use taskhook_core::source::SourceCommand;
 use taskhook_core::{
     Answered, Asked, BulkCommand, BulkKey, Callback, ClaimKey, Command, Create, Dependency, Event, EventKey,
-    EventKind, External, ExternalKey, HoldCommand, HostKey, Input, NewTask, On, Once, QueueCommand, QueueKey,
-    Received, Reply, ReplyKind, ScheduleCommand, ScheduleKey, SourceKey, Spec, TaskKey, bulk, schedule,
+    EventKind, External, ExternalKey, HoldCommand, HostKey, Input, Location, NewTask, On, Once,
+    OversightAsked, PollAnswer, Polled, QueueCommand, QueueKey, Received, Reply, ReplyKind, ScheduleCommand,
+    ScheduleKey, SourceKey, Spec, StatusAsked, TaskKey, bulk, schedule,
 };
 
 use crate::store::{Author, Name, StoreError, Transaction};
@@ -36,6 +37,8 @@ pub enum Submission {
     Hold(HoldCommand),
     /// The end of an exchange.
     Reply(Box<Reply>),
+    /// The end of a poll.
+    Polled(Box<Polled>),
     /// One of these, which happens at most once under its key.
     Once(Once, Box<Submission>),
     /// One of these, which somebody asks for: what it changes is written down in the audit log.
@@ -51,6 +54,8 @@ pub struct Draft {
     pub id: String,
     /// `host:port` of its URL; `None` for an external task.
     pub host: Option<String>,
+    /// Those of its `status` and of its `cancel_url`.
+    pub other_hosts: OtherHosts,
     /// The name of its queue.
     pub queue: String,
     /// The name of the source that may report on it.
@@ -63,6 +68,28 @@ pub struct Draft {
     pub spec: Spec,
     /// A hash of the request's JSON value.
     pub content: [u8; 16],
+}
+
+/// The hosts, `host:port`, that a task may call beside that of its URL.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OtherHosts {
+    /// Of its status URL.
+    pub status: Option<String>,
+    /// Of the URL that is called when it is cancelled.
+    pub cancel: Option<String>,
+}
+
+impl OtherHosts {
+    fn names(&self) -> impl Iterator<Item = Name> {
+        self.status.iter().chain(&self.cancel).map(|host| Name::host(host))
+    }
+
+    /// What is asked, with the keys of these hosts.
+    fn in_keys(&self, asked: OversightAsked, host: impl Fn(&String) -> HostKey) -> OversightAsked {
+        let status =
+            asked.status.map(|status| StatusAsked { host: self.status.as_ref().map(&host), ..status });
+        OversightAsked { status, cancel_host: self.cancel.as_ref().map(&host), ..asked }
+    }
 }
 
 /// What is asked of a schedule.
@@ -81,6 +108,8 @@ pub struct ScheduleDraft {
     pub settings: schedule::Settings,
     /// `host:port` of the URL of its tasks; `None` for external ones.
     pub host: Option<String>,
+    /// Those of their `status` and of their `cancel_url`.
+    pub other_hosts: OtherHosts,
     /// The name of their queue.
     pub queue: String,
     /// The name of the source that may report on them.
@@ -152,6 +181,7 @@ impl Submission {
                 512 + draft.settings.asked.payload_bytes as usize
             }
             Submission::Reply(reply) => 512 + reply_bytes(reply),
+            Submission::Polled(polled) => 512 + polled_bytes(polled),
             Submission::Once(_, inner) => inner.bytes(),
             Submission::By(_, inner) => 256 + inner.bytes(),
             Submission::Answered(answered) => answered.body.as_ref().map_or(0, Vec::len) + 128,
@@ -178,6 +208,7 @@ impl Submission {
                     name(Name::queue(&draft.queue));
                     name(Name::source(&draft.source));
                     draft.host.iter().for_each(|host| name(Name::host(host)));
+                    draft.other_hosts.names().for_each(&mut name);
                     draft.spec.after.iter().for_each(|(id, _)| name(Name::task(id)));
                     draft.external.iter().for_each(|id| name(Name::external(&draft.source, id)));
                 }
@@ -194,6 +225,7 @@ impl Submission {
                     name(Name::queue(&draft.queue));
                     name(Name::source(&draft.source));
                     draft.host.iter().for_each(|host| name(Name::host(host)));
+                    draft.other_hosts.names().for_each(&mut name);
                 }
             }
             Submission::Source(source, _) => name(Name::source(source)),
@@ -207,9 +239,19 @@ impl Submission {
             Submission::Reply(reply) => {
                 let found = reply.external.iter().flatten();
                 found.for_each(|external| name(Name::external(&external.source, &external.id)));
+                let located = reply.location.iter().flatten();
+                located.for_each(|location| name(Name::host(&location.host_name)));
             }
-            Submission::Access(_) | Submission::Hold(_) | Submission::Answered(_) => {}
+            Submission::Polled(_) | Submission::Access(_) | Submission::Hold(_) | Submission::Answered(_) => {
+            }
         }
+    }
+}
+
+fn polled_bytes(polled: &Polled) -> usize {
+    match &polled.answer {
+        PollAnswer::Says(EventKind::Completed(Some(result))) => result.len(),
+        _ => 0,
     }
 }
 
@@ -288,6 +330,7 @@ fn keyed(
                     settings.asked.queue = queue(&draft.queue);
                     settings.asked.source = source(&draft.source);
                     settings.asked.host = draft.host.as_ref().map(host);
+                    settings.asked.oversight = draft.other_hosts.in_keys(settings.asked.oversight, host);
                     let name = name.as_str().into();
                     ScheduleCommand::Define { name, settings: Arc::new(settings), paused: draft.paused }
                 }
@@ -315,8 +358,13 @@ fn keyed(
         Submission::Reply(reply) => {
             let found = reply.external.clone();
             let found = found.map(|found| found.map(|found| external(&found.source, &found.id)));
-            Input::Reply(Box::new(Reply { external: found, ..(**reply).clone() }))
+            let located = reply.location.clone();
+            let located = located.map(|located| {
+                located.map(|location| Location { host: host(&location.host_name.to_string()), ..location })
+            });
+            Input::Reply(Box::new(Reply { external: found, location: located, ..(**reply).clone() }))
         }
+        Submission::Polled(polled) => Input::Polled(polled.clone()),
         Submission::Once(once, inner) => Input::Once(*once, Box::new(keyed(inner, names, event_keys))),
         Submission::By(_, inner) => keyed(inner, names, event_keys),
         Submission::Answered(answered) => Input::Answered(answered.clone()),
@@ -335,7 +383,8 @@ fn new_task(
     NewTask {
         key: task(&draft.id),
         asked: Asked {
-            host: draft.host.as_ref().map(host),
+            host: draft.host.as_ref().map(&host),
+            oversight: draft.other_hosts.in_keys(draft.asked.oversight, &host),
             queue: queue(&draft.queue),
             source: source(&draft.source),
             ..draft.asked.clone()

@@ -10,14 +10,34 @@ use crate::http::fields::escaped;
 use crate::http::problem::{FieldError, Problem};
 use crate::secrets::credentials::{SHOWN, is_credential, is_for_the_same, seal};
 
-/// Seals those of a task. `pointer` tells where the task is in the request. What is sent back as it is shown stays what it
-/// was in `had`, if that is for the same server.
-pub(super) fn keep(app: &App, spec: &mut Spec, pointer: &str, had: Option<&Request>) -> Result<(), Problem> {
-    let Some(request) = &mut spec.request else { return Ok(()) };
-    if !request.headers.iter().any(|(name, _)| is_credential(name)) {
-        return Ok(());
+/// Seals those of a task, and of what is asked about it. `pointer` tells where the task is in the request. What is sent back
+/// as it is shown stays what it was in `had`, if that is for the same server.
+pub(super) fn keep(app: &App, spec: &mut Spec, pointer: &str, had: Option<&Spec>) -> Result<(), Problem> {
+    if let Some(request) = &mut spec.request {
+        let had = had.and_then(|had| had.request.as_deref());
+        keep_in(app, request.as_ref(), pointer, had)?.into_iter().for_each(|kept| *request = Arc::new(kept));
     }
-    let request = Arc::make_mut(request);
+    if let Some(status) = &mut spec.status
+        && let Some(request) = &status.request
+    {
+        let had = had.and_then(|had| had.status.as_deref()?.request.as_ref());
+        let kept = keep_in(app, request, &format!("{pointer}/status"), had)?;
+        kept.into_iter().for_each(|kept| Arc::make_mut(status).request = Some(kept));
+    }
+    Ok(())
+}
+
+/// The request with its credentials sealed; `None`: it has none.
+fn keep_in(
+    app: &App,
+    request: &Request,
+    pointer: &str,
+    had: Option<&Request>,
+) -> Result<Option<Request>, Problem> {
+    if !request.headers.iter().any(|(name, _)| is_credential(name)) {
+        return Ok(None);
+    }
+    let mut request = request.clone();
     let had = had.filter(|had| is_for_the_same(&had.url, &request.url));
     let mut wrong = Vec::new();
     for (name, value) in &mut request.headers {
@@ -37,6 +57,7 @@ pub(super) fn keep(app: &App, spec: &mut Spec, pointer: &str, had: Option<&Reque
     if !wrong.is_empty() {
         return Err(Problem::invalid(wrong));
     }
-    seal(app.sources.vault(), request)
-        .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "no_random", error.to_string()))
+    seal(app.sources.vault(), &mut request)
+        .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "no_random", error.to_string()))?;
+    Ok(Some(request))
 }

@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 use taskhook_core::id::is_callers_id;
 use taskhook_core::unique::Until;
 use taskhook_core::{
-    Asked, Completion, ConcurrencyKey, On, QueueKey, Request, RetryAsked, SourceKey, Spec, Timestamp, Unique,
-    UniqueKey, limits,
+    Asked, Completion, ConcurrencyKey, Deadline, On, QueueKey, Request, RetryAsked, SourceKey, Spec,
+    Timestamp, Unique, UniqueKey, limits,
 };
 
 use crate::engine::submission::Draft;
@@ -18,13 +18,14 @@ use crate::expression::{self, Expression, checked_id};
 use crate::http::duration;
 use crate::http::fields::Fields;
 use crate::http::json::{self, Members};
+use crate::http::oversight;
 use crate::http::problem::FieldError;
 use crate::reserved::is_reserved;
 use crate::secrets::fingerprint;
 use crate::target;
 
 /// The fields of a task that can be given.
-const KNOWN: [&str; 21] = [
+const KNOWN: [&str; 25] = [
     "id",
     "name",
     "url",
@@ -46,10 +47,11 @@ const KNOWN: [&str; 21] = [
     "late_success",
     "labels",
     "correlate",
+    "heartbeat",
+    "deadline",
+    "status",
+    "cancel_url",
 ];
-
-/// Fields of the contract whose features are not built yet.
-const LATER: [&str; 4] = ["heartbeat", "deadline", "status", "cancel_url"];
 
 /// Reads one task. `fresh_id` is used where the caller gives none.
 pub(super) fn read(
@@ -79,7 +81,7 @@ pub(super) fn read(
     let request_timeout = positive(&mut fields, "request_timeout");
     let retry = retry(&mut fields, pointer);
     let (correlate, known_id) = correlate(&mut fields, external).unzip();
-    late_success(&mut fields);
+    let watched = oversight::read(&mut fields, pointer, external);
     let labels = labels(&mut fields);
     if external {
         for field in of_a_request {
@@ -90,7 +92,7 @@ pub(super) fn read(
             );
         }
     }
-    let errors = fields.finish(&KNOWN, &LATER);
+    let errors = fields.finish(&KNOWN, &[]);
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -102,6 +104,7 @@ pub(super) fn read(
         queue: queue.unwrap_or_else(|| "default".into()),
         source: source.unwrap_or_else(|| "default".into()),
         external: known_id.flatten(),
+        other_hosts: watched.hosts,
         asked: Asked {
             host: None,
             queue: QueueKey::DEFAULT,
@@ -114,6 +117,7 @@ pub(super) fn read(
             timeout,
             request_timeout,
             retry,
+            oversight: watched.asked,
             payload_bytes: u32::try_from(payload_bytes).unwrap_or(u32::MAX),
             scheduled: None,
         },
@@ -123,6 +127,8 @@ pub(super) fn read(
             unique_key,
             request: request.map(Arc::new),
             correlate,
+            status: watched.status.map(Arc::new),
+            cancel_url: watched.cancel_url,
             labels,
             after,
         },
@@ -152,6 +158,15 @@ pub(super) fn template(
             pointer: format!("{pointer}/correlate"),
             code: "not_for_schedules",
             detail: "is one id for all tasks of the schedule; ask for it in the response of each".into(),
+        });
+    }
+    let has_instant = |draft: &Draft| matches!(draft.asked.oversight.deadline, Some(Deadline::At(_)));
+    if draft.as_ref().is_ok_and(has_instant) {
+        errors.push(FieldError {
+            pointer: format!("{pointer}/deadline"),
+            code: "not_for_schedules",
+            detail: "is one instant for all tasks of the schedule; give a duration from the creation of each"
+                .into(),
         });
     }
     match draft {
@@ -210,7 +225,7 @@ fn request(fields: &mut Fields<'_>) -> Option<(String, Request)> {
     Some((host, Request { method, url, headers, payload }))
 }
 
-fn headers(fields: &mut Fields<'_>) -> Vec<(String, String)> {
+pub(super) fn headers(fields: &mut Fields<'_>) -> Vec<(String, String)> {
     let wanted = "an object of strings";
     let Some(given) = fields.take::<BTreeMap<String, String>>("headers", wanted) else { return Vec::new() };
     let bytes: usize = given.iter().map(|(name, value)| name.len() + value.len()).sum();
@@ -346,16 +361,6 @@ fn correlate(fields: &mut Fields<'_>, external: bool) -> Option<(String, Option<
         fields.wrong("correlate", "not_an_id", format!("is no id: {why}"));
     }
     Some((given, id))
-}
-
-fn late_success(fields: &mut Fields<'_>) {
-    match fields.take::<String>("late_success", "a string").as_deref() {
-        None | Some("accept") => {}
-        Some("reject") => {
-            fields.wrong("late_success", "not_supported", "reject is not supported yet; leave it out");
-        }
-        Some(_) => fields.wrong("late_success", "unknown_value", "must be accept"),
-    }
 }
 
 pub(super) fn positive(fields: &mut Fields<'_>, name: &str) -> Option<Duration> {

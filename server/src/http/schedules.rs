@@ -71,7 +71,7 @@ pub(super) async fn put(
     let mut draft = definition::read(members, (app.clock)()).map_err(Problem::invalid)?;
     let name = name.chosen("schedule")?;
     let had = app.reader.schedule(&name).await?;
-    let had = had.as_ref().and_then(|view| view.schedule.settings.spec.request.as_deref());
+    let had = had.as_ref().map(|view| &view.schedule.settings.spec);
     credentials::keep(&app, &mut draft.settings.spec, "/task", had)?;
     let outcome = submit(&app, asking, &name, ScheduleAsk::Define(Arc::new(draft))).await?;
     let is_new = outcome == Outcome::Defined { new: true };

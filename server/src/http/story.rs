@@ -68,6 +68,14 @@ fn what(entry: &HistoryEntry) -> String {
                 detail.reason.as_deref().unwrap_or("no reason was given")
             ),
         },
+        "located" => match (detail.url.as_deref(), detail.reason.as_deref()) {
+            (Some(url), _) => format!("attempt {attempt} can be asked for at {url}"),
+            (None, why) => {
+                format!("attempt {attempt} cannot be asked for: {}", why.unwrap_or("no reason was given"))
+            }
+        },
+        "polled" => polled(attempt, detail),
+        "deadline_passed" => "its deadline passed".into(),
         "attempt_failed" => {
             let uncounted = if detail.counted == Some(false) { "; this uses up no attempt" } else { "" };
             format!("attempt {attempt} failed: {}{uncounted}", message())
@@ -86,12 +94,30 @@ fn what(entry: &HistoryEntry) -> String {
         "reopened" => "reopened".into(),
         "event_ignored" => {
             let outcome = detail.outcome.map_or("ignored", row::outcome_name);
+            let who =
+                if cause_kind(entry.cause) == "reconciliation" { "the remote's answer" } else { "a webhook" };
             match detail.reason.as_deref() {
-                Some(reason) => format!("a webhook changed nothing: {outcome} ({reason})"),
-                None => format!("a webhook changed nothing: {outcome}"),
+                Some(reason) => format!("{who} changed nothing: {outcome} ({reason})"),
+                None => format!("{who} changed nothing: {outcome}"),
             }
         }
         _ => "left alone: deciding about it failed by a defect of Taskhook".into(),
+    }
+}
+
+/// What a remote said when it was asked.
+fn polled(attempt: u32, detail: &row::Detail) -> String {
+    let asked = format!("the remote was asked about attempt {attempt}");
+    let why = || detail.reason.as_deref().or(detail.message.as_deref()).unwrap_or("no reason was given");
+    match detail.said.as_deref().unwrap_or_default() {
+        "running" => match detail.progress {
+            Some(part) => format!("{asked}: it runs, progress {:.0} %", part * 100.0),
+            None => format!("{asked}: it runs"),
+        },
+        "not_found" => format!("{asked}: it has no such task (404)"),
+        "unclear" => format!("{asked}, and its answer says nothing: {}", why()),
+        "no_answer" => format!("{asked}, and there was no answer: {}", why()),
+        said => format!("{asked}: it has {said}"),
     }
 }
 
@@ -111,7 +137,14 @@ fn why(entry: &HistoryEntry) -> Option<String> {
         ("schedule", Some(schedule)) => Some(format!("by schedule {schedule}")),
         ("bulk", Some(bulk)) => Some(format!("by bulk {bulk}")),
         ("bulk", None) => Some("by a bulk that is no longer kept".into()),
-        ("response", _) if matches!(entry.change, "responded" | "attempt_failed" | "not_correlated") => None,
+        ("response", _)
+            if matches!(entry.change, "responded" | "attempt_failed" | "not_correlated" | "located") =>
+        {
+            None
+        }
+        ("reconciliation", _) if entry.change == "polled" => Some("since its callback was overdue".into()),
+        ("reconciliation", _) if entry.change == "event_ignored" => None,
+        ("reconciliation", _) => Some("since its remote said so when it was asked".into()),
         ("response", Some(attempt)) => Some(format!("by the response to attempt {attempt}")),
         _ => None,
     }
@@ -128,6 +161,7 @@ pub(super) fn cause_kind(number: i64) -> &'static str {
         6 => "task",
         8 => "schedule",
         9 => "bulk",
+        10 => "reconciliation",
         _ => "queue",
     }
 }
@@ -159,6 +193,8 @@ pub(super) fn detail(entry: &HistoryEntry) -> Map<String, Value> {
     put("outcome", detail.outcome.map(|number| row::outcome_name(number).into()));
     put("reason", detail.reason.clone().map(Value::from));
     put("external_id", detail.external_id.clone().map(Value::from));
+    put("url", detail.url.clone().map(Value::from));
+    put("said", detail.said.clone().map(Value::from));
     let text = entry.body.as_ref().map(|body| String::from_utf8_lossy(body).into_owned());
     match entry.change {
         "responded" => put("body", text.map(Value::from)),

@@ -24,6 +24,7 @@ use crate::http::problem::{Problem, refused};
 use crate::http::target::Named;
 use crate::http::webhook::map::{Found, Mapped};
 use crate::http::{App, body, respond};
+use crate::report::cut;
 use crate::secrets::{credentials, fingerprint};
 use crate::source::definition::Answer;
 use crate::source::facts;
@@ -523,13 +524,4 @@ fn stored_query(query: &str) -> String {
         kept.append_pair(&name, &value);
     }
     kept.finish()
-}
-
-/// At most `bytes_max` bytes of `text`, ending with a whole character.
-pub(super) fn cut(text: &str, bytes_max: usize) -> String {
-    let mut end = bytes_max.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_string()
 }

@@ -6,12 +6,13 @@ pub mod schedules;
 pub mod sources;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 use taskhook_core::access::ApiKeyId;
 use taskhook_core::unique::Until;
-use taskhook_core::{Completion, On, Rate, RetryAsked, Timestamp};
+use taskhook_core::{Completion, Location, On, Rate, RetryAsked, StatusRequest, Timestamp};
 use utoipa::ToSchema;
 
 use crate::http::duration::show;
@@ -62,9 +63,17 @@ pub struct TaskBody {
     pub request_timeout: String,
     /// How failed attempts are tried again.
     pub retry: RetryBody,
-    /// `accept`: a success of any attempt since the last explicit retry completes the task.
+    /// While it runs, a sign of life at least this often, else the attempt has failed.
+    pub heartbeat: Option<String>,
+    /// By then it has ended, or fails without retry.
+    pub deadline: Option<String>,
+    /// `accept`: a success of any attempt since the last explicit retry completes the task; `reject`: only of the current one.
     #[schema(value_type = String)]
     pub late_success: &'static str,
+    /// Where its remote is asked how it is, when a callback is overdue.
+    pub status: Option<StatusBody>,
+    /// The URL that is called when it is cancelled after it was dispatched.
+    pub cancel_url: Option<String>,
     /// Words to find it by.
     pub labels: BTreeMap<String, String>,
     /// How its remote's own id of it is found in the response to its dispatch, or that id.
@@ -92,6 +101,46 @@ pub struct TaskBody {
     pub created_at: String,
     /// When it ended.
     pub ended_at: Option<String>,
+}
+
+/// Where a task's remote is asked how it is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StatusBody {
+    /// The URL; `location`: the response to the dispatch names it.
+    pub url: String,
+    /// The URL that the response of the newest attempt has named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    /// The headers that are sent, with `[redacted]` in the place of credentials.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// How long after an attempt has begun it is asked first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// Where in an answer `status`, `result`, `error` and `progress` are found, by expressions over `response`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub map: BTreeMap<String, String>,
+}
+
+impl StatusBody {
+    /// As it is shown.
+    #[must_use]
+    pub fn of(status: &StatusRequest, after: Option<Duration>, location: Option<&Location>) -> StatusBody {
+        let request = status.request.as_ref();
+        let headers = request.map(|request| request.headers.clone()).unwrap_or_default();
+        StatusBody {
+            url: request.map_or_else(|| "location".into(), |request| request.url.clone()),
+            location: location.map(|location| location.url.to_string()),
+            headers: headers.into_iter().map(credentials::shown).collect(),
+            after: after.map(show),
+            map: status.map.clone(),
+        }
+    }
+}
+
+/// The contract's word for which successes count.
+pub(super) fn late_success_name(rejects: bool) -> &'static str {
+    if rejects { "reject" } else { "accept" }
 }
 
 /// A key that one task holds at a time.
@@ -230,7 +279,17 @@ impl TaskBody {
                 factor: task.plan.retry.factor,
                 max: show(task.plan.retry.max),
             },
-            late_success: "accept",
+            heartbeat: task.plan.oversight.heartbeat.map(show),
+            deadline: task.plan.oversight.deadline.map(|at| at.to_string()),
+            late_success: late_success_name(task.plan.oversight.rejects_late_success),
+            status: spec.status.map(|request| {
+                StatusBody::of(
+                    &request,
+                    task.plan.oversight.status.map(|status| status.after),
+                    task.location.as_ref(),
+                )
+            }),
+            cancel_url: spec.cancel_url,
             labels: spec.labels,
             correlate: spec.correlate,
             external_id,

@@ -9,8 +9,8 @@ use taskhook_core::access::Role;
 use taskhook_core::queue::{QueueSecret, Settings};
 use taskhook_core::{
     BulkKey, Cause, Change, Completion, EdgeStatus, EventKey, EventKind, ExternalKey, Failure, FollowUp,
-    HostKey, Ignored, NotCorrelated, On, Outcome, QueueKey, Rate, RetryAsked, State, Task, TaskKey,
-    Timestamp,
+    HostKey, Ignored, NotCorrelated, On, Outcome, PollAnswer, QueueKey, Rate, RetryAsked, State, Task,
+    TaskKey, Timestamp,
 };
 
 /// Pairs each value of an enum with its stored number, both ways.
@@ -31,6 +31,7 @@ macro_rules! numbered {
 }
 
 pub mod bulks;
+pub mod oversight;
 pub mod schedules;
 pub mod sources;
 
@@ -130,8 +131,8 @@ pub mod flag {
     pub const ATTEMPT_OPEN: i64 = 32;
     /// The newest attempt's response is recorded.
     pub const ATTEMPT_REPLIED: i64 = 64;
-    /// The newest attempt gave a sign of life.
-    pub const ATTEMPT_ALIVE: i64 = 128;
+    /// It was reopened past its deadline. 128 was another one, which told nobody anything.
+    pub const DEADLINE_LIFTED: i64 = 256;
 }
 
 /// A cause as stored: its number, and the key of what it names.
@@ -147,6 +148,7 @@ pub fn cause_columns(cause: Cause) -> (i64, Option<i64>) {
         Cause::Queue => (7, None),
         Cause::Schedule(schedule) => (8, Some(schedule.0)),
         Cause::Bulk(bulk) => (9, Some(bulk.0)),
+        Cause::Reconciliation => (10, None),
     }
 }
 
@@ -205,6 +207,12 @@ pub struct Detail {
     /// The remote's own id of the task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
+    /// The URL that the response has named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// What the remote said when it was asked, in one word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub said: Option<String>,
 }
 
 /// A change as stored.
@@ -221,7 +229,7 @@ pub struct ChangeRow {
 }
 
 /// The names of the kinds of change, by number: the contract of a task's history.
-pub const CHANGE_NAMES: [(i64, &str); 23] = [
+pub const CHANGE_NAMES: [(i64, &str); 26] = [
     (1, "created"),
     (2, "blocked"),
     (3, "dependency_ended"),
@@ -245,6 +253,9 @@ pub const CHANGE_NAMES: [(i64, &str); 23] = [
     (21, "event_ignored"),
     (23, "correlated"),
     (24, "not_correlated"),
+    (25, "located"),
+    (26, "polled"),
+    (27, "deadline_passed"),
 ];
 
 /// A task was found to break Taskhook's own decisions.
@@ -317,8 +328,36 @@ pub fn change_row(change: &Change) -> Option<ChangeRow> {
         },
         Change::NotCorrelated { attempt, why } => with(of(24, *attempt), not_correlated(why)),
         Change::Quarantined => plain(QUARANTINED),
-        Change::Rearmed { .. } => return None,
+        Change::Located { attempt, location } => with(
+            of(25, *attempt),
+            match location {
+                Ok(location) => Detail { url: Some(location.url.to_string()), ..Detail::default() },
+                Err(why) => Detail { reason: Some(why.to_string()), ..Detail::default() },
+            },
+        ),
+        Change::Polled { attempt, answer } => with(of(26, *attempt), polled(answer)),
+        Change::DeadlinePassed => plain(27),
+        Change::Rearmed { .. } | Change::PollSent { .. } => return None,
     })
+}
+
+/// What a remote said: one word, and what there is to say beside it.
+fn polled(answer: &PollAnswer) -> Detail {
+    let said = |word: &str| Detail { said: Some(word.into()), ..Detail::default() };
+    match answer {
+        PollAnswer::Says(EventKind::Progress(progress, _)) => {
+            Detail { progress: *progress, ..said("running") }
+        }
+        PollAnswer::Says(EventKind::Completed(_)) => said("completed"),
+        PollAnswer::Says(EventKind::Failed(failure, _)) => {
+            Detail { said: Some("failed".into()), ..failure_detail(failure) }
+        }
+        PollAnswer::Says(EventKind::Cancelled) => said("cancelled"),
+        PollAnswer::Says(_) => said("running"),
+        PollAnswer::NotFound => said("not_found"),
+        PollAnswer::Unclear(why) => Detail { reason: Some(why.to_string()), ..said("unclear") },
+        PollAnswer::Lost(failure) => Detail { said: Some("no_answer".into()), ..failure_detail(failure) },
+    }
 }
 
 fn not_correlated(why: &NotCorrelated) -> Detail {
@@ -372,6 +411,7 @@ pub fn follow_up_columns(follow_up: &FollowUp) -> (i64, i64, i64, i64, i64) {
         FollowUp::EndPrevious { by, after } => (8, by.0, after.0, 0, 0),
         FollowUp::Supersede { task, by } => (9, task.0, by.0, 0, 0),
         FollowUp::Bulk { bulk, task } => (10, task.0, bulk.0, 0, 0),
+        FollowUp::CallCancel { task, generation } => (12, task.0, 0, generation.into(), 0),
     }
 }
 
@@ -395,6 +435,7 @@ pub fn follow_up_of(kind: i64, subject: i64, other: i64, generation: i64, end: i
         8 => FollowUp::EndPrevious { by: TaskKey(subject), after: TaskKey(other) },
         9 => FollowUp::Supersede { task: TaskKey(subject), by: TaskKey(other) },
         10 => FollowUp::Bulk { bulk: BulkKey(other), task: TaskKey(subject) },
+        12 => FollowUp::CallCancel { task: TaskKey(subject), generation },
         11 => FollowUp::UnparkExternal { external: ExternalKey(subject), after: EventKey(other) },
         _ => return None,
     })
@@ -572,6 +613,7 @@ mod tests {
             FollowUp::HostFree(HostKey(9)),
             FollowUp::Unpark { task, after: EventKey(3) },
             FollowUp::UnparkExternal { external: ExternalKey(8), after: EventKey(3) },
+            FollowUp::CallCancel { task, generation: 4 },
             FollowUp::EndDependents { parent: task, generation: 2, after: parent },
             FollowUp::ReopenDependents { parent: task, generation: 2, after: parent },
             FollowUp::ParentEnded { task, parent, generation: u32::MAX, end: State::Skipped },

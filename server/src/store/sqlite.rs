@@ -24,7 +24,8 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, params};
 use taskhook_core::retention::{Ages, Place};
 use taskhook_core::{
-    Context, Decided, EventKey, FollowUp, Input, QueueKey, ScheduleKey, Subjects, TaskKey, Timestamp,
+    Context, Decided, EventKey, FollowUp, Input, QueueKey, ScheduleKey, StatusRequest, Subjects, TaskKey,
+    Timestamp,
 };
 
 pub(crate) use access::api_keys;
@@ -166,12 +167,17 @@ impl Store for SqliteStore {
         rows.collect::<rusqlite::Result<_>>().map_err(failed)
     }
 
-    async fn exchanges(&mut self, by: Timestamp) -> Result<Vec<TaskKey>, StoreError> {
+    async fn exchanges(&mut self, by: Timestamp, polls_by: Timestamp) -> Result<Vec<TaskKey>, StoreError> {
         let mut statement = self
             .connection
-            .prepare_cached("SELECT key FROM task WHERE wake_at <= ?1 AND state = 4 ORDER BY wake_at")
+            .prepare_cached(
+                "SELECT key FROM task WHERE wake_at <= max(?1, ?2)
+                 AND ((state = 4 AND wake_at <= ?1) OR (state = 5 AND watch IS NOT NULL AND wake_at <= ?2))
+                 ORDER BY wake_at",
+            )
             .map_err(failed)?;
-        let rows = statement.query_map(params![by.0], |row| row.get(0).map(TaskKey)).map_err(failed)?;
+        let rows =
+            statement.query_map(params![by.0, polls_by.0], |row| row.get(0).map(TaskKey)).map_err(failed)?;
         rows.collect::<rusqlite::Result<_>>().map_err(failed)
     }
 
@@ -234,6 +240,10 @@ impl Transaction for SqliteTransaction<'_> {
 
     async fn requests(&mut self, tasks: &[TaskKey]) -> Result<Vec<Outgoing>, StoreError> {
         tasks.iter().map(|task| self.request_of(*task).map_err(failed)).collect()
+    }
+
+    async fn statuses(&mut self, tasks: &[TaskKey]) -> Result<Vec<(String, StatusRequest)>, StoreError> {
+        tasks.iter().map(|task| self.status_of(*task).map_err(failed)).collect()
     }
 
     async fn keep(&mut self, follow_ups: &[FollowUp]) -> Result<Vec<KeptKey>, StoreError> {

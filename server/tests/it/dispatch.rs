@@ -14,6 +14,7 @@ use taskhook::clock::wall_clock;
 use taskhook::dispatch::{Dispatcher, HandIn, Settings};
 use taskhook::engine::Permit;
 use taskhook::engine::commit::Dispatch;
+use taskhook::engine::submission::Submission;
 use taskhook::secrets::{Secrets, Signer};
 use taskhook_core::limits::{BODY_BYTES_MAX, MESSAGE_BYTES_MAX, RESPONSE_BYTES_KEPT};
 use taskhook_core::{
@@ -29,8 +30,9 @@ use target::{Answer, http, target};
 struct Replies(mpsc::UnboundedSender<(Reply, Permit)>);
 
 impl HandIn for Replies {
-    async fn hand_in(&self, reply: Reply, permit: Permit) {
-        let _ = self.0.send((reply, permit));
+    async fn hand_in(&self, ended: Submission, permit: Permit) {
+        let Submission::Reply(reply) = ended else { panic!("nobody was asked: {ended:?}") };
+        let _ = self.0.send((*reply, permit));
     }
 }
 
@@ -118,6 +120,7 @@ fn dispatch_at(now: Timestamp, request: Request) -> Dispatch {
         timeout: Some(Duration::from_secs(3_600)),
         request_timeout: Duration::from_secs(300),
         retry: RetryPolicy::default(),
+        oversight: Default::default(),
         payload_bytes: u32::try_from(payload_bytes).expect("it is small"),
         scheduled: None,
     };
@@ -142,6 +145,7 @@ fn dispatch_at(now: Timestamp, request: Request) -> Dispatch {
         send: 1,
         request: Arc::new(request),
         correlate: None,
+        poll: None,
     }
 }
 

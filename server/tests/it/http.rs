@@ -30,6 +30,7 @@ mod schedules;
 mod sources;
 mod stats;
 mod strangers;
+mod sync;
 mod unique;
 mod waiting;
 mod webhooks;

@@ -55,8 +55,8 @@ impl Store for InTheWay {
         self.store.schedules_ahead(until).await
     }
 
-    async fn exchanges(&mut self, by: Timestamp) -> Result<Vec<TaskKey>, StoreError> {
-        self.store.exchanges(by).await
+    async fn exchanges(&mut self, by: Timestamp, polls_by: Timestamp) -> Result<Vec<TaskKey>, StoreError> {
+        self.store.exchanges(by, polls_by).await
     }
 
     async fn waiting_queues(&mut self) -> Result<Vec<QueueKey>, StoreError> {
@@ -94,6 +94,7 @@ fn clock_ahead() -> Timestamp {
 fn draft(id: String) -> Arc<Draft> {
     let request = Request { method: "POST".into(), url: "http://h:1/".into(), ..Request::default() };
     Arc::new(Draft {
+        other_hosts: Default::default(),
         external: None,
         id,
         host: Some("h:1".into()),
@@ -112,6 +113,7 @@ fn draft(id: String) -> Arc<Draft> {
             timeout: None,
             request_timeout: None,
             retry: RetryAsked { max_attempts: Some(1), ..RetryAsked::default() },
+            oversight: Default::default(),
             payload_bytes: 0,
         },
         spec: Spec { request: Some(Arc::new(request)), ..Spec::default() },
@@ -123,7 +125,12 @@ fn draft(id: String) -> Arc<Draft> {
 async fn hand_in(engine: &Engine, dispatch: &Dispatch, kind: ReplyKind) {
     let (task, attempt) = (dispatch.task.key, dispatch.attempt);
     let permit = Permit { host: dispatch.task.plan.host.expect("a host"), bytes: 0 };
-    engine.hand_in(Submission::Reply(Box::new(Reply { task, attempt, kind, external: None })), permit).await;
+    engine
+        .hand_in(
+            Submission::Reply(Box::new(Reply { task, attempt, kind, external: None, location: None })),
+            permit,
+        )
+        .await;
 }
 
 #[tokio::test]

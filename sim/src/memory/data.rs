@@ -202,6 +202,10 @@ impl Data {
         data.name_of.put(data.next.name, default);
         data.next.name += 1;
         data.queues.put(QueueKey::DEFAULT, Queue::new(QueueKey::DEFAULT));
+        let system = Name { kind: NameKind::Queue, text: "@cancel".into() };
+        data.names.put(system.clone(), QueueKey::CANCEL.0);
+        data.name_of.put(QueueKey::CANCEL.0, system);
+        data.queues.put(QueueKey::CANCEL, Queue::new(QueueKey::CANCEL));
         // So has the source, which nobody can be given.
         let source = Name::source("default");
         data.names.put(source.clone(), SourceKey::DEFAULT.0);

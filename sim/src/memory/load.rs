@@ -49,6 +49,7 @@ impl Data {
                 self.load_key_of(*task, subjects);
             }
             Input::Wake(task) => self.load_task(*task, subjects),
+            Input::Polled(polled) => self.load_task(polled.task, subjects),
             Input::Reply(reply) => {
                 self.load_task(reply.task, subjects);
                 for external in reply.external.iter().flatten() {
@@ -65,7 +66,7 @@ impl Data {
             }
             Input::Queue(queue, _) => {
                 subjects.put_queue(*queue, self.queues.get(queue).cloned());
-                subjects.put_queue_count(self.queues.len());
+                subjects.put_queue_count(self.queues.keys().filter(|key| key.0 > 0).count());
             }
             Input::Source(source, _) => self.load_source(*source, subjects),
             Input::Access(_) => self.load_api_keys(subjects),
@@ -104,6 +105,8 @@ impl Data {
                 self.load_task(task, subjects);
                 self.load_key_of(task, subjects);
             }
+            // A name may get a key: the transaction loads it.
+            FollowUp::CallCancel { .. } => {}
             FollowUp::Supersede { task, by: _ } => self.load_task(task, subjects),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use taskhook::store::{Name, StoreError};
+use taskhook::store::{Name, StoreError, hosts_of};
 use taskhook_core::decision::RecordedEvent;
 use taskhook_core::retention;
 use taskhook_core::source::SourceChange;
@@ -21,7 +21,10 @@ pub(super) fn named(decided: &[Decided]) -> Vec<i64> {
         for (task, change) in &one.decision.changes {
             if let Change::Created { new, .. } = change {
                 keys.push(task.0);
-                keys.extend(new.asked.host.map(|host| host.0));
+                keys.extend(hosts_of(&new.asked).map(|host| host.0));
+            }
+            if let Change::Located { location: Ok(location), .. } = change {
+                keys.push(location.host.0);
             }
             if let Change::Correlated { external, .. } = change {
                 keys.push(external.key.0);
@@ -35,7 +38,7 @@ pub(super) fn named(decided: &[Decided]) -> Vec<i64> {
         for (schedule, change) in &one.decision.schedules {
             if let ScheduleChange::Defined { settings, .. } = change {
                 keys.push(schedule.0);
-                keys.extend(settings.asked.host.map(|host| host.0));
+                keys.extend(hosts_of(&settings.asked).map(|host| host.0));
             }
         }
         let begun = one.decision.bulks.iter();
@@ -193,10 +196,11 @@ impl Data {
             let count = notes.entry(task).or_insert(before);
             *count = count.saturating_add(1);
             // An end of an exchange, or of a dependency, is bounded by itself: it is always told.
-            let many = matches!(change, Change::Alive { .. } | Change::EventIgnored { .. });
+            let many =
+                matches!(change, Change::Alive { .. } | Change::EventIgnored { .. } | Change::Polled { .. });
             return !many || *count <= limits::NOTES_PER_TASK_MAX;
         }
-        !matches!(change, Change::Rearmed { .. })
+        !matches!(change, Change::Rearmed { .. } | Change::PollSent { .. })
     }
 
     fn tell(&mut self, task: TaskKey, cause: Cause, change: &Change) {

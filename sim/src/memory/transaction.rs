@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::MutexGuard;
 
 use taskhook::store::{
-    AuditEntry, BatchId, Correlate, KeptKey, Name, Outgoing, Pruned, StoreError, Transaction,
+    AuditEntry, BatchId, Correlate, KeptKey, Name, Outgoing, Pruned, StoreError, Transaction, cancel_task_id,
+    headers_for,
 };
 use taskhook_core::retention::{Ages, Place};
-use taskhook_core::{Context, Decided, EventKey, FollowUp, Input, Subjects, TaskKey, Timestamp};
+use taskhook_core::{
+    CancelCall, Context, Decided, EventKey, FollowUp, Input, QueueKey, StatusRequest, Subjects, TaskKey,
+    Timestamp,
+};
 
 use super::broken;
 use super::contention::{Contention, Fate};
@@ -49,8 +53,33 @@ impl<'a> MemoryTransaction<'a> {
         match inner {
             Input::Schedule(key, command) => self.load_schedule(cx, *key, Some(command), subjects),
             Input::WakeSchedule(key) => self.load_schedule(cx, *key, None, subjects),
+            Input::FollowUp(FollowUp::CallCancel { task, generation }) => {
+                self.load_cancel_call(*task, *generation, subjects);
+            }
             _ => {}
         }
+    }
+
+    /// What a call to the `cancel_url` of a task needs, the task that makes it among it.
+    fn load_cancel_call(&mut self, task: TaskKey, generation: u32, subjects: &mut Subjects) {
+        self.data.load_task(task, subjects);
+        if !subjects.has_loaded_queue(QueueKey::CANCEL) {
+            subjects.put_queue(QueueKey::CANCEL, self.data.queues.get(&QueueKey::CANCEL).cloned());
+        }
+        let spec = self.data.created.get(&task).map(|new| new.spec.clone());
+        let named = self.data.name_of.get(&task.0).map(|name| name.text.clone());
+        let url = spec.as_ref().and_then(|spec| spec.cancel_url.clone());
+        let (Some(spec), Some(of), Some(cancel_url)) = (spec, named, url) else {
+            subjects.put_cancel_call(task, generation, None);
+            return;
+        };
+        let key = TaskKey(self.key_of(&Name::task(&cancel_task_id(&of, generation))));
+        self.data.load_named(key, Timestamp(i64::MIN), subjects);
+        let (url, headers) =
+            spec.request.as_deref().map(|request| (request.url.as_str(), request.headers.clone())).unzip();
+        let headers = headers_for(&cancel_url, url, headers.unwrap_or_default());
+        let call = CancelCall { key, of: of.into(), url: cancel_url.into(), headers };
+        subjects.put_cancel_call(task, generation, Some(call));
     }
 
     /// The key of a name that is not kept yet.
@@ -142,6 +171,15 @@ impl Transaction for MemoryTransaction<'_> {
         };
         let missing = |task: &TaskKey| broken(format!("task {} has no request", task.0));
         tasks.iter().map(|task| request(task).ok_or_else(|| missing(task))).collect()
+    }
+
+    async fn statuses(&mut self, tasks: &[TaskKey]) -> Result<Vec<(String, StatusRequest)>, StoreError> {
+        let status = |task: &TaskKey| {
+            let name = self.data.name_of.get(&task.0)?.text.clone();
+            Some((name, self.data.created.get(task)?.spec.status.as_deref()?.clone()))
+        };
+        let missing = |task: &TaskKey| broken(format!("task {} has no status URL", task.0));
+        tasks.iter().map(|task| status(task).ok_or_else(|| missing(task))).collect()
     }
 
     async fn keep(&mut self, follow_ups: &[FollowUp]) -> Result<Vec<KeptKey>, StoreError> {

@@ -44,9 +44,9 @@ pub(super) fn read(members: Members<'_>, now: Timestamp) -> Result<ScheduleDraft
             start_at,
             end_at,
         };
-        (settings, task.host, task.queue, task.source)
+        (settings, (task.host, task.other_hosts), task.queue, task.source)
     });
-    let settings = settings.map(|(mut settings, host, queue, source)| {
+    let settings = settings.map(|(mut settings, (host, other_hosts), queue, source)| {
         match settings.recurrence(now) {
             // The spelling of the database is what everybody else shows.
             Ok(recurrence) => settings.timezone = recurrence.timezone().into(),
@@ -54,7 +54,7 @@ pub(super) fn read(members: Members<'_>, now: Timestamp) -> Result<ScheduleDraft
             Err(BadRecurrence::Timezone(wrong)) => fields.wrong("timezone", "no_such_timezone", wrong),
             Err(BadRecurrence::Every(wrong)) => fields.wrong("every", "out_of_range", wrong),
         }
-        ScheduleDraft { settings, host, queue, source, paused }
+        ScheduleDraft { settings, host, other_hosts, queue, source, paused }
     });
     let errors = fields.finish(&KNOWN, &[]);
     settings.filter(|_| errors.is_empty()).ok_or(errors)

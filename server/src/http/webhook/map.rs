@@ -7,12 +7,13 @@ use std::sync::Arc;
 use axum::http::HeaderMap;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use taskhook_core::{EventKind, Failure, limits};
+use taskhook_core::{EventKind, limits};
 
 use crate::expression::{self, Expression, Scope, checked_id};
 use crate::http::json::Members;
-use crate::http::webhook::{cut, stored_headers};
+use crate::http::webhook::stored_headers;
 use crate::http::wire::joined;
+use crate::report;
 use crate::source::facts::{attribute, header, text_of};
 use crate::source::registry::Live;
 use crate::source::verify::Seen;
@@ -192,12 +193,9 @@ impl<'a> Said<'a> {
         let kind = match meaning.as_deref() {
             Some("task_started") => EventKind::Started,
             Some("task_heartbeat") => EventKind::Heartbeat,
-            Some("task_progress") => EventKind::Progress(
-                progress.map(|part| part.clamp(0.0, 1.0)),
-                message.map(|text| cut(&text, limits::MESSAGE_BYTES_MAX)),
-            ),
+            Some("task_progress") => report::progress(progress, message),
             Some("task_completed") => EventKind::Completed(result.map(|raw| raw.get().as_bytes().into())),
-            Some("task_failed") => failed(error.as_deref(), message),
+            Some("task_failed") => report::failed(error.as_deref(), message),
             Some("task_cancelled") => EventKind::Cancelled,
             _ => EventKind::Other(None),
         };
@@ -216,20 +214,6 @@ impl<'a> Said<'a> {
             (None, None) => mapped(None, None, EventKind::Other(Some("it names no task"))),
         }
     }
-}
-
-fn failed(error: Option<&RawValue>, message: Option<String>) -> EventKind {
-    let parts: Members<'_> = error.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
-    let text = |name: &str| parts.get(name).copied().and_then(text_of);
-    let said = error.and_then(text_of).or_else(|| text("message")).or(message);
-    let message = said.unwrap_or_else(|| "the worker reported a failure without a message".into());
-    let code = text("code").unwrap_or_else(|| "reported".into());
-    let retryable = parts.get("retryable").is_none_or(|raw| raw.get() != "false");
-    let failure = Failure {
-        code: cut(&code, limits::CODE_BYTES_MAX),
-        message: cut(&message, limits::MESSAGE_BYTES_MAX),
-    };
-    EventKind::Failed(failure, retryable)
 }
 
 /// Whether a task can have this id: one that a caller may choose, or one that Taskhook derives.

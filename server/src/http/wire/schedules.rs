@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use taskhook_core::Deadline;
 use taskhook_core::schedule::{Fate, Missed, Overlap, Rule, Schedule, What, Why};
 use taskhook_core::{Occurrence, Recurrence, RetryAsked, limits};
 use utoipa::ToSchema;
 
 use crate::http::duration::show;
-use crate::http::wire::{RetryDefaultBody, completion_name, raw};
+use crate::http::wire::{RetryDefaultBody, StatusBody, completion_name, late_success_name, raw};
 use crate::secrets::credentials;
 use crate::store::read::ScheduleView;
 
@@ -103,6 +104,22 @@ pub struct TemplateBody {
     /// How failed attempts are tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryDefaultBody>,
+    /// While it runs, a sign of life at least this often.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<String>,
+    /// So long after its creation each has ended, or fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<String>,
+    /// Whether only a success of the current attempt counts.
+    #[schema(value_type = Option<String>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub late_success: Option<&'static str>,
+    /// Where the remote is asked how each is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<StatusBody>,
+    /// The URL that is called when one is cancelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancel_url: Option<String>,
     /// How the remote's own id of each task is found in the response to its dispatch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub correlate: Option<String>,
@@ -282,6 +299,16 @@ fn template(view: &ScheduleView) -> TemplateBody {
         timeout: asked.timeout.flatten().map(show),
         request_timeout: asked.request_timeout.map(show),
         retry: (retry != RetryAsked::default()).then(|| RetryDefaultBody::of(retry)),
+        heartbeat: asked.oversight.heartbeat.map(show),
+        deadline: asked.oversight.deadline.map(|deadline| match deadline {
+            Deadline::After(span) => show(span),
+            Deadline::At(at) => at.to_string(),
+        }),
+        late_success: asked.oversight.rejects_late_success.then_some(late_success_name(true)),
+        status: spec.status.as_ref().map(|status| {
+            StatusBody::of(status, asked.oversight.status.and_then(|status| status.after), None)
+        }),
+        cancel_url: spec.cancel_url.clone(),
         correlate: spec.correlate.clone(),
         labels: spec.labels.clone(),
     }

@@ -95,9 +95,12 @@ fn list(
     after: Option<&str>,
     limit: usize,
 ) -> rusqlite::Result<Vec<QueueView>> {
+    // Those of the system are shown once they hold something.
     let mut statement = connection.prepare_cached(
         "SELECT q.key FROM name n JOIN queue q ON q.key = n.key
-         WHERE n.namespace = 1 AND n.kind = 2 AND n.text > ?1 ORDER BY n.text LIMIT ?2",
+         WHERE n.namespace = 1 AND n.kind = 2 AND n.text > ?1
+             AND (q.key > 0 OR EXISTS (SELECT 1 FROM task_count c WHERE c.queue = q.key AND c.count > 0))
+         ORDER BY n.text LIMIT ?2",
     )?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let keys = statement.query_map(params![after.unwrap_or(""), limit], |row| row.get(0).map(QueueKey))?;

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use taskhook_core::bulk::Filter;
 use taskhook_core::waiting::HeldUp;
-use taskhook_core::{Failure, On, QueueKey, State, Task, TaskKey, Timestamp};
+use taskhook_core::{Failure, On, QueueKey, State, StatusRequest, Task, TaskKey, Timestamp};
 
 use crate::store::read::queues::{self, held_up};
 use crate::store::read::{Listed, NodeStatus, PAGE_BYTES_MAX, ROWS_LOOKED_AT_MAX, ReadError, Reader};
+use crate::store::row::oversight::StatusRequestRow;
 use crate::store::row::{self, Detail};
 use crate::store::sqlite::{filtered_columns, known, task_columns, task_of, with_facts};
 
@@ -60,6 +61,10 @@ pub struct SpecView {
     pub payload: Option<String>,
     /// How its remote's own id of it is found.
     pub correlate: Option<String>,
+    /// How its remote is asked how it is.
+    pub status: Option<StatusRequest>,
+    /// The URL that is called when it is cancelled.
+    pub cancel_url: Option<String>,
 }
 
 impl TaskView {
@@ -271,7 +276,8 @@ fn external_id(connection: &Connection, key: TaskKey) -> rusqlite::Result<Option
 
 fn spec(connection: &Connection, key: TaskKey) -> rusqlite::Result<SpecView> {
     let mut statement = connection.prepare_cached(
-        "SELECT name, method, url, headers, labels, after, payload, concurrency_key, unique_key, correlate
+        "SELECT name, method, url, headers, labels, after, payload, concurrency_key, unique_key, correlate,
+             status, cancel_url
          FROM spec WHERE task = ?1",
     )?;
     let spec = statement.query_row(params![key.0], |row| {
@@ -282,6 +288,8 @@ fn spec(connection: &Connection, key: TaskKey) -> rusqlite::Result<SpecView> {
             concurrency_key: row.get(7)?,
             unique_key: row.get(8)?,
             correlate: row.get(9)?,
+            status: json::<StatusRequestRow>(row, 10)?.map(StatusRequestRow::status),
+            cancel_url: row.get(11)?,
             method: row.get(1)?,
             url: row.get(2)?,
             headers: json(row, 3)?.unwrap_or_default(),
@@ -308,7 +316,8 @@ fn ending(
     let mut wants_result = task.state == State::Succeeded;
     // An attempt that is not the only one, or that ended without its task, has failed or was postponed.
     let ended_alone = task.attempt.is_some_and(|attempt| !attempt.open) && task.state != State::Succeeded;
-    let mut wants_error = task.attempts_used > 0 || task.attempt_number() > 1 || ended_alone;
+    let may_be_late = task.plan.oversight.deadline.is_some() && task.state == State::Failed;
+    let mut wants_error = may_be_late || task.attempts_used > 0 || task.attempt_number() > 1 || ended_alone;
     let (mut result, mut error) = (None, None);
     let mut position = last;
     let mut statement = connection
@@ -320,6 +329,13 @@ fn ending(
                     wants_result = false;
                     let body: Option<Vec<u8>> = row.get(3)?;
                     result = body.map(|body| String::from_utf8_lossy(&body).into_owned());
+                }
+                "deadline_passed" if wants_error => {
+                    wants_error = false;
+                    error = Some(Failure {
+                        code: "deadline".into(),
+                        message: "the deadline of the task passed before it had ended".into(),
+                    });
                 }
                 "attempt_failed" if wants_error => {
                     wants_error = false;

@@ -8,6 +8,7 @@ use taskhook_core::{
     Asked, ConcurrencyKey, HostKey, QueueKey, RetryAsked, ScheduleKey, SourceKey, Spec, TaskKey, Timestamp,
 };
 
+use super::oversight::OversightRow;
 use super::{completion_number, completion_of, micros, span};
 
 numbered!(overlap_number, overlap_of, Overlap, {
@@ -67,6 +68,8 @@ struct AskedRow {
     retry_factor: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     retry_max: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    oversight: Option<OversightRow>,
     payload_bytes: u32,
 }
 
@@ -117,6 +120,7 @@ impl ScheduleSettingsRow {
                 retry_initial: asked.retry.initial.map(micros),
                 retry_factor: asked.retry.factor,
                 retry_max: asked.retry.max.map(micros),
+                oversight: OversightRow::of_asked(&asked.oversight),
                 payload_bytes: asked.payload_bytes,
             },
         }
@@ -150,6 +154,7 @@ impl ScheduleSettingsRow {
                     factor: task.retry_factor,
                     max: task.retry_max.map(span),
                 },
+                oversight: task.oversight.map(OversightRow::asked).unwrap_or_default(),
                 payload_bytes: task.payload_bytes,
                 scheduled: None,
                 unique: None,
@@ -266,6 +271,8 @@ mod tests {
 
     use taskhook_core::limits;
 
+    use taskhook_core::{Deadline, OversightAsked};
+
     use super::*;
 
     #[test]
@@ -302,6 +309,11 @@ mod tests {
                     initial: Some(second),
                     factor: Some(1.5),
                     max: Some(second),
+                },
+                oversight: OversightAsked {
+                    heartbeat: Some(second),
+                    deadline: Some(Deadline::After(second)),
+                    ..OversightAsked::default()
                 },
                 payload_bytes: u32::MAX,
                 scheduled: None,

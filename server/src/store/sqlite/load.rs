@@ -7,15 +7,17 @@ use taskhook_core::retention;
 use taskhook_core::subjects::Page;
 use taskhook_core::unique::{Held, Until};
 use taskhook_core::{
-    Attempt, ClaimKey, ConcurrencyKey, Context, Correlation, Edge, Event, EventId, EventKey, ExternalKey,
-    FollowUp, HostKey, Input, NameKey, Parked, Plan, QueueKey, Received, Request, RetryPolicy, ScheduleKey,
-    Scheduled, SourceKey, Subjects, Task, TaskKey, Timestamp, Unique, UniqueKey, limits,
+    Attempt, CancelCall, ClaimKey, ConcurrencyKey, Context, Correlation, Edge, Event, EventId, EventKey,
+    ExternalKey, FollowUp, HostKey, Input, NameKey, Parked, Plan, Polling, QueueKey, Received, Request,
+    RetryPolicy, ScheduleKey, Scheduled, SourceKey, StatusRequest, Subjects, Task, TaskKey, Timestamp,
+    Unique, UniqueKey, limits,
 };
 
+use crate::store::row::oversight::{OversightRow, StatusRequestRow, WatchRow};
 use crate::store::row::{self, Mapped, flag};
 use crate::store::sqlite::SqliteTransaction;
 use crate::store::sqlite::queues::Standpoint;
-use crate::store::{Correlate, Outgoing};
+use crate::store::{Correlate, Name, Outgoing, cancel_task_id, headers_for};
 
 /// A SELECT of every column of a task, in the order in which [`task_of`] reads them.
 macro_rules! task_columns {
@@ -26,7 +28,7 @@ macro_rules! task_columns {
             "state, due_at, wake_at, generation, dependencies_pending, dependencies_broken, flags, ",
             "attempt, attempt_began_at, attempt_sent_at, attempt_sends, attempts_before, attempts_used, ",
             "progress, message, ended_at, notes, last_change, concurrency_key, ",
-            "unique_key, unique_for, schedule, scheduled_for, source ",
+            "unique_key, unique_for, schedule, scheduled_for, source, oversight, watch ",
             $rest
         )
     };
@@ -80,6 +82,7 @@ impl SqliteTransaction<'_> {
                 self.load_key_of(*task, subjects)?;
             }
             Input::Wake(task) => self.load_task(*task, subjects)?,
+            Input::Polled(polled) => self.load_task(polled.task, subjects)?,
             Input::Reply(reply) => {
                 self.load_task(reply.task, subjects)?;
                 if let Some(Ok(external)) = &reply.external {
@@ -147,6 +150,7 @@ impl SqliteTransaction<'_> {
                 self.load_task(task, subjects)?;
                 self.load_key_of(task, subjects)
             }
+            FollowUp::CallCancel { task, generation } => self.load_cancel_call(task, generation, subjects),
             FollowUp::Supersede { task, by: _ } => self.load_task(task, subjects),
         }
     }
@@ -336,6 +340,55 @@ impl SqliteTransaction<'_> {
         Ok(page(rows.collect::<rusqlite::Result<_>>()?, limits::PARKED_PAGE))
     }
 
+    /// What a call to the `cancel_url` of a task needs, the task that makes it among it.
+    fn load_cancel_call(
+        &mut self,
+        task: TaskKey,
+        generation: u32,
+        subjects: &mut Subjects,
+    ) -> rusqlite::Result<()> {
+        self.load_task(task, subjects)?;
+        if !subjects.has_loaded_queue(QueueKey::CANCEL) {
+            self.load_queue(QueueKey::CANCEL, subjects)?;
+        }
+        let mut statement = self.store.connection.prepare_cached(
+            "SELECT n.text, s.cancel_url, s.url, s.headers FROM spec s JOIN name n ON n.key = s.task
+             WHERE s.task = ?1 AND s.cancel_url IS NOT NULL",
+        )?;
+        let found = statement.query_row(params![task.0], |row| {
+            let headers: Option<Vec<(String, String)>> = json_of(row, 3)?;
+            Ok((
+                row.get::<_, String>(0)?,
+                row.get::<_, String>(1)?,
+                row.get::<_, Option<String>>(2)?,
+                headers,
+            ))
+        });
+        let found = found.optional()?;
+        drop(statement);
+        let Some((of, cancel_url, url, headers)) = found else {
+            subjects.put_cancel_call(task, generation, None);
+            return Ok(());
+        };
+        let key = TaskKey(self.key_of(&Name::task(&cancel_task_id(&of, generation)))?);
+        self.load_task(key, subjects)?;
+        self.load_parked_count(key.into(), Timestamp(i64::MIN), subjects)?;
+        let headers = headers_for(&cancel_url, url.as_deref(), headers.unwrap_or_default());
+        let call = CancelCall { key, of: of.into(), url: cancel_url.into(), headers };
+        subjects.put_cancel_call(task, generation, Some(call));
+        Ok(())
+    }
+
+    pub(super) fn status_of(&self, task: TaskKey) -> rusqlite::Result<(String, StatusRequest)> {
+        let mut statement = self.store.connection.prepare_cached(
+            "SELECT n.text, s.status FROM spec s JOIN name n ON n.key = s.task WHERE s.task = ?1",
+        )?;
+        statement.query_row(params![task.0], |row| {
+            let status: Option<StatusRequestRow> = json_of(row, 1)?;
+            Ok((row.get(0)?, status.unwrap_or_default().status()))
+        })
+    }
+
     pub(super) fn request_of(&self, task: TaskKey) -> rusqlite::Result<Outgoing> {
         let mut statement = self.store.connection.prepare_cached(
             "SELECT n.text, s.method, s.url, s.headers, s.payload, s.correlate, CASE WHEN s.correlate IS NOT NULL THEN
@@ -391,18 +444,29 @@ fn scheduled_of(schedule: Option<i64>, at: Option<i64>) -> Option<Scheduled> {
 }
 
 /// A task from the columns of [`task_columns`].
+/// A column that holds JSON, or nothing.
+fn json_of<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<T>> {
+    let text: Option<&str> = row.get_ref(column)?.as_str_or_null()?;
+    text.map(|text| known(serde_json::from_str(text).ok(), column)).transpose()
+}
+
 pub(crate) fn task_of(row: &Row<'_>) -> rusqlite::Result<Task> {
     let flags: i64 = row.get(21)?;
     let is = |bit: i64| flags & bit != 0;
     let number: u32 = row.get(22)?;
+    let began_at = row::time(row.get(23)?);
+    let oversight: Option<OversightRow> = json_of(row, 39)?;
+    let watch: Option<WatchRow> = json_of(row, 40)?;
+    let (alive_at, polling) = watch.as_ref().map_or((began_at, Polling::default()), WatchRow::polling);
     let attempt = (number > 0).then_some(Attempt {
         number,
-        began_at: row::time(row.get(23)?),
+        began_at,
         sent_at: row::time(row.get(24)?),
         sends: row.get(25)?,
         open: is(flag::ATTEMPT_OPEN),
         replied: is(flag::ATTEMPT_REPLIED),
-        alive: is(flag::ATTEMPT_ALIVE),
+        alive_at,
+        polling,
     });
     let rank: i16 = row.get(2)?;
     Ok(Task {
@@ -422,6 +486,7 @@ pub(crate) fn task_of(row: &Row<'_>) -> rusqlite::Result<Task> {
                 factor: row.get(10)?,
                 max: row::span(row.get(11)?),
             },
+            oversight: oversight.map(OversightRow::oversight).unwrap_or_default(),
             payload_bytes: row.get(12)?,
             concurrency_key: ConcurrencyKey(row.get(33)?),
             unique: unique_of(row)?,
@@ -436,6 +501,8 @@ pub(crate) fn task_of(row: &Row<'_>) -> rusqlite::Result<Task> {
         dependencies_pending: row.get(19)?,
         dependencies_broken: row.get(20)?,
         dependencies_ignored: is(flag::DEPENDENCIES_IGNORED),
+        deadline_lifted: is(flag::DEADLINE_LIFTED),
+        location: watch.and_then(WatchRow::location),
         completed_by_response: is(flag::COMPLETED_BY_RESPONSE),
         answered_too_early: is(flag::ANSWERED_TOO_EARLY),
         contradicted: is(flag::CONTRADICTED),

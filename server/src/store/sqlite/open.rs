@@ -18,7 +18,7 @@ use crate::store::sqlite::checkpoint::Checkpoints;
 /// (<https://sqlite.org/wal.html#walresetbug>).
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
-const MIGRATIONS: [(&str, &str); 10] = [
+const MIGRATIONS: [(&str, &str); 11] = [
     ("0001_tasks", include_str!("../../../migrations/sqlite/0001_tasks.sql")),
     ("0002_queues", include_str!("../../../migrations/sqlite/0002_queues.sql")),
     ("0003_retention", include_str!("../../../migrations/sqlite/0003_retention.sql")),
@@ -29,6 +29,7 @@ const MIGRATIONS: [(&str, &str); 10] = [
     ("0008_sources", include_str!("../../../migrations/sqlite/0008_sources.sql")),
     ("0009_access", include_str!("../../../migrations/sqlite/0009_access.sql")),
     ("0010_external", include_str!("../../../migrations/sqlite/0010_external.sql")),
+    ("0011_oversight", include_str!("../../../migrations/sqlite/0011_oversight.sql")),
 ];
 
 /// Why a store cannot be opened.

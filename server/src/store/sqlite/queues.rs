@@ -94,7 +94,8 @@ impl SqliteTransaction<'_> {
         if subjects.knows_queue_count() {
             return Ok(());
         }
-        let mut statement = self.store.connection.prepare_cached("SELECT count(*) FROM queue")?;
+        let mut statement =
+            self.store.connection.prepare_cached("SELECT count(*) FROM queue WHERE key > 0")?;
         let count: i64 = statement.query_row([], |row| row.get(0))?;
         subjects.put_queue_count(usize::try_from(count).unwrap_or(usize::MAX));
         Ok(())

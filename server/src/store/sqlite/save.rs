@@ -11,6 +11,8 @@ use taskhook_core::{
     TaskKey, Unparked, limits,
 };
 
+use crate::store::hosts_of;
+use crate::store::row::oversight::{OversightRow, StatusRequestRow, WatchRow};
 use crate::store::row::{self, Mapped, flag};
 use crate::store::sqlite::{SqliteTransaction, kind_number, text_of};
 
@@ -63,7 +65,10 @@ impl SqliteTransaction<'_> {
             for (key, change) in &decision.changes {
                 if let Change::Created { new, .. } = change {
                     self.save_name(key.0)?;
-                    new.asked.host.map_or(Ok(()), |host| self.save_name(host.0))?;
+                    hosts_of(&new.asked).try_for_each(|host| self.save_name(host.0))?;
+                }
+                if let Change::Located { location: Ok(location), .. } = change {
+                    self.save_name(location.host.0)?;
                 }
                 if let Change::Correlated { external, .. } = change {
                     self.save_name(external.key.0)?;
@@ -72,7 +77,7 @@ impl SqliteTransaction<'_> {
             for (key, change) in &decision.schedules {
                 if let ScheduleChange::Defined { settings, .. } = change {
                     self.save_name(key.0)?;
-                    settings.asked.host.map_or(Ok(()), |host| self.save_name(host.0))?;
+                    hosts_of(&settings.asked).try_for_each(|host| self.save_name(host.0))?;
                 }
             }
             if let Some(name) = decision.event.as_ref().and_then(RecordedEvent::waits_under) {
@@ -188,8 +193,8 @@ impl SqliteTransaction<'_> {
             spec.after.iter().map(|(id, on)| (id.as_str(), row::on_number(*on))).collect();
         let mut statement = self.store.connection.prepare_cached(
             "INSERT INTO spec (task, name, method, url, headers, labels, after, payload, concurrency_key,
-                 unique_key, correlate)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                 unique_key, correlate, status, cancel_url)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?;
         let headers =
             request.filter(|request| !request.headers.is_empty()).map(|request| text_of(&request.headers));
@@ -207,6 +212,8 @@ impl SqliteTransaction<'_> {
             spec.concurrency_key,
             spec.unique_key,
             spec.correlate,
+            spec.status.as_ref().map(|status| text_of(&StatusRequestRow::of(status))).transpose()?,
+            spec.cancel_url,
         ])?;
         Ok(())
     }
@@ -224,14 +231,16 @@ impl SqliteTransaction<'_> {
                  state, due_at, wake_at, generation, dependencies_pending, dependencies_broken, flags,
                  attempt, attempt_began_at, attempt_sent_at, attempt_sends, attempts_before, attempts_used,
                  progress, message, ended_at, notes, last_change, concurrency_key, unique_key, unique_for,
-                 schedule, scheduled_for, source)
+                 schedule, scheduled_for, source, oversight, watch)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
-                 ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39)
+                 ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39,
+                 ?40, ?41)
              ON CONFLICT (key) DO UPDATE SET
                  state = ?16, due_at = ?17, wake_at = ?18, generation = ?19, dependencies_pending = ?20,
                  dependencies_broken = ?21, flags = ?22, attempt = ?23, attempt_began_at = ?24,
                  attempt_sent_at = ?25, attempt_sends = ?26, attempts_before = ?27, attempts_used = ?28,
-                 progress = ?29, message = ?30, ended_at = ?31, notes = ?32, last_change = ?33",
+                 progress = ?29, message = ?30, ended_at = ?31, notes = ?32, last_change = ?33,
+                 watch = ?41",
         )?;
         statement.execute(params![
             task.key.0,
@@ -273,6 +282,8 @@ impl SqliteTransaction<'_> {
             plan.scheduled.map(|scheduled| scheduled.schedule.0),
             plan.scheduled.map(|scheduled| scheduled.at.0),
             plan.source.0,
+            OversightRow::of(&plan.oversight).map(|row| text_of(&row)).transpose()?,
+            WatchRow::of(task).map(|row| text_of(&row)).transpose()?,
         ])?;
         Ok(())
     }
@@ -429,7 +440,8 @@ impl Notes {
         });
         *count = count.saturating_add(1);
         // The end of an exchange, or of a dependency, is always told: those are bounded by themselves.
-        let many = matches!(change, Change::Alive { .. } | Change::EventIgnored { .. });
+        let many =
+            matches!(change, Change::Alive { .. } | Change::EventIgnored { .. } | Change::Polled { .. });
         !many || *count <= limits::NOTES_PER_TASK_MAX
     }
 }
@@ -444,7 +456,7 @@ fn flags(task: &Task) -> i64 {
         (task.quarantined, flag::QUARANTINED),
         (attempt.is_some_and(|attempt| attempt.open), flag::ATTEMPT_OPEN),
         (attempt.is_some_and(|attempt| attempt.replied), flag::ATTEMPT_REPLIED),
-        (attempt.is_some_and(|attempt| attempt.alive), flag::ATTEMPT_ALIVE),
+        (task.deadline_lifted, flag::DEADLINE_LIFTED),
     ]
     .into_iter()
     .map(|(is, bit)| if is { bit } else { 0 })

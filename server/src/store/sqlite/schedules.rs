@@ -11,6 +11,7 @@ use taskhook_core::{
 };
 
 use crate::store::Name;
+use crate::store::row::oversight::StatusRequestRow;
 use crate::store::row::schedules::{ProgressRow, ScheduleRow, ScheduleSettingsRow};
 use crate::store::sqlite::{SqliteTransaction, known, text_of};
 
@@ -19,7 +20,7 @@ macro_rules! schedule_columns {
     ($rest:literal) => {
         concat!(
             "SELECT s.key, n.text, s.settings, s.paused, s.quarantined, s.created_at, s.decided_until, s.wake_at, ",
-            "s.progress, p.name, p.method, p.url, p.headers, p.labels, p.payload, p.concurrency_key, p.correlate ",
+            "s.progress, p.name, p.method, p.url, p.headers, p.labels, p.payload, p.concurrency_key, p.correlate, p.status, p.cancel_url ",
             "FROM schedule s JOIN name n ON n.key = s.key JOIN spec p ON p.task = s.key ",
             $rest
         )
@@ -267,6 +268,14 @@ pub(crate) fn schedule_of(row: &Row<'_>) -> rusqlite::Result<Schedule> {
         unique_key: None,
         request,
         correlate: row.get(16)?,
+        status: match row.get::<_, Option<String>>(17)? {
+            None => None,
+            Some(json) => {
+                let row: StatusRequestRow = known(serde_json::from_str(&json).ok(), 17)?;
+                Some(Arc::new(row.status()))
+            }
+        },
+        cancel_url: row.get(18)?,
         labels: known(serde_json::from_str(&json(13, "{}")?).ok(), 13)?,
         after: Vec::new(),
     };

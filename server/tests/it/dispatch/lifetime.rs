@@ -127,6 +127,7 @@ fn draft(url: String) -> Draft {
     let spec = Spec { request: Some(dispatch.request), ..Spec::default() };
     Draft {
         external: None,
+        other_hosts: Default::default(),
         id: dispatch.id,
         host: Some("127.0.0.1".into()),
         queue: "default".into(),

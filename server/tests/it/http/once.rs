@@ -109,6 +109,7 @@ async fn a_crash_between_doing_and_answering_does_not_make_it_happen_twice() {
     };
     let draft = Draft {
         external: None,
+        other_hosts: Default::default(),
         id: "made-before-the-crash".into(),
         host: None,
         queue: "default".into(),
@@ -125,6 +126,7 @@ async fn a_crash_between_doing_and_answering_does_not_make_it_happen_twice() {
             timeout: Some(None),
             request_timeout: Some(std::time::Duration::from_secs(1)),
             retry: RetryAsked::default(),
+            oversight: Default::default(),
             payload_bytes: 0,
             scheduled: None,
         },

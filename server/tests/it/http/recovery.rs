@@ -241,6 +241,7 @@ async fn a_fan_out_of_two_thousand_released_by_one_webhook_is_all_dispatched() {
 fn draft(id: &str, after: &[&str]) -> Arc<Draft> {
     Arc::new(Draft {
         external: None,
+        other_hosts: Default::default(),
         id: id.into(),
         host: None,
         queue: "default".into(),
@@ -257,6 +258,7 @@ fn draft(id: &str, after: &[&str]) -> Arc<Draft> {
             timeout: Some(None),
             request_timeout: Some(std::time::Duration::from_secs(300)),
             retry: RetryAsked::default(),
+            oversight: Default::default(),
             payload_bytes: 0,
             scheduled: None,
         },

@@ -561,6 +561,7 @@ fn cause_of(number: i64, key: Option<i64>) -> Option<Cause> {
         (7, _) => Cause::Queue,
         (8, Some(schedule)) => Cause::Schedule(ScheduleKey(schedule)),
         (9, Some(bulk)) => Cause::Bulk(BulkKey(bulk)),
+        (10, _) => Cause::Reconciliation,
         _ => return None,
     })
 }

@@ -21,6 +21,7 @@ use super::world::{START, World, after, create, event, external, failure, heard}
 fn full(id: &str) -> Draft {
     Draft {
         external: None,
+        other_hosts: Default::default(),
         id: id.into(),
         host: Some("h.example:8443".into()),
         queue: "default".into(),
@@ -45,6 +46,7 @@ fn full(id: &str) -> Draft {
                 factor: Some(1.1),
                 max: Some(limits::RETRY_PAUSE_MAX),
             },
+            oversight: Default::default(),
             payload_bytes: 5,
             scheduled: None,
         },
@@ -59,6 +61,8 @@ fn full(id: &str) -> Draft {
                 payload: Some(vec![0, 255, b'{', 10, 13]),
             })),
             correlate: Some("response.body.id".into()),
+            status: None,
+            cancel_url: None,
             labels: BTreeMap::from([("team".into(), "a,b".into()), ("ü".into(), String::new())]),
             after: Vec::new(),
         },
@@ -76,7 +80,7 @@ pub(super) fn every_field_of_a_creation_survives<B: Backend>(world: &mut World<B
         let task = world.backend.task(key);
         let wanted = Plan {
             host: Some(taskhook_core::HostKey(host)),
-            ..Plan::of(&full("full").asked, &Settings::default())
+            ..Plan::of(&full("full").asked, &Settings::default(), START)
         };
         assert_eq!(*task.plan, wanted);
         assert_eq!(

@@ -30,7 +30,7 @@ fn accepted(task: TaskKey, attempt: u32, id: &str) -> Submission {
     let response = Arc::new(Response { status: 202, ..Response::default() });
     let external = External { key: ExternalKey::default(), source: "default".into(), id: id.into() };
     let kind = ReplyKind::Response(response);
-    Submission::Reply(Box::new(Reply { task, attempt, kind, external: Some(Ok(external)) }))
+    Submission::Reply(Box::new(Reply { task, attempt, kind, external: Some(Ok(external)), location: None }))
 }
 
 fn known_as(id: &str, external: &str) -> Draft {

@@ -28,7 +28,7 @@ fn resume<B: Backend>(world: &mut World<B>) -> Vec<String> {
     assert_eq!(committed.hold, Some(HoldChange::Resumed));
     assert_eq!(committed.dispatches.len(), 0, "they are looked for after the commit");
     let soon = world.clock.now() + limits::LOST_AFTER;
-    let due = ready(world.backend.store().exchanges(soon)).unwrap();
+    let due = ready(world.backend.store().exchanges(soon, soon)).unwrap();
     let mut sent = world.commit_batch(&Batch { due, ..Batch::default() }).dispatches;
     sent.extend(world.look());
     sent.extend(world.drain());
@@ -122,7 +122,7 @@ pub(super) fn a_lost_exchange_waits_until_it_is_resumed<B: Backend>(world: &mut 
         world.clock.advance(Duration::from_secs(7));
         world.restart();
         let soon = world.clock.now() + limits::LOST_AFTER;
-        let due = ready(world.backend.store().exchanges(soon)).unwrap();
+        let due = ready(world.backend.store().exchanges(soon, soon)).unwrap();
         assert_eq!(due.len(), 1);
         assert_eq!(world.commit_batch(&Batch { due, ..Batch::default() }).dispatches.len(), 0);
         world.clock.advance(Duration::from_secs(60));

@@ -92,6 +92,7 @@ pub(super) fn history_line(at: Timestamp, cause: Cause, change: &ChangeRow) -> S
         Cause::Queue => "queue".to_string(),
         Cause::Schedule(schedule) => format!("schedule {}", schedule.0),
         Cause::Bulk(bulk) => format!("bulk {}", bulk.0),
+        Cause::Reconciliation => "reconciliation".into(),
     };
     let mut line = format!("{} {cause}: {}", moment(at), row::change_name(change.kind));
     if let Some(attempt) = change.attempt {

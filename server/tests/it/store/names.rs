@@ -7,8 +7,8 @@ use super::world::{World, after, command, completed, create, event, external, he
 
 pub(super) fn a_refusal_leaves_no_name<B: Backend>(world: &mut World<B>) {
     let before = world.backend.names();
-    let always = [(-1, 6, "default".to_string()), (1, 2, "default".to_string())];
-    assert_eq!(before, always, "the source and the queue that are always there");
+    let always = [(-2, 2, "@cancel".to_string()), (-1, 6, "default".into()), (1, 2, "default".into())];
+    assert_eq!(before, always, "the source and the queues that are always there");
     let lonely = after(hosted("lonely", "h:1"), &[("nobody", On::Succeeded)]);
     let refused = world.submit(create([hosted("first", "h:2"), lonely]));
     assert_eq!(refused, Outcome::Refused(Refused::NoSuchDependency { position: 1, dependency: 0 }));
@@ -20,7 +20,7 @@ pub(super) fn a_refusal_leaves_no_name<B: Backend>(world: &mut World<B>) {
     let circle = [after(external("x"), &[("y", On::Finished)]), after(external("y"), &[("x", On::Finished)])];
     world.settle(&[create(circle), create([hosted("good", "h:3")])]);
     let names: Vec<String> = world.backend.names().into_iter().map(|name| name.2).collect();
-    assert_eq!(names.len(), 4, "{names:?}");
+    assert_eq!(names.len(), 5, "{names:?}");
     assert!(names.contains(&"good".into()) && names.contains(&"h:3".into()), "{names:?}");
 }
 

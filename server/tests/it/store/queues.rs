@@ -219,7 +219,8 @@ pub(super) fn limits_hold_whatever_happens<B: Backend>(world: &mut World<B>) {
                 continue;
             }
             _ => {
-                let held: Vec<(TaskKey, u32)> = world.open.keys().copied().collect();
+                let held: Vec<(TaskKey, u32)> =
+                    world.open.keys().map(|(task, attempt, _)| (*task, *attempt)).collect();
                 if !held.is_empty() {
                     let (task, attempt) = held[random.index(held.len())];
                     world.settle(&[answered(task, attempt, 200)]);
@@ -242,7 +243,7 @@ pub(super) fn limits_hold_whatever_happens<B: Backend>(world: &mut World<B>) {
     // In the end everybody has had a turn.
     world.settle(&[define("mail", Settings { concurrency: Some(2), ..Settings::default() })]);
     for _ in 0..2_000 {
-        if let Some((task, attempt)) = world.open.keys().next().copied() {
+        if let Some((task, attempt, _)) = world.open.keys().next().copied() {
             world.settle(&[answered(task, attempt, 200)]);
             continue;
         }

@@ -88,7 +88,7 @@ pub(super) fn no_more_than_the_node_can_send<B: Backend>(world: &mut World<B>) {
     assert_eq!(world.node.permits.free, 0);
     // Each returned permit starts one more, until none waits.
     for left in (0..12).rev() {
-        let (task, attempt) = *world.open.keys().next().unwrap();
+        let (task, attempt, _) = *world.open.keys().next().unwrap();
         world.settle(&[answered(task, attempt, 200)]);
         assert_eq!(world.open.len(), left.min(5));
     }

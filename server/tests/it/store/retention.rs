@@ -110,7 +110,7 @@ pub(super) fn steps_are_bounded<B: Backend>(world: &mut World<B>) {
     assert_eq!(steps.iter().map(|step| step.events).sum::<usize>(), TASKS);
     assert!(world.backend.tasks().is_empty() && world.backend.specs().is_empty());
     assert!(world.backend.events().is_empty() && world.backend.claims().is_empty());
-    assert_eq!(world.backend.names().len(), 2, "the queue and the source are still there");
+    assert_eq!(world.backend.names().len(), 3, "two queues and the source are still there");
 }
 
 pub(super) fn a_task_stays_until_everybody_is_told_of_its_end<B: Backend>(world: &mut World<B>) {
@@ -201,7 +201,7 @@ pub(super) fn webhooks_go_by_their_age_and_not_while_they_wait<B: Backend>(world
     world.clock.advance(limits::PARKED_FOR);
     assert_eq!(swept(world, &ages), (0, 1));
     assert!(world.backend.events().is_empty() && world.backend.parked().is_empty());
-    assert_eq!(world.backend.names().len(), 2, "nothing is called so any more");
+    assert_eq!(world.backend.names().len(), 3, "nothing is called so any more");
     world.restart();
     world.settle(&[create([external("early")])]);
     assert!(world.key("early") > early);

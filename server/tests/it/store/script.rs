@@ -10,9 +10,9 @@ use taskhook_core::access::{AccessCommand, ApiKey, ApiKeyId, Role};
 use taskhook_core::bulk::{Filter, Settings};
 use taskhook_core::schedule::{Missed, Overlap};
 use taskhook_core::{
-    Answered, ClaimKey, Command, Completion, EventKind, External, ExternalKey, On, Once, Rate, Reply,
-    ReplyKind, Request, Response, RetryAsked, ScheduleCommand, State, TaskKey, Timestamp, Unique, UniqueKey,
-    unique::Until,
+    Answered, ClaimKey, Command, Completion, Deadline, EventKind, External, ExternalKey, HostKey, Location,
+    On, Once, PollAnswer, Polled, Rate, Reply, ReplyKind, Request, Response, RetryAsked, ScheduleCommand,
+    State, StatusAsked, StatusRequest, TaskKey, Timestamp, Unique, UniqueKey, unique::Until,
 };
 use taskhook_sim::Random;
 
@@ -33,14 +33,36 @@ pub(super) struct Script {
     bulks: u64,
 }
 
+/// How a task is watched over, some of it or all.
+fn oversee(random: &mut Random, draft: &mut Draft) {
+    let seconds = |random: &mut Random| Duration::from_secs(1 + random.below(30));
+    let oversight = &mut draft.asked.oversight;
+    oversight.heartbeat = random.per_mille(400).then(|| seconds(random));
+    oversight.deadline = random.per_mille(300).then(|| Deadline::After(seconds(random)));
+    oversight.rejects_late_success = random.per_mille(300);
+    if random.per_mille(700) {
+        oversight.status =
+            Some(StatusAsked { host: None, after: random.per_mille(700).then(|| seconds(random)) });
+        let is_fixed = draft.host.is_none() || random.per_mille(600);
+        draft.other_hosts.status = is_fixed.then(|| format!("h{}", random.index(HOSTS)));
+        let url = is_fixed.then(|| "http://h/status".into());
+        let request = url.map(|url| Request { method: "GET".into(), url, ..Request::default() });
+        draft.spec.status = Some(Arc::new(StatusRequest { request, map: BTreeMap::new() }));
+    }
+    if draft.host.is_some() && random.per_mille(400) {
+        draft.other_hosts.cancel = Some(format!("h{}", random.index(HOSTS)));
+        draft.spec.cancel_url = Some("http://h/cancel".into());
+    }
+}
+
 /// What a submission may refer to.
 pub(super) struct Scene {
     /// The time.
     pub(super) now: Timestamp,
     /// What the machine's clock shows.
     pub(super) shown: Timestamp,
-    /// The exchanges that are open.
-    pub(super) open: Vec<(TaskKey, u32)>,
+    /// The exchanges that are open, polls among them.
+    pub(super) open: Vec<(TaskKey, u32, bool)>,
     /// Whether tasks may be created together.
     pub(super) batches: bool,
     /// Whether one input may cancel or reopen several tasks.
@@ -121,8 +143,8 @@ impl Script {
             62 => self.access(),
             63..65 if scene.cancels => self.bulk(scene),
             _ if !open.is_empty() => {
-                let (task, attempt) = open.swap_remove(self.random.index(open.len()));
-                self.reply(task, attempt)
+                let (task, attempt, is_poll) = open.swap_remove(self.random.index(open.len()));
+                if is_poll { self.polled(task, attempt) } else { self.reply(task, attempt) }
             }
             65..67 => {
                 // An answer that nobody waits for, perhaps of a task that never was.
@@ -147,7 +169,10 @@ impl Script {
         let mut drafts: BTreeMap<String, Draft> = BTreeMap::new();
         for _ in 0..count {
             let id = self.id();
-            drafts.insert(id.clone(), self.draft(&id, scene.now));
+            let draft = self.draft(&id, scene.now);
+            // One that was reported on by its id and by its remote's id hears of either first.
+            let external = draft.external.clone().filter(|_| scene.batches);
+            drafts.insert(id.clone(), Draft { external, ..draft });
         }
         // Those that wait for each other come in any order.
         let mut drafts: Vec<Draft> = drafts.into_values().collect();
@@ -184,6 +209,9 @@ impl Script {
         if random.per_mille(200) {
             draft.spec.name = Some("kind".into());
             draft.spec.labels = BTreeMap::from([("a".into(), "b".into())]);
+        }
+        if random.per_mille(300) {
+            oversee(random, &mut draft);
         }
         if random.per_mille(150) {
             draft.external = Some(format!("x{}", random.index(4)));
@@ -338,7 +366,29 @@ impl Script {
                 Ok(External { key: ExternalKey::default(), source: "default".into(), id })
             }
         });
-        Submission::Reply(Box::new(Reply { task, attempt, kind, external }))
+        let location = self.random.per_mille(500).then(|| match self.random.index(4) {
+            3 => Err("it names none".into()),
+            index => {
+                let host_name = format!("h{index}").into();
+                Ok(Location { url: "http://h/status".into(), host_name, host: HostKey(0) })
+            }
+        });
+        Submission::Reply(Box::new(Reply { task, attempt, kind, external, location }))
+    }
+
+    /// The end of a poll.
+    fn polled(&mut self, task: TaskKey, attempt: u32) -> Submission {
+        let answer = match self.random.below(10) {
+            0..3 => PollAnswer::Says(EventKind::Progress(None, None)),
+            3 => PollAnswer::Says(EventKind::Progress(Some(0.5), None)),
+            4 => PollAnswer::Says(EventKind::Completed(Some(br#"{"ok":true}"#[..].into()))),
+            5 => PollAnswer::Says(EventKind::Failed(failure("remote"), true)),
+            6 => PollAnswer::Says(EventKind::Cancelled),
+            7 => PollAnswer::NotFound,
+            8 => PollAnswer::Unclear("it answered 500".into()),
+            _ => PollAnswer::Lost(failure("connect")),
+        };
+        Submission::Polled(Box::new(Polled { task, attempt, answer }))
     }
 
     fn answer(&mut self) -> ReplyKind {

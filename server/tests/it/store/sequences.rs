@@ -215,7 +215,7 @@ impl<A: Backend, B: Backend> Twins<A, B> {
 
     /// The time and the exchanges that are open, on both.
     fn scene(&self) -> Scene {
-        let open: Vec<(TaskKey, u32)> = self.one.open.keys().copied().collect();
+        let open: Vec<(TaskKey, u32, bool)> = self.one.open.keys().copied().collect();
         assert!(open.iter().eq(self.other.open.keys()), "{}", self.words());
         Scene { now: self.one.clock.now(), shown: self.one.shown(), open, batches: true, cancels: true }
     }

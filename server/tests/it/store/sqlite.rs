@@ -30,7 +30,7 @@ fn the_settings_that_durability_needs_are_in_force() {
     for _ in 0..2 {
         let settings = world.backend.store().settings().unwrap();
         assert_eq!((settings.journal_mode.as_str(), settings.synchronous), ("wal", 2));
-        assert_eq!(settings.schema, "0010_external");
+        assert_eq!(settings.schema, "0011_oversight");
         assert_eq!(settings.sqlite_version, rusqlite::version());
         world.restart();
     }
@@ -203,6 +203,9 @@ fn a_store_from_before_retention_keeps_what_it_remembers() {
     tamper(
         &mut world,
         "DELETE FROM migration WHERE name >= '0003';
+         ALTER TABLE task DROP COLUMN oversight; ALTER TABLE task DROP COLUMN watch;
+         ALTER TABLE spec DROP COLUMN status; ALTER TABLE spec DROP COLUMN cancel_url;
+         DELETE FROM name WHERE key = -2; DELETE FROM queue WHERE key = -2;
          DROP TABLE external; ALTER TABLE spec DROP COLUMN correlate;
          ALTER TABLE event DROP COLUMN external_id; ALTER TABLE event DROP COLUMN query;
          DROP TABLE api_key; DROP TABLE audit;

@@ -56,8 +56,8 @@ impl Store for Noting {
         self.store.schedules_ahead(until).await
     }
 
-    async fn exchanges(&mut self, by: Timestamp) -> Result<Vec<TaskKey>, StoreError> {
-        self.store.exchanges(by).await
+    async fn exchanges(&mut self, by: Timestamp, polls_by: Timestamp) -> Result<Vec<TaskKey>, StoreError> {
+        self.store.exchanges(by, polls_by).await
     }
 
     async fn waiting_queues(&mut self) -> Result<Vec<QueueKey>, StoreError> {

@@ -106,7 +106,7 @@ pub(super) fn exchanges_in_flight_are_found<B: Backend>(world: &mut World<B>) {
     let (sent, answered_one) = (world.key("sent"), world.key("answered"));
     world.settle(&[answered(answered_one, 1, 202)]);
     let soon = START + taskhook_core::limits::LOST_AFTER;
-    let exchanges = |world: &mut World<B>, by| ready(world.backend.store().exchanges(by)).unwrap();
+    let exchanges = |world: &mut World<B>, by| ready(world.backend.store().exchanges(by, by)).unwrap();
     assert_eq!(exchanges(world, START), []);
     assert_eq!(exchanges(world, soon), [sent]);
     // A process that starts later sends the same attempt again.

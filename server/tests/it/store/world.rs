@@ -47,7 +47,7 @@ pub(super) struct World<B> {
     /// Follow-ups that are kept and not taken yet.
     pub(super) backlog: Vec<Kept>,
     /// The exchanges that are open, by task and attempt.
-    pub(super) open: BTreeMap<(TaskKey, u32), Dispatch>,
+    pub(super) open: BTreeMap<(TaskKey, u32, bool), Dispatch>,
     /// Who waits for a place for an exchange.
     wants: BTreeSet<Want>,
     batches: u128,
@@ -100,13 +100,13 @@ impl<B: Backend> World<B> {
 
     /// Commits one batch: what is submitted, the tasks that are due, and follow-ups that were kept.
     pub(super) fn commit_batch(&mut self, batch: &Batch<'_>) -> Committed {
-        for reply in batch.submissions.iter().filter_map(|one| match one {
-            Submission::Reply(reply) => Some(reply),
+        for ended in batch.submissions.iter().filter_map(|one| match one {
+            Submission::Reply(reply) => Some((reply.task, reply.attempt, false)),
+            Submission::Polled(polled) => Some((polled.task, polled.attempt, true)),
             _ => None,
         }) {
-            if let Some(dispatch) = self.open.remove(&(reply.task, reply.attempt)) {
-                let plan = &dispatch.task.plan;
-                self.node.permits.give_back(plan.host.unwrap(), plan.payload_bytes);
+            if let Some(permit) = self.open.remove(&ended).and_then(|dispatch| dispatch.permit()) {
+                self.node.permits.give_back(permit.host, permit.bytes);
             }
         }
         let (mut queues, mut hosts) = (batch.queues.clone(), batch.hosts.clone());
@@ -129,14 +129,21 @@ impl<B: Backend> World<B> {
         };
         let committed = ready(commit(self.backend.store(), &self.node, batch, next_id)).unwrap();
         assert_eq!(committed.receipts.len(), batch.submissions.len(), "every submission is answered");
+        let mut over = Vec::new();
         for dispatch in &committed.dispatches {
-            let plan = &dispatch.task.plan;
-            assert!(plan.host.is_some(), "only a task with a target is dispatched");
-            let before = self.open.insert((dispatch.task.key, dispatch.attempt), dispatch.clone());
-            assert!(before.is_none(), "an attempt is in flight once: {dispatch:?}");
+            assert!(dispatch.permit().is_some(), "there is somebody to be called");
+            let key = (dispatch.task.key, dispatch.attempt, dispatch.poll.is_some());
+            let before = self.open.insert(key, dispatch.clone());
+            // A poll that nobody has answered in its time is over.
+            assert!(
+                before.is_none() || dispatch.poll.is_some(),
+                "an attempt is in flight once: {dispatch:?}"
+            );
+            over.extend(before.and_then(|before| before.permit()));
         }
         // G12: deciding panics where there is no permit.
         self.node.permits = committed.permits.clone().unwrap();
+        over.iter().for_each(|permit| self.node.permits.give_back(permit.host, permit.bytes));
         self.wants.extend(committed.wants.iter().copied());
         self.backlog.retain(|kept| !batch.kept.contains(kept));
         self.backlog.extend(committed.kept.iter().copied());
@@ -251,8 +258,8 @@ impl<B: Backend> World<B> {
     pub(super) fn restart(&mut self) {
         self.backend.reopen();
         for dispatch in std::mem::take(&mut self.open).into_values() {
-            let plan = &dispatch.task.plan;
-            self.node.permits.give_back(plan.host.unwrap(), plan.payload_bytes);
+            let permit = dispatch.permit().unwrap();
+            self.node.permits.give_back(permit.host, permit.bytes);
         }
         self.wants.clear();
         self.node.up_since = self.clock.now();
@@ -342,6 +349,7 @@ pub(super) const RETRY_AT_ONCE: RetryAsked = RetryAsked {
 pub(super) fn external(id: &str) -> Draft {
     Draft {
         external: None,
+        other_hosts: Default::default(),
         id: id.into(),
         host: None,
         queue: "default".into(),
@@ -358,6 +366,7 @@ pub(super) fn external(id: &str) -> Draft {
             timeout: Some(None),
             request_timeout: Some(Duration::from_secs(30)),
             retry: RETRY_AT_ONCE,
+            oversight: Default::default(),
             payload_bytes: 0,
             scheduled: None,
         },
@@ -389,6 +398,7 @@ pub(super) fn create(drafts: impl IntoIterator<Item = Draft>) -> Submission {
 /// A schedule that is due every so many seconds, and whose tasks are those of `draft`.
 pub(super) fn every(seconds: u64, draft: Draft) -> ScheduleDraft {
     ScheduleDraft {
+        other_hosts: Default::default(),
         source: "default".into(),
         settings: Settings {
             rule: Rule::Every(Duration::from_secs(seconds)),
@@ -495,5 +505,5 @@ pub(super) fn answered(task: TaskKey, attempt: u32, status: u16) -> Submission {
 
 /// The end of an exchange.
 pub(super) fn reply(task: TaskKey, attempt: u32, kind: ReplyKind) -> Submission {
-    Submission::Reply(Box::new(Reply { task, attempt, kind, external: None }))
+    Submission::Reply(Box::new(Reply { task, attempt, kind, external: None, location: None }))
 }

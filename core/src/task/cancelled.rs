@@ -1,0 +1,68 @@
+//! What a user's cancel means for the remote: it is told, by a task of its own in the system queue `@cancel`.
+
+use std::sync::Arc;
+
+use crate::Context;
+use crate::create::Creating;
+use crate::decision::{Change, Decision};
+use crate::id::{ConcurrencyKey, QueueKey, SourceKey, TaskKey};
+use crate::input::{Asked, FollowUp, NewTask, OversightAsked, Request, RetryAsked, Spec};
+use crate::subjects::{CancelCall, Subjects};
+use crate::task::{Completion, Task, steps};
+
+/// The end of a task that a user cancels. Its remote is told if it ever heard of it.
+pub(crate) fn by_user(task: &Task) -> Decision {
+    let decision = steps::end(task, [Change::Cancelled]);
+    let was_dispatched = task.attempt_number() > task.attempts_before;
+    match task.plan.oversight.cancel_host {
+        Some(_) if was_dispatched => {
+            decision.then(FollowUp::CallCancel { task: task.key, generation: task.generation })
+        }
+        _ => decision,
+    }
+}
+
+/// Makes the task that calls the `cancel_url` of a cancelled one.
+pub fn call(cx: &Context, subjects: &Subjects, key: TaskKey, generation: u32) -> Decision {
+    let Some((task, call)) = subjects.task(key).zip(subjects.cancel_call(key, generation)) else {
+        // It has been pruned since.
+        return Decision::nothing();
+    };
+    let CancelCall { key, of, url, headers } = call;
+    let attempt = task.attempt_number();
+    // Ids of tasks need no escapes.
+    let payload = format!(r#"{{"event":"task_cancelled","task_id":"{of}","attempt":{attempt}}}"#);
+    let payload_bytes = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    let request = Request {
+        method: "POST".into(),
+        url: url.to_string(),
+        headers: headers.clone(),
+        payload: Some(payload.into_bytes()),
+    };
+    let new = NewTask {
+        key: *key,
+        asked: Asked {
+            host: task.plan.oversight.cancel_host,
+            queue: QueueKey::CANCEL,
+            source: SourceKey::DEFAULT,
+            concurrency_key: ConcurrencyKey::NONE,
+            unique: None,
+            priority: 0,
+            run_at: cx.now,
+            completion: Some(Completion::Response),
+            timeout: None,
+            request_timeout: None,
+            retry: RetryAsked::default(),
+            oversight: OversightAsked::default(),
+            payload_bytes,
+            scheduled: None,
+        },
+        spec: Spec { request: Some(Arc::new(request)), ..Spec::default() },
+        after: Vec::new(),
+        external: None,
+        content: [0; 16],
+    };
+    let mut creating = Creating::new(cx, subjects);
+    creating.add(&Arc::new(new));
+    creating.decision
+}

@@ -1,0 +1,235 @@
+//! Staying in sync with remotes: status URLs that are asked, signs of life, deadlines, and remotes that are told of a cancel.
+//! `status=2 ask=10s` is a task whose remote, at host 2, is asked first after ten seconds; `asked` what it answers.
+
+mod support;
+
+use support::World;
+use support::script::key_of;
+use support::words::check;
+use taskhook_core::{Cause, State};
+
+#[test]
+fn a_remote_is_asked_when_its_callback_is_overdue() {
+    check("
+        new status=2 ask=10s, 202                   + pass 9s       => a running #1
+        new status=2 ask=10s, 202, wait 10s         + wake          = applied; #1 asked; ask #1
+        new status=2 ask=10s, 202, wait 10s, wake   + wake          = unchanged
+        new status=2 ask=10s, 202, pass 10s         + asked task_completed result=7 = applied; #1 says completed, succeeded #1 with 7; tell dependents, look
+        new status=2 ask=10s, 202, pass 10s         + asked task_failed    = applied; #1 says failed, #1 failed: worker, retry in 2.1s; look
+        new status=2 ask=10s, 202, pass 10s         + asked task_failed retryable=false => a failed #1
+        new status=2 ask=10s, 202, pass 10s         + asked task_cancelled = applied; #1 says cancelled, cancelled; tell dependents, look
+        new status=2 ask=10s, 202, pass 10s         + asked runs           = applied; #1 says it runs
+        new status=2 ask=10s, 202, pass 10s         + asked runs at=0.5    = applied; #1 says it runs, alive at 0.5
+        new status=2 ask=10s, 202, pass 10s         + asked unclear        = applied; #1 says nothing clear
+        new status=2 ask=10s, 202, pass 10s         + asked lost           = applied; #1 says nothing
+        new status=2 ask=10s                        + pass 60s             => a dispatching #1
+        new external status=2 ask=10s, wait 10s     + wake                 = applied; #1 asked; ask #1
+        new external status=2 ask=10s, pass 10s     + asked task_completed => a succeeded #1
+        new status=2, 202, wait 59s                 + wake                 = unchanged
+        new status=2, 202, wait 60s                 + wake                 = applied; #1 asked; ask #1
+        new status=2 timeout=40s, 202, wait 10s     + wake                 = applied; #1 asked; ask #1
+        new, 202, wait 10m                          + wake                 = unchanged
+    ");
+}
+
+#[test]
+fn pauses_between_questions_double_up_to_five_minutes() {
+    let mut world = World::after("new status=2 ask=10s timeout=none, 202");
+    let mut asked_at = Vec::new();
+    for _ in 0..9 {
+        let begin = world.now;
+        while world.polls.is_empty() {
+            world.pass(std::time::Duration::from_secs(1));
+        }
+        asked_at.push(world.now.since(begin).as_secs());
+        world.play("tell 0 runs");
+    }
+    assert_eq!(asked_at, [10, 10, 20, 40, 80, 160, 300, 300, 300]);
+}
+
+/// The remote has lost it: the retry policy decides.
+#[test]
+fn a_task_that_its_remote_does_not_know_has_failed() {
+    let asked = "new status=2 ask=10s, 202, pass 10s";
+    check(&format!("
+        {asked}                                             + asked 404 = applied; #1 says 404
+        {asked}, asked 404, pass 10s                        + asked 404 = applied; #1 says 404, #1 failed: not_found, retry in 2.1s; look
+        {asked}, asked 404, pass 10s, asked runs, pass 20s  + asked 404 = applied; #1 says 404
+        {asked}, asked 404, pass 10s, asked lost, pass 20s  + asked 404 = applied; #1 says 404
+        {asked}, asked 404, pass 10s, asked 404, pass 3s, 202, pass 10s + asked 404 = applied; #2 says 404
+        new external status=2 ask=10s, pass 10s, asked 404, pass 10s + asked 404 => a failed #1
+    "));
+}
+
+/// G14: a lost callback is found before its attempt is given up.
+#[test]
+fn a_remote_is_asked_once_more_before_a_time_out_is_declared() {
+    let overdue = "new status=2 ask=10s timeout=30s attempts=1, 202, pass 10s, asked runs, pass 10s, asked runs, wait 10s";
+    check(&format!("
+        {overdue}                                     + wake                 = applied; #1 asked; ask #1
+        {overdue}, wake                               + wake                 = unchanged
+        {overdue}, wake                               + asked task_completed => a succeeded #1
+        {overdue}, wake, asked runs                   + wake                 = applied; #1 failed: timeout, failed; tell dependents, look
+        {overdue}, wake, asked lost                   + wake                 = applied; #1 failed: timeout, failed; tell dependents, look
+        {overdue}, wake                               + pass 60s             => a failed #1
+        {overdue}, wake                               + task_completed       => a succeeded #1
+        {overdue}, wake, task_completed               + asked task_completed = applied; #1 says completed
+        new status=2 ask=10s timeout=30s attempts=1, pass 30s + wake         => a failed #1
+        new status=2 ask=10s heartbeat=30s attempts=1, 202, pass 10s, asked lost, pass 10s, asked lost, wait 10s + wake = applied; #1 asked; ask #1
+    "));
+}
+
+/// A running task's remote is never given up on the word of a host that cannot be asked, unless that is out of order.
+#[test]
+fn a_time_out_waits_for_a_free_exchange_and_not_for_a_broken_host() {
+    let overdue = "new status=2 ask=60s timeout=30s attempts=1, 202, limits 0 0, wait 30s";
+    let mut world = World::after(overdue);
+    world.play("wake");
+    world.pass(std::time::Duration::from_secs(600));
+    assert_eq!(world.tasks[&key_of("a")].state, State::Running, "there is no place to ask");
+    world.play("limits 8 4, pass 10s");
+    assert_eq!(world.polls.len(), 1);
+    world.play("tell 0 task_completed");
+    assert_eq!(world.tasks[&key_of("a")].state, State::Succeeded);
+
+    let mut world = World::after("new status=2 ask=60s timeout=30s attempts=1, 202");
+    for _ in 0..taskhook_core::limits::BREAKER_FAILURES {
+        world.permits.learn(taskhook_core::HostKey(2), taskhook_core::permits::Health::Failed, world.now);
+    }
+    // What asks a host that is out of order now and then is the probe of its tasks.
+    world.play("pass 29s, wait 1s, wake");
+    assert_eq!(world.tasks[&key_of("a")].state, State::Running);
+    world.play("pass 2m");
+    assert_ne!(world.tasks[&key_of("a")].state, State::Running, "it ends all the same");
+}
+
+#[test]
+fn after_downtime_every_overdue_remote_is_asked_at_once() {
+    check(
+        "
+        new status=2 ask=10s, 202, pass 10s, asked runs, crash        + wake = applied; #1 asked; ask #1
+        new status=2 ask=10s, 202, pass 10s, crash                    + wake = applied; #1 asked; ask #1
+        new status=2 ask=60s, 202, crash                              + wake = unchanged
+        new status=2 ask=10s timeout=30s, 202, crash, wait 2m         + wake => a running #1
+    ",
+    );
+    // What ran out meanwhile is judged thirty seconds after the start, and not without asking.
+    let mut world = World::after("new status=2 ask=10s timeout=30s attempts=1, 202, pass 12s, asked runs");
+    world.now = world.now + std::time::Duration::from_secs(600);
+    world.play("restart");
+    assert_eq!(world.polls.len(), 1, "asked at once");
+    world.play("tell 0 runs, pass 20s");
+    assert_eq!(world.tasks[&key_of("a")].state, State::Running);
+    world.play("tell 0 runs, pass 60s, tell 0 runs, pass 60s");
+    assert_eq!(world.tasks[&key_of("a")].state, State::Failed);
+    check(
+        "
+        new timeout=30s attempts=1, 202, crash                + pass 40s => a failed #1
+    ",
+    );
+    for (script, state) in [("pass 29s", State::Running), ("pass 31s", State::Failed)] {
+        let mut world = World::after("new timeout=30s attempts=1, 202");
+        world.now = world.now + std::time::Duration::from_secs(600);
+        world.play("crash, wake");
+        world.play(script);
+        assert_eq!(world.tasks[&key_of("a")].state, state, "{script}");
+    }
+}
+
+#[test]
+fn the_response_may_say_where_to_ask() {
+    check("
+        new status=location ask=10s            + 202 location=3     = applied; responded 202, #1 is located, started #1
+        new status=location ask=10s            + 202 location=none  = applied; responded 202, it names none, started #1
+        new status=2 ask=10s                   + 202 location=3     = applied; responded 202, started #1
+        new status=location ask=10s, 202 location=3, wait 10s    + wake = applied; #1 asked; ask #1
+        new status=location ask=10s, 202 location=none, wait 10s + wake = unchanged
+        new status=location ask=10s timeout=30s attempts=1, 202 location=none + pass 30s => a failed #1
+    ");
+}
+
+#[test]
+fn a_late_answer_is_about_its_attempt() {
+    let second = "new status=2 ask=10s timeout=30s, 202, pass 10s, task_failed, pass 3s, 202";
+    check(&format!("
+        {second}          + #1.asked task_failed    = applied
+        {second}          + #1.asked runs           = applied
+        {second}          + #1.asked task_completed => a succeeded #2
+        new strict status=2 ask=10s timeout=30s, 202, pass 10s, task_failed, pass 3s, 202 + #1.asked task_completed => a running #2
+    "));
+}
+
+#[test]
+fn what_a_remote_says_otherwise_of_a_task_that_has_ended_is_marked() {
+    let world = World::after("new status=2 ask=10s, 202, pass 10s, task_completed, asked task_failed");
+    assert!(world.tasks[&key_of("a")].contradicted);
+    let world = World::after("new status=2 ask=10s, 202, pass 10s, task_completed, asked task_completed");
+    assert!(!world.tasks[&key_of("a")].contradicted);
+}
+
+#[test]
+fn what_a_remote_says_when_asked_has_the_cause_reconciliation() {
+    let world = World::after("new status=2 ask=10s, 202, pass 10s, asked task_completed");
+    assert_eq!(world.history.last().map(|entry| entry.cause), Some(Cause::Reconciliation));
+}
+
+#[test]
+fn a_worker_that_is_silent_has_failed() {
+    check("
+        new heartbeat=10s, 202, wait 9s                            + wake => a running #1
+        new heartbeat=10s, 202, wait 10s                           + wake = applied; #1 failed: heartbeat, retry in 2.1s; look
+        new heartbeat=10s, 202, wait 9s, task_heartbeat, wait 9s   + wake => a running #1
+        new heartbeat=10s, 202, wait 9s, task_progress, wait 10s   + wake = applied; #1 failed: heartbeat, retry in 2.1s; look
+        new heartbeat=10s, 202, wait 9s, task_heartbeat, pass 9s, task_completed + wait 1s => a succeeded #1
+        new heartbeat=10s, wait 60s                                + wake => a dispatching #1
+        new heartbeat=10s attempts=1, 202                          + pass 2h => a failed #1
+        new external heartbeat=10s                                 + pass 11s => a failed #1
+        new heartbeat=10s, 202, pass 9s, task_heartbeat, pass 9s, task_heartbeat, pass 9s + task_heartbeat => a running #1
+        new heartbeat=2h, 202                                      + pass 90m => a running #1
+        new heartbeat=10s timeout=15s attempts=1, 202, pass 9s, task_heartbeat + pass 7s => a failed #1
+    ");
+}
+
+#[test]
+fn past_its_deadline_a_task_fails_from_wherever_it_is() {
+    check("
+        new deadline=1h in=2h                      + pass 1h => a failed
+        new deadline=1h in=2h, wait 1h             + wake = applied; deadline passed, failed; tell dependents
+        b.new external, new deadline=1h after=b    + pass 1h => a failed, b running #1
+        limits 0 0, new deadline=1h                + pass 1h => a failed
+        new deadline=1h timeout=none, 202, wait 1h + wake = applied; #1 failed: deadline, deadline passed, failed; tell dependents, look
+        new deadline=1h timeout=none, wait 1h      + wake => a failed #1
+        new deadline=1h, 503, wait 1h              + wake => a failed #1
+        new external deadline=1h                   + pass 1h => a failed #1
+        new deadline=1h, 202, task_completed       + pass 2h => a succeeded #1
+        new deadline=1h timeout=none, 202, pass 1h + task_completed = ignored contradiction; noted
+        new deadline=1h timeout=none, 202, pass 1h + retry => a dispatching #2
+    ");
+}
+
+#[test]
+fn only_a_success_of_the_current_attempt_counts_where_a_task_says_so() {
+    check(
+        "
+        new strict, 202, task_failed, pass 3s         + #1.task_completed = stale; noted
+        new strict, 202, task_failed, pass 3s         + #2.task_completed => a succeeded #2
+        new strict, 202, task_failed                  + task_completed    => a succeeded #1
+        new, 202, task_failed, pass 3s                + #1.task_completed => a succeeded #2
+    ",
+    );
+}
+
+#[test]
+fn a_remote_is_told_when_a_user_cancels() {
+    check("
+        new cancel=3, 202                 + cancel = applied; cancelled; tell dependents, tell the remote, look
+        new cancel=3, 202                 + cancel => a cancelled #1, n dispatching #1
+        new cancel=3                      + cancel => a cancelled #1, n dispatching #1
+        new cancel=3, 503                 + cancel => a cancelled #1, n dispatching #1
+        new cancel=3 in=1h                + cancel => a cancelled
+        new, 202                          + cancel => a cancelled #1
+        new cancel=3, 202                 + task_cancelled => a cancelled #1
+        new cancel=3, 202, cancel         + cancel = unchanged
+        new cancel=3 deadline=1h, 202, n.cancel + pass 1h => a failed #1
+    ");
+}

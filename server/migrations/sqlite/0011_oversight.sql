@@ -1,0 +1,10 @@
+-- How tasks are watched over. What is NULL asks for nothing, and costs nothing.
+
+ALTER TABLE task ADD COLUMN oversight TEXT;   -- what was asked for
+ALTER TABLE task ADD COLUMN watch TEXT;       -- what is known of the newest attempt
+ALTER TABLE spec ADD COLUMN status TEXT;
+ALTER TABLE spec ADD COLUMN cancel_url TEXT;
+
+-- The system queue of the calls to `cancel_url`. Keys that are given out are positive.
+INSERT INTO name (key, namespace, kind, text) VALUES (-2, 1, 2, '@cancel');
+INSERT INTO queue (key, settings, paused, open, paced) VALUES (-2, '{}', 0, 0, -9223372036854775808);

@@ -1,0 +1,41 @@
+//! What a worker says of an attempt: the same words in a webhook, and in the answer of a status URL.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+use taskhook_core::{EventKind, Failure, limits};
+
+use crate::source::facts::text_of;
+
+/// What of the answer of a status URL an expression may say.
+pub const MAPPED: [&str; 4] = ["status", "result", "error", "progress"];
+
+/// A failure: `error` is a text, or an object with `message`, `code` and `retryable`; `message` stands in for it.
+#[must_use]
+pub fn failed(error: Option<&RawValue>, message: Option<String>) -> EventKind {
+    let parts: BTreeMap<String, &RawValue> =
+        error.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+    let text = |name: &str| parts.get(name).copied().and_then(text_of);
+    let said = error.and_then(text_of).or_else(|| text("message")).or(message);
+    let message = said.unwrap_or_else(|| "the worker reported a failure without a message".into());
+    let code = text("code").unwrap_or_else(|| "reported".into());
+    let retryable = parts.get("retryable").is_none_or(|raw| raw.get() != "false");
+    let failure = Failure {
+        code: cut(&code, limits::CODE_BYTES_MAX),
+        message: cut(&message, limits::MESSAGE_BYTES_MAX),
+    };
+    EventKind::Failed(failure, retryable)
+}
+
+/// Progress: a part from 0 to 1, and a few words.
+#[must_use]
+pub fn progress(part: Option<f64>, message: Option<String>) -> EventKind {
+    let message = message.map(|text| cut(&text, limits::MESSAGE_BYTES_MAX));
+    EventKind::Progress(part.map(|part| part.clamp(0.0, 1.0)), message)
+}
+
+/// At most `bytes_max` bytes of `text`, ending with a whole character.
+#[must_use]
+pub fn cut(text: &str, bytes_max: usize) -> String {
+    text[..text.floor_char_boundary(bytes_max)].to_string()
+}

@@ -1,0 +1,343 @@
+//! Staying in sync (contract, section 7): status URLs, signs of life, deadlines, and remotes that are told of a cancel.
+
+use serde_json::{Value, json};
+
+use crate::binary::process::RealServer;
+use crate::support::{Worker, task_for, with};
+
+/// A task whose remote is asked 50 ms after its dispatch.
+fn asked(worker: &Worker, id: &str) -> Value {
+    let status = json!({"url": format!("{}/status/{id}", worker.url), "after": "50ms"});
+    with(task_for(worker, id), json!({"status": status, "retry": {"max_attempts": 1}}))
+}
+
+/// The sentences of a task's history.
+async fn told(server: &RealServer, id: &str) -> String {
+    let history = server.get(&format!("/v1/tasks/{id}/history")).await.expect(200);
+    let texts = history["data"].as_array().unwrap().iter().filter_map(|entry| entry["text"].as_str());
+    texts.collect::<Vec<_>>().join("\n")
+}
+
+/// G14: the callback never comes, and the true end is found.
+#[tokio::test]
+async fn a_lost_callback_is_found_by_asking() {
+    let server = RealServer::start().await;
+    let mut worker = Worker::start().await;
+    for (id, answer, state) in [
+        ("a", json!({"status": "completed", "result": {"pages": 3}}), "succeeded"),
+        ("b", json!({"status": "failed", "error": {"message": "no paper", "code": "paper"}}), "failed"),
+        ("c", json!({"status": "cancelled"}), "cancelled"),
+    ] {
+        server.create(asked(&worker, id)).await;
+        let dispatch = worker.call().await;
+        let attempt = dispatch.header("webhook-id");
+        dispatch.status(202);
+        let question = worker.call().await;
+        assert_eq!(
+            (question.method.as_str(), question.path.as_str()),
+            ("GET", format!("/status/{id}").as_str())
+        );
+        assert_eq!(question.header("webhook-id"), attempt, "it is about the attempt");
+        assert!(question.headers.contains_key("webhook-signature") && question.body.is_empty());
+        question.answer(200, &[], answer.to_string());
+        let task = server.end_of(id).await;
+        assert_eq!(task["state"], state, "{task}");
+        let told = told(&server, id).await;
+        assert!(told.contains("the remote was asked about attempt 1: it has"), "{told}");
+        assert!(told.contains("since its remote said so when it was asked"), "{told}");
+    }
+    assert_eq!(server.task("a").await["result"], json!({"pages": 3}));
+    assert_eq!(server.task("b").await["error"], json!({"code": "paper", "message": "no paper"}));
+}
+
+#[tokio::test]
+async fn it_is_asked_again_until_it_says_something() {
+    let server = RealServer::start().await;
+    let mut worker = Worker::start().await;
+    server.create(asked(&worker, "a")).await;
+    worker.call().await.status(202);
+    for (status, body) in
+        [(500, ""), (200, "no json"), (200, r#"{"status": "SUCCESS"}"#), (200, r#"{"state": "running"}"#)]
+    {
+        let question = worker.call().await;
+        assert_eq!(question.method, "GET");
+        question.answer(status, &[], body);
+    }
+    worker.call().await.answer(200, &[], r#"{"status": "completed"}"#);
+    assert_eq!(server.end_of("a").await["state"], "succeeded");
+    let told = told(&server, "a").await;
+    for words in ["it answered 500", "it is no JSON", "is none of running, completed", "it names no status"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_remote_that_knows_nothing_of_it_twice_has_lost_it() {
+    let server = RealServer::start().await;
+    let mut worker = Worker::start().await;
+    server.create(with(asked(&worker, "a"), json!({"retry": {"max_attempts": 2, "initial": "1ms"}}))).await;
+    worker.call().await.status(202);
+    for _ in 0..2 {
+        let question = worker.call().await;
+        assert_eq!(question.method, "GET");
+        question.status(404);
+    }
+    let again = worker.call().await;
+    assert_eq!((again.method.as_str(), again.header("taskhook-attempt").as_str()), ("POST", "2"));
+    again.status(200);
+    assert_eq!(server.end_of("a").await["error"]["code"], "not_found");
+}
+
+#[tokio::test]
+async fn other_shapes_are_mapped() {
+    let server = RealServer::start().await;
+    let mut worker = Worker::start().await;
+    let status = json!({
+        "url": format!("{}/jobs/9", worker.url), "after": "50ms",
+        "headers": {"authorization": "Bearer canary", "x-team": "web"},
+        "map": {
+            "status": "response.body.state == 'DONE' ? 'completed' : 'running'",
+            "result": "response.body.output",
+            "progress": "response.body.percent / 100.0"
+        }
+    });
+    let task = server.create(with(task_for(&worker, "a"), json!({"status": status}))).await;
+    assert_eq!(task["status"]["headers"], json!({"authorization": "[redacted]", "x-team": "web"}));
+    assert_eq!(task["status"]["after"], "50ms");
+    worker.call().await.status(202);
+    let question = worker.call().await;
+    assert_eq!(question.header("authorization"), "Bearer canary");
+    question.answer(200, &[], r#"{"state": "WORKING", "percent": 40.0}"#);
+    server.until("a", |task| task["progress"] == 0.4).await;
+    worker.call().await.answer(200, &[], r#"{"state": "DONE", "output": [1]}"#);
+    let task = server.end_of("a").await;
+    assert_eq!((&task["state"], &task["result"]), (&json!("succeeded"), &json!([1])));
+}
+
+#[tokio::test]
+async fn the_response_may_say_where_to_ask() {
+    let server = RealServer::start().await;
+    let mut worker = Worker::start().await;
+    let status = json!({"status": {"url": "location", "after": "50ms"}});
+    let task = server.create(with(task_for(&worker, "a"), status.clone())).await;
+    assert_eq!(task["status"], json!({"url": "location", "after": "50ms"}));
+    worker.call().await.answer(202, &[("location", "/jobs/17?full=1")], "");
+    let question = worker.call().await;
+    assert_eq!((question.method.as_str(), question.path.as_str()), ("GET", "/jobs/17"));
+    question.answer(200, &[], r#"{"status": "completed"}"#);
+    assert_eq!(server.end_of("a").await["state"], "succeeded");
+    assert_eq!(server.task("a").await["status"]["location"], format!("{}/jobs/17?full=1", worker.url));
+    server.create(with(task_for(&worker, "b"), status)).await;
+    worker.call().await.status(202);
+    server.until_change("b", "located").await;
+    assert!(told(&server, "b").await.contains("cannot be asked for: it names no Location"));
+}
+
+/// A time-out is not declared before the remote had its last word.
+#[tokio::test]
+async fn a_remote_is_asked_once_more_before_a_time_out() {
+    let server = RealServer::start().await;
+    let mut worker = Worker::start().await;
+    let times = |task: Value| with(task, json!({"timeout": "300ms", "retry": {"max_attempts": 1}}));
+    let status = |worker: &Worker, after: &str| json!({"status": {"url": format!("{}/s", worker.url), "after": after}});
+    server.create(times(with(task_for(&worker, "a"), status(&worker, "1h")))).await;
+    worker.call().await.status(202);
+    worker.call().await.answer(200, &[], r#"{"status": "completed", "result": 1}"#);
+    assert_eq!(server.end_of("a").await["state"], "succeeded");
+    server.create(times(with(task_for(&worker, "b"), status(&worker, "1h")))).await;
+    worker.call().await.status(202);
+    worker.call().await.answer(200, &[], r#"{"status": "running"}"#);
+    let task = server.end_of("b").await;
+    assert_eq!((&task["state"], &task["error"]["code"]), (&json!("failed"), &json!("timeout")));
+}
+
+/// After downtime every overdue remote is asked at once, before anything is given up.
+#[tokio::test]
+async fn after_downtime_remotes_are_asked_at_once() {
+    let mut server = RealServer::start().await;
+    let mut worker = Worker::start().await;
+    let status = |id: &str| json!({"status": {"url": format!("{}/s/{id}", worker.url), "after": "50ms"}, "timeout": "700ms"});
+    let (a, b) = (status("a"), status("b"));
+    for (id, status) in [("a", a), ("b", b)] {
+        server.create(with(task_for(&worker, id), status)).await;
+        worker.call().await.status(202);
+        // The first answer puts the next question off.
+        let question = worker.call().await;
+        assert_eq!(question.path, format!("/s/{id}"));
+        question.answer(200, &[], r#"{"status": "running"}"#);
+        server.until_change(id, "polled").await;
+    }
+    server.crash_and_restart().await;
+    for _ in 0..2 {
+        let question = worker.call().await;
+        assert_eq!(question.method, "GET", "nothing is sent again before it is asked");
+        question.answer(200, &[], r#"{"status": "completed"}"#);
+    }
+    assert_eq!(server.end_of("a").await["state"], "succeeded");
+    assert_eq!(server.end_of("b").await["state"], "succeeded");
+}
+
+/// Poll and late callback: one transition, whichever is faster.
+#[tokio::test]
+async fn a_callback_that_is_faster_than_the_answer_counts_once() {
+    let server = RealServer::start().await;
+    let mut worker = Worker::start().await;
+    server.create(asked(&worker, "a")).await;
+    let dispatch = worker.call().await;
+    let callback = dispatch.header("taskhook-callback-url");
+    dispatch.status(202);
+    let question = worker.call().await;
+    let answer =
+        server.call_back(&callback, json!({"event": "task_completed", "result": "by callback"})).await;
+    assert_eq!(answer["outcome"], "applied");
+    question.answer(200, &[], r#"{"status": "completed", "result": "by poll"}"#);
+    server.until_change("a", "polled").await;
+    let changes = server.changes("a").await;
+    assert_eq!(changes.iter().filter(|change| *change == "succeeded").count(), 1, "{changes:?}");
+    assert_eq!(server.task("a").await["result"], "by callback");
+    let late = server.call_back(&callback, json!({"event": "task_failed"})).await;
+    assert_eq!((&late["outcome"], &late["reason"]), (&json!("ignored"), &json!("contradiction")));
+}
+
+#[tokio::test]
+async fn heartbeats_keep_an_attempt_alive_and_silence_ends_it() {
+    let server = RealServer::start().await;
+    let mut worker = Worker::start().await;
+    let beats = json!({"heartbeat": "400ms", "retry": {"max_attempts": 1}});
+    let task = server.create(with(task_for(&worker, "a"), beats)).await;
+    assert_eq!((&task["heartbeat"], &task["timeout"]), (&json!("400ms"), &Value::Null));
+    worker.call().await.status(202);
+    let task = server.until_state("a", "running").await;
+    assert!(task["waiting_for"]["until"].is_string(), "{task}");
+    let task = server.end_of("a").await;
+    assert_eq!(
+        task["error"],
+        json!({"code": "heartbeat", "message": "the worker gave no sign of life for 400ms"})
+    );
+}
+
+#[tokio::test]
+async fn past_its_deadline_a_task_has_failed() {
+    let server = RealServer::start().await;
+    let mut worker = Worker::start().await;
+    let soon = json!({"deadline": "200ms"});
+    server.create(with(with(task_for(&worker, "a"), soon.clone()), json!({"delay": "1h"}))).await;
+    let task = server.end_of("a").await;
+    assert_eq!(
+        (&task["state"], &task["error"]["code"], &task["attempt"]),
+        (&json!("failed"), &json!("deadline"), &json!(0))
+    );
+    server.create(with(task_for(&worker, "b"), soon)).await;
+    worker.call().await.status(202);
+    assert_eq!(server.end_of("b").await["error"]["code"], "deadline");
+    assert!(told(&server, "b").await.contains("its deadline passed"));
+    let past = server.create(json!({"id": "c", "deadline": "2020-01-01T00:00:00Z"})).await;
+    assert_eq!(past["deadline"], "2020-01-01T00:00:00.000Z");
+    assert_eq!(server.end_of("c").await["state"], "failed");
+    // Whoever retries it by hand has decided otherwise.
+    server.post("/v1/tasks/c/retry", json!({})).await.expect(200);
+    assert_eq!(server.task("c").await["state"], "running");
+}
+
+#[tokio::test]
+async fn a_late_success_may_be_rejected() {
+    let server = RealServer::start().await;
+    let mut worker = Worker::start().await;
+    let strict = json!({"late_success": "reject", "retry": {"max_attempts": 2, "initial": "1ms"}});
+    let task = server.create(with(task_for(&worker, "a"), strict)).await;
+    assert_eq!(task["late_success"], "reject");
+    let first = worker.call().await;
+    let callback = first.header("taskhook-callback-url");
+    first.status(500);
+    let second = worker.call().await;
+    let answer = server.call_back(&callback, json!({"event": "task_completed"})).await;
+    assert_eq!(answer["outcome"], "stale");
+    second.status(200);
+    assert_eq!(server.end_of("a").await["attempt"], 2);
+}
+
+#[tokio::test]
+async fn a_remote_is_told_of_a_cancel_by_a_task_of_its_own() {
+    let server = RealServer::start().await;
+    let mut worker = Worker::start().await;
+    let cancel =
+        json!({"cancel_url": format!("{}/stop", worker.url), "headers": {"authorization": "Bearer canary"}});
+    let task = server.create(with(task_for(&worker, "a"), cancel)).await;
+    assert_eq!(task["cancel_url"], format!("{}/stop", worker.url));
+    let dispatch = worker.call().await;
+    let callback = dispatch.header("taskhook-callback-url");
+    dispatch.status(202);
+    server.until_state("a", "running").await;
+    server.post("/v1/tasks/a/cancel", json!({})).await.expect(200);
+    let call = worker.call().await;
+    assert_eq!((call.method.as_str(), call.path.as_str()), ("POST", "/stop"));
+    assert_eq!(call.header("authorization"), "Bearer canary", "it is for the same server");
+    let body: Value = serde_json::from_slice(&call.body).unwrap();
+    assert_eq!(body, json!({"event": "task_cancelled", "task_id": "a", "attempt": 1}));
+    call.status(503);
+    let told = server.until("a~cancel~0", |task| task["state"] == "scheduled").await;
+    assert_eq!((&told["queue"], &told["error"]["code"]), (&json!("@cancel"), &json!("http_503")));
+    server.post("/v1/tasks/a~cancel~0/trigger", json!({})).await.expect(200);
+    worker.call().await.status(204);
+    assert_eq!(server.end_of("a~cancel~0").await["state"], "succeeded");
+    // The worker learns of it by the answer to its webhook too.
+    let late = server.call_back(&callback, json!({"event": "task_completed"})).await;
+    assert_eq!((&late["outcome"], &late["task_state"]), (&json!("ignored"), &json!("cancelled")));
+    assert_eq!(server.get("/v1/queues/@cancel").await.expect(200)["states"]["succeeded"], 1);
+    // One that was never dispatched is nobody's business.
+    let cancel = json!({"cancel_url": format!("{}/stop", worker.url), "delay": "1h"});
+    server.create(with(task_for(&worker, "b"), cancel)).await;
+    server.post("/v1/tasks/b/cancel", json!({})).await.expect(200);
+    server.get("/v1/tasks/b~cancel~0").await.problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_refused_with_its_place() {
+    let server = RealServer::start().await;
+    let url = "http://127.0.0.1:9/x";
+    for (fields, pointer, code) in [
+        (json!({"heartbeat": "0s"}), "/heartbeat", "out_of_range"),
+        (json!({"heartbeat": 5}), "/heartbeat", "wrong_type"),
+        (json!({"deadline": "tomorrow"}), "/deadline", "not_an_instant"),
+        (json!({"deadline": "0s"}), "/deadline", "out_of_range"),
+        (json!({"late_success": "maybe"}), "/late_success", "unknown_value"),
+        (json!({"status": "ftp://h/"}), "/status", "not_a_url"),
+        (json!({"status": 7}), "/status", "wrong_type"),
+        (json!({"status": {"after": "1s"}}), "/status/url", "missing"),
+        (json!({"status": {"url": "http://u:p@h/"}}), "/status/url", "not_a_url"),
+        (json!({"status": {"url": url, "after": "0s"}}), "/status/after", "out_of_range"),
+        (json!({"status": {"url": url, "headers": {"host": "x"}}}), "/status/headers/host", "own_header"),
+        (json!({"status": {"url": "location", "headers": {"x-a": "x"}}}), "/status/headers", "conflict"),
+        (json!({"status": {"url": url, "map": {"state": "1"}}}), "/status/map/state", "unknown_field"),
+        (
+            json!({"status": {"url": url, "map": {"status": "body.x"}}}),
+            "/status/map/status",
+            "not_an_expression",
+        ),
+        (json!({"status": {"url": url, "every": "1s"}}), "/status/every", "unknown_field"),
+        (json!({"cancel_url": "/stop"}), "/cancel_url", "not_a_url"),
+    ] {
+        let answer = server.post("/v1/tasks", with(json!({"url": url}), fields.clone())).await;
+        assert_eq!(answer.faults(), [(pointer.to_string(), code.to_string())], "{fields}");
+    }
+    for (task, pointer) in
+        [(json!({"status": "location"}), "/status"), (json!({"cancel_url": url}), "/cancel_url")]
+    {
+        let faults = server.post("/v1/tasks", task).await.faults();
+        assert_eq!(faults, [(pointer.to_string(), "needs_url".to_string())]);
+    }
+    let template = json!({"every": "1h", "task": {"url": url, "deadline": "2030-01-01T00:00:00Z"}});
+    let faults = server.send("PUT", "/v1/schedules/s", &[], template.to_string()).await.faults();
+    assert_eq!(faults, [("/task/deadline".to_string(), "not_for_schedules".to_string())]);
+    let watched = json!({
+        "url": url, "heartbeat": "30s", "deadline": "2h", "late_success": "reject", "cancel_url": url,
+        "status": {"url": url, "after": "10s", "headers": {"x-key": "canary"}, "map": {"status": "response.body.s"}}
+    });
+    let template = json!({"every": "1h", "task": watched});
+    let made = server.send("PUT", "/v1/schedules/s", &[], template.to_string()).await.expect(201);
+    assert_eq!(made["task"]["status"]["headers"]["x-key"], "[redacted]");
+    // Written back as it is shown, it stays what it was.
+    let again = json!({"every": "1h", "task": made["task"]});
+    let again = server.send("PUT", "/v1/schedules/s", &[], again.to_string()).await.expect(200);
+    assert_eq!(again["task"], made["task"]);
+}
