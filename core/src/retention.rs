@@ -3,6 +3,7 @@
 //! A sweep walks over everything that is kept, from [`Place::FIRST`] on, in bounded steps. A store finds the rows of a
 //! step; whether one of them may go is decided here.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::id::{ClaimKey, EventKey, QueueKey, TaskKey};
@@ -18,13 +19,16 @@ const DAY_MICROS: i64 = 24 * 3_600 * 1_000_000;
 pub struct Ages {
     /// Tasks, from their end on.
     pub tasks: Option<Duration>,
-    /// Webhooks, from their receipt on, but for those that were rejected.
+    /// Webhooks, from their receipt on, but for those that were rejected, of sources that leave it open.
     pub events: Option<Duration>,
     /// Webhooks that were rejected.
     pub rejected: Option<Duration>,
     /// Entries of the audit log.
     pub audit: Option<Duration>,
 }
+
+/// How long the webhooks of those sources are kept that say so themselves, by name; `None`: for ever.
+pub type SourceAges = BTreeMap<String, Option<Duration>>;
 
 /// Where a sweep is. The kinds come in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +67,9 @@ pub struct EndedTask {
 
 /// A webhook that is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeptEvent {
+pub struct KeptEvent<'a> {
+    /// The name of its source.
+    pub source: &'a str,
     /// When it was received.
     pub received_at: Timestamp,
     /// It was rejected.
@@ -106,14 +112,23 @@ impl Ages {
         }
     }
 
-    /// Whether a webhook may go. What is looked at next was received later.
+    /// Whether a webhook may go. What is looked at next was received later, but perhaps by a source that keeps its
+    /// webhooks for less: so the walk ends where nobody's may go any more.
     #[must_use]
-    pub fn let_event_go(&self, now: Timestamp, event: &KeptEvent) -> Verdict {
-        match if event.is_rejected { self.rejected } else { self.events } {
-            Some(age) if is_over(event.received_at, age, now) => {
-                Verdict::of(!event.is_parked || is_over(event.received_at, limits::PARKED_FOR, now))
+    pub fn let_event_go(&self, now: Timestamp, sources: &SourceAges, event: &KeptEvent<'_>) -> Verdict {
+        let is_over = |age: Option<Duration>| age.is_some_and(|age| is_over(event.received_at, age, now));
+        // A sender that is turned away may say that it is anybody: how long that is kept is no source's to say.
+        let (own, shortest) = match event.is_rejected {
+            true => (self.rejected, self.rejected),
+            false => {
+                let own = sources.get(event.source).copied().unwrap_or(self.events);
+                (own, sources.values().copied().chain([self.events]).flatten().min())
             }
-            _ => Verdict::StaysWithAllBehind,
+        };
+        match is_over(own) {
+            true => Verdict::of(!event.is_parked || is_over(Some(limits::PARKED_FOR))),
+            false if is_over(shortest) => Verdict::Stays,
+            false => Verdict::StaysWithAllBehind,
         }
     }
 
@@ -205,13 +220,46 @@ mod tests {
     fn a_webhook_goes_by_the_age_of_its_kind_and_not_while_it_waits() {
         let ages = Ages { events: Some(HOUR), rejected: Some(3 * HOUR), ..Ages::NEVER };
         let verdict = |hours, is_rejected, is_parked| {
-            ages.let_event_go(NOW, &KeptEvent { received_at: NOW - HOUR * hours, is_rejected, is_parked })
+            let received_at = NOW - HOUR * hours;
+            let event = KeptEvent { source: "shop", received_at, is_rejected, is_parked };
+            ages.let_event_go(NOW, &SourceAges::new(), &event)
         };
         assert_eq!(verdict(2, false, false), Verdict::Goes);
         assert_eq!(verdict(2, true, false), Verdict::StaysWithAllBehind);
         assert_eq!(verdict(4, true, false), Verdict::Goes);
         assert_eq!(verdict(2, false, true), Verdict::Stays);
         assert_eq!(verdict(25, false, true), Verdict::Goes);
+    }
+
+    #[test]
+    fn a_webhook_goes_by_what_its_source_says_and_hides_no_younger_one_of_another() {
+        let ages = Ages { events: Some(10 * HOUR), rejected: Some(20 * HOUR), ..Ages::NEVER };
+        let says = |age| [("brief".to_string(), Some(HOUR)), ("long".into(), age)].into();
+        let verdict = |ages: &Ages, long, source, hours, is_rejected, is_parked| {
+            let received_at = NOW - HOUR * hours;
+            let event = KeptEvent { source, received_at, is_rejected, is_parked };
+            ages.let_event_go(NOW, &says(long), &event)
+        };
+        let of = |source, hours| verdict(&ages, Some(30 * HOUR), source, hours, false, false);
+        for (source, stays_at, goes_at) in [("brief", 1, 2), ("other", 10, 11), ("long", 30, 31)] {
+            assert_eq!(of(source, goes_at), Verdict::Goes, "{source}");
+            assert_ne!(of(source, stays_at), Verdict::Goes, "{source}");
+        }
+        // Behind one that stays there may be one that goes, until it is too young for each of them.
+        for source in ["other", "long"] {
+            assert_eq!(of(source, 2), Verdict::Stays, "{source}");
+            assert_eq!(of(source, 1), Verdict::StaysWithAllBehind, "{source}");
+        }
+        assert_eq!(of("brief", 1), Verdict::StaysWithAllBehind);
+        // For ever is no age by which anything could go.
+        assert_eq!(verdict(&ages, None, "long", 10_000, false, false), Verdict::Stays);
+        assert_eq!(verdict(&Ages::NEVER, None, "other", 2, false, false), Verdict::Stays);
+        assert_eq!(verdict(&Ages::NEVER, None, "brief", 2, false, false), Verdict::Goes);
+        // What was rejected goes by its own age, and one that waits stays for its day.
+        assert_eq!(verdict(&ages, None, "brief", 2, true, false), Verdict::StaysWithAllBehind);
+        assert_eq!(verdict(&ages, None, "long", 21, true, false), Verdict::Goes);
+        assert_eq!(verdict(&ages, None, "brief", 2, false, true), Verdict::Stays);
+        assert_eq!(verdict(&ages, None, "brief", 25, false, true), Verdict::Goes);
     }
 
     #[test]

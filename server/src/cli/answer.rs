@@ -380,6 +380,7 @@ pub(super) struct Source {
     pub(super) verify: Option<Verify>,
     pub(super) map: SourceMap,
     pub(super) response: Option<SourceAnswer>,
+    pub(super) retention: Option<String>,
 }
 
 /// How requests prove themselves.

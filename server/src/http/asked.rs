@@ -291,6 +291,9 @@ pub(super) struct SourceRequest {
     map: Option<MapRequest>,
     /// What a webhook that was taken in is answered, in the place of the usual JSON.
     response: Option<ResponseRequest>,
+    /// How long its webhooks are kept after their receipt, or `"never"`, which keeps them for ever. Default: the server's
+    /// `[retention] events`. It is not for those that were rejected, nor for delivery ids.
+    retention: Option<String>,
 }
 
 /// How requests prove themselves.

@@ -230,8 +230,8 @@ fn definition(members: Members<'_>) -> Result<(Settings, bool, Secret), Vec<Fiel
     if errors.is_empty() { Ok((settings, paused, secret)) } else { Err(errors) }
 }
 
-/// How long ended tasks are kept; `Some(None)`: for ever.
-fn retention(fields: &mut Fields<'_>) -> Option<Option<Duration>> {
+/// How long something is kept; `Some(None)`: for ever.
+pub(super) fn retention(fields: &mut Fields<'_>) -> Option<Option<Duration>> {
     let text: String = fields.take("retention", "a duration such as \"30d\", or \"never\"")?;
     match duration::age(&text) {
         Ok(age) => Some(age),

@@ -38,6 +38,9 @@ pub struct Definition {
     /// What a webhook that was taken in is answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response: Option<Answer>,
+    /// How long its webhooks are kept, in milliseconds; negative: for ever; `None`: as the settings say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_ms: Option<i64>,
 }
 
 /// How requests prove themselves.
@@ -327,6 +330,7 @@ mod tests {
             verify: Some(Verify { scheme: "hmac".into(), tolerance_ms: Some(5), ..Verify::default() }),
             event_names: [("a".to_string(), "task_completed".to_string())].into(),
             response: Some(Answer { status: 204, body: String::new(), content_type: None }),
+            retention_ms: Some(-1),
         };
         for definition in [definition, Definition::default()] {
             let text = serde_json::to_string(&definition).unwrap();

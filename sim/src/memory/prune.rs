@@ -1,7 +1,7 @@
 //! Taking away what nobody keeps any more.
 
-use taskhook::store::Pruned;
-use taskhook_core::retention::{self, Ages, EndedTask, KeptEvent, Place, Verdict};
+use taskhook::store::{Pruned, row};
+use taskhook_core::retention::{self, Ages, EndedTask, KeptEvent, Place, SourceAges, Verdict};
 use taskhook_core::{
     ClaimKey, EventKey, ExternalKey, FollowUp, NameKey, Outcome, QueueKey, State, TaskKey, Timestamp, limits,
 };
@@ -104,14 +104,17 @@ impl Data {
         let is_rejected = |outcome: &Outcome| matches!(outcome, Outcome::Rejected(_));
         let those = self.events.range(first..).filter(|(_, kept)| is_rejected(&kept.outcome) == rejected);
         let those: Vec<EventKey> = those.map(|(key, _)| *key).collect();
+        let sources = self.source_ages();
         for key in those {
             let kept = self.events.get(&key)?;
             let (received_at, id) = (kept.at, kept.event.received.id);
             let task = kept.event.task.map(NameKey::from);
             let names = task.into_iter().chain(kept.event.external.map(NameKey::from));
             let waits_for = names.into_iter().find(|name| self.parked.contains_key(&(*name, key)));
-            let event = KeptEvent { received_at, is_rejected: rejected, is_parked: waits_for.is_some() };
-            match ages.let_event_go(self.now, &event) {
+            let source = &*kept.event.received.source;
+            let event =
+                KeptEvent { source, received_at, is_rejected: rejected, is_parked: waits_for.is_some() };
+            match ages.let_event_go(self.now, &sources, &event) {
                 Verdict::StaysWithAllBehind => return None,
                 Verdict::Stays => continue,
                 Verdict::Goes => {}
@@ -135,6 +138,15 @@ impl Data {
             }
         }
         None
+    }
+
+    /// What sources say of how long their webhooks are kept.
+    fn source_ages(&self) -> SourceAges {
+        let says = self.sources.values().filter_map(|source| {
+            let age = row::sources::retention(&source.definition)?;
+            Some((self.name_of.get(&source.key.0)?.text.to_string(), age))
+        });
+        says.collect()
     }
 
     fn prune_claims(

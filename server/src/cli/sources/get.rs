@@ -59,6 +59,7 @@ pub(super) fn print(source: Source) -> io::Result<()> {
     if let Some(response) = source.response {
         pairs.push(("response".into(), format!("{} {}", response.status, response.body)));
     }
+    pairs.push(("retention".into(), shown(source.retention)));
     table::pairs(pairs)
 }
 

@@ -28,7 +28,7 @@ pub(super) async fn run(client: &Client, arguments: Arguments) -> anyhow::Result
     let answer = client.get(Ask { path: &["v1", "sources"], query, ..Ask::default() }).await?;
     client.print(&answer, |list: List<Source>| {
         let next = list.next_cursor;
-        table::rows(["NAME", "SCHEME", "SECRETS", "URL"], list.data.into_iter().map(row))?;
+        table::rows(["NAME", "SCHEME", "SECRETS", "RETENTION", "URL"], list.data.into_iter().map(row))?;
         if let Some(cursor) = next {
             out::message(format_args!("there are more: --cursor {cursor}"));
         }
@@ -37,8 +37,8 @@ pub(super) async fn run(client: &Client, arguments: Arguments) -> anyhow::Result
     Ok(Code::Done)
 }
 
-fn row(source: Source) -> [String; 4] {
+fn row(source: Source) -> [String; 5] {
     let verify = source.verify.unwrap_or_default();
     let scheme = if verify.scheme.is_empty() { "none".into() } else { verify.scheme };
-    [source.name, scheme, verify.secrets.len().to_string(), source.url]
+    [source.name, scheme, verify.secrets.len().to_string(), source.retention.unwrap_or_default(), source.url]
 }

@@ -72,6 +72,10 @@ pub(super) struct Arguments {
     /// What a webhook that was taken in is answered, as JSON: {"status": 202, "body": "[accepted]"}; null for the usual
     #[arg(long, value_name = "JSON")]
     response: Option<String>,
+    /// How long its webhooks are kept after their receipt; "never" keeps them for ever, "default" for as long as the server
+    /// keeps those of others
+    #[arg(long, value_name = "DURATION|never|default")]
+    retention: Option<String>,
 }
 
 /// Runs it.
@@ -154,6 +158,11 @@ fn change(says: &mut Map<String, Value>, arguments: &Arguments) -> anyhow::Resul
         }
     }
     says.insert("map".into(), map.into());
+    match arguments.retention.as_deref() {
+        None => {}
+        Some("default") => drop(says.remove("retention")),
+        Some(age) => drop(says.insert("retention".into(), age.into())),
+    }
     if let Some(response) = &arguments.response {
         says.insert("response".into(), serde_json::from_str(input::json("--response", response)?.get())?);
     }

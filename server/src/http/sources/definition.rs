@@ -10,6 +10,7 @@ use crate::expression::Expression;
 use crate::http::fields::{Fields, escaped};
 use crate::http::json::Members;
 use crate::http::problem::{FieldError, hint};
+use crate::http::queues::retention;
 use crate::secrets::sha256;
 use crate::source::definition::{Answer, Definition, MAPPED, VARIABLES, Verify, schemes};
 use crate::source::secret::{Key, SECRET_BYTES_MIN};
@@ -63,9 +64,11 @@ pub(super) fn read(members: Members<'_>) -> Result<(Definition, Secrets), Vec<Fi
             fields.errors.extend(errors);
             answer
         });
-    let errors = fields.finish(&["verify", "map", "response"], &[]);
+    let retention_ms = retention(&mut fields)
+        .map(|age| age.map_or(-1, |age| i64::try_from(age.as_millis().max(1)).unwrap_or(i64::MAX)));
+    let errors = fields.finish(&["verify", "map", "response", "retention"], &[]);
     if errors.is_empty() {
-        Ok((Definition { verify, event_names, maps, response }, secrets))
+        Ok((Definition { verify, event_names, maps, response, retention_ms }, secrets))
     } else {
         Err(errors)
     }

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use crate::http::duration::show;
 use crate::source::definition::{Definition, Verify};
 use crate::store::read::SourceView;
+use crate::store::row::sources::retention;
 
 /// A sender of webhooks, without its secrets.
 #[derive(Debug, Serialize, ToSchema)]
@@ -23,6 +24,8 @@ pub struct SourceBody {
     pub map: MapBody,
     /// What a webhook that was taken in is answered; null: the usual JSON.
     pub response: Option<ResponseBody>,
+    /// How long its webhooks are kept after their receipt; null: as the server says.
+    pub retention: Option<String>,
     /// When it was made; null: it was always there.
     pub created_at: Option<String>,
 }
@@ -166,6 +169,7 @@ impl SourceBody {
                 body: answer.body,
                 content_type: answer.content_type,
             }),
+            retention: retention(&source.definition).map(|age| age.map_or_else(|| "never".into(), show)),
             created_at: (source.created_at.0 > 0).then(|| source.created_at.to_string()),
             name: view.name.clone(),
         }

@@ -1,5 +1,7 @@
 //! The stored shapes of sources. Times are microseconds.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -38,6 +40,20 @@ impl SecretRow {
             until: self.until.map(Timestamp),
         })
     }
+}
+
+/// What of a definition a sweep goes by.
+#[derive(Deserialize)]
+struct Kept {
+    retention_ms: Option<i64>,
+}
+
+/// How long a source says that its webhooks are kept: its definition's `retention_ms`, negative for ever; `None`: it
+/// leaves that open.
+#[must_use]
+pub fn retention(definition: &str) -> Option<Option<Duration>> {
+    let kept: Kept = serde_json::from_str(definition).ok()?;
+    kept.retention_ms.map(|millis| u64::try_from(millis).ok().map(Duration::from_millis))
 }
 
 #[cfg(test)]

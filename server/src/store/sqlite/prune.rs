@@ -1,9 +1,10 @@
 //! Taking away what nobody keeps any more: one bounded step of a sweep.
 
 use rusqlite::{OptionalExtension, params};
-use taskhook_core::retention::{self, Ages, EndedTask, KeptEvent, Place, Verdict};
+use taskhook_core::retention::{self, Ages, EndedTask, KeptEvent, Place, SourceAges, Verdict};
 use taskhook_core::{ClaimKey, EventKey, QueueKey, TaskKey, Timestamp, limits};
 
+use crate::store::row::sources;
 use crate::store::sqlite::{SqliteTransaction, queue_of};
 use crate::store::{Pruned, row};
 
@@ -215,26 +216,29 @@ impl SqliteTransaction<'_> {
         pruned: &mut Pruned,
     ) -> rusqlite::Result<Option<EventKey>> {
         let sql = if rejected {
-            "SELECT key, received_at, task, length(body) FROM event WHERE outcome = 7 AND key > ?1 ORDER BY key LIMIT 1"
+            "SELECT key, received_at, task, length(body), source FROM event WHERE outcome = 7 AND key > ?1 ORDER BY key LIMIT 1"
         } else {
             // Those that were rejected have an age of their own. There are few of them.
-            "SELECT key, received_at, task, length(body) FROM event WHERE +outcome <> 7 AND key > ?1 ORDER BY key LIMIT 1"
+            "SELECT key, received_at, task, length(body), source FROM event WHERE +outcome <> 7 AND key > ?1 ORDER BY key LIMIT 1"
         };
         let mut next = self.store.connection.prepare_cached(sql)?;
         let mut parked =
             self.store.connection.prepare_cached("SELECT 1 FROM parked WHERE task = ?1 AND event = ?2")?;
+        let sources = if rejected { SourceAges::new() } else { self.source_ages()? };
         let mut last = after;
         while room.look() {
             let found = next.query_row(params![last.0], |row| {
-                Ok((EventKey(row.get(0)?), row.get(1)?, row.get::<_, Option<i64>>(2)?, row.get(3)?))
+                let task = row.get::<_, Option<i64>>(2)?;
+                Ok((EventKey(row.get(0)?), row.get(1)?, task, row.get(3)?, row.get::<_, String>(4)?))
             });
-            let Some((key, received_at, task, bytes)) = found.optional()? else { return Ok(None) };
+            let Some((key, received_at, task, bytes, source)) = found.optional()? else { return Ok(None) };
             let is_parked = match task {
                 Some(task) => parked.exists(params![task, key.0])?,
                 None => false,
             };
-            let event = KeptEvent { received_at: row::time(received_at), is_rejected: rejected, is_parked };
-            match ages.let_event_go(self.now, &event) {
+            let received_at = row::time(received_at);
+            let event = KeptEvent { source: &source, received_at, is_rejected: rejected, is_parked };
+            match ages.let_event_go(self.now, &sources, &event) {
                 Verdict::StaysWithAllBehind => return Ok(None),
                 Verdict::Stays => {}
                 Verdict::Goes => {
@@ -246,6 +250,24 @@ impl SqliteTransaction<'_> {
             last = key;
         }
         Ok(Some(last))
+    }
+
+    /// What sources say of how long their webhooks are kept. Few say anything, and there are at most
+    /// [`limits::SOURCES_MAX`].
+    fn source_ages(&self) -> rusqlite::Result<SourceAges> {
+        let mut statement = self.store.connection.prepare_cached(
+            "SELECT n.text, s.definition FROM source s JOIN name n ON n.key = s.key
+             WHERE instr(s.definition, '\"retention_ms\"') > 0",
+        )?;
+        let rows = statement.query_map([], |row| {
+            Ok((row.get::<_, String>(0)?, sources::retention(&row.get::<_, String>(1)?)))
+        })?;
+        let mut ages = SourceAges::new();
+        for row in rows {
+            let (name, age) = row?;
+            ages.extend(age.map(|age| (name, age)));
+        }
+        Ok(ages)
     }
 
     /// A webhook; where it waited for a task that never came, its place there, and the name that it held.

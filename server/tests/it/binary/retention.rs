@@ -15,6 +15,37 @@ async fn until_gone(server: &RealServer, path: &str) {
 }
 
 #[tokio::test]
+async fn webhooks_are_kept_as_long_as_their_source_says() {
+    let server = RealServer::start_with("[retention]\nrejected = \"1s\"\n").await;
+    for (name, retention) in [("brief", json!("1s")), ("kept", json!("never")), ("open", json!(null))] {
+        let source = json!({"verify": {"scheme": "none"}, "retention": retention});
+        let made = server.send("PUT", &format!("/v1/sources/{name}"), &[], source.to_string()).await;
+        assert_eq!(made.expect(201)["retention"], retention);
+    }
+    let mut events = Vec::new();
+    for name in ["kept", "open", "brief"] {
+        let headers = [("webhook-id", "d-1")];
+        let told = server.tell(&format!("/webhook/{name}"), &headers, json!({"event": "x"})).await;
+        events.push(format!("/v1/events/{}", told["event_id"].as_str().expect("an id")));
+    }
+    until_gone(&server, &events[2]).await;
+    for event in &events[..2] {
+        server.get(event).await.expect(200);
+    }
+    // Its delivery id is remembered all the same.
+    let again = server.tell("/webhook/brief", &[("webhook-id", "d-1")], json!({"event": "x"})).await;
+    assert_eq!(again["outcome"], "duplicate");
+    for (wrong, code) in
+        [(json!("0s"), "not_a_duration"), (json!("soon"), "not_a_duration"), (json!(30), "wrong_type")]
+    {
+        let source = json!({"verify": {"scheme": "none"}, "retention": wrong}).to_string();
+        let faults = server.send("PUT", "/v1/sources/brief", &[], source).await.faults();
+        assert_eq!(faults, [("/retention".to_string(), code.to_string())], "{wrong}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn an_old_callback_url_never_stands_for_a_later_task() {
     let settings = "[retention]\ntasks = \"1s\"\nevents = \"1s\"\nrejected = \"1s\"\n";
     let mut server = RealServer::start_with(settings).await;

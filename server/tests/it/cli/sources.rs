@@ -34,7 +34,7 @@ fn a_source_is_set_shown_listed_and_deleted() {
 
     let list = server.done(&["sources", "list"]);
     let rows: Vec<Vec<&str>> = list.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(rows[0], ["NAME", "SCHEME", "SECRETS", "URL"]);
+    assert_eq!(rows[0], ["NAME", "SCHEME", "SECRETS", "RETENTION", "URL"]);
     assert_eq!(
         (&rows[1][..3], &rows[2][..3]),
         (&["default", "none", "0"][..], &["github", "github", "1"][..])
@@ -43,6 +43,24 @@ fn a_source_is_set_shown_listed_and_deleted() {
     assert_eq!((deleted.code, deleted.err.as_str()), (0, "source github is deleted\n"));
     assert_eq!(server.run(&["sources", "get", "github"]).code, 3);
     assert_eq!(server.run(&["sources", "delete", "github"]).code, 3);
+}
+
+#[test]
+fn how_long_its_webhooks_are_kept_is_set_shown_and_left_to_the_server() {
+    let server = Serving::start();
+    let set = server.done(&["sources", "set", "jobs", "--scheme=none", "--retention=90d"]);
+    assert!(set.lines().any(|line| line.split_whitespace().eq(["retention", "2160h"])), "{set}");
+    assert!(server.done(&["sources", "list"]).contains("2160h"));
+    server.done(&["sources", "set", "jobs", "--event=done=task_completed"]);
+    assert_eq!(source(&server, "jobs")["retention"], "2160h", "what is not given stays");
+    server.done(&["sources", "set", "jobs", "--retention=never"]);
+    assert_eq!(source(&server, "jobs")["retention"], "never");
+    server.done(&["sources", "set", "jobs", "--retention=default"]);
+    assert_eq!(source(&server, "jobs")["retention"], Value::Null);
+    assert!(!server.done(&["sources", "get", "jobs"]).contains("retention"));
+    let wrong = server.run(&["sources", "set", "jobs", "--retention=soon"]);
+    assert_eq!(wrong.code, 1);
+    assert!(wrong.err.contains("/retention: must be a duration"), "{}", wrong.err);
 }
 
 #[test]

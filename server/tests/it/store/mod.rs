@@ -119,6 +119,7 @@ suite! {
         what_a_dependent_knows_outlives_its_parent,
         a_reply_about_a_pruned_task_gives_its_place_back,
         webhooks_go_by_their_age_and_not_while_they_wait,
+        webhooks_go_by_the_age_that_their_source_says,
         deliveries_are_remembered_longer_than_their_webhooks,
         answers_go_after_their_time,
         nothing_goes_that_is_kept_for_ever;

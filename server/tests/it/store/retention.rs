@@ -1,10 +1,12 @@
 //! What is old goes, in bounded steps, and nothing of it ever comes back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use taskhook::engine::commit::Batch;
 use taskhook::engine::submission::Submission;
 use taskhook_core::retention::Ages;
+use taskhook_core::source::SourceCommand;
 use taskhook_core::{
     Answered, ClaimKey, Command, EventKind, On, Once, Outcome, Permits, Refused, State, TaskKey, limits,
 };
@@ -206,6 +208,64 @@ pub(super) fn webhooks_go_by_their_age_and_not_while_they_wait<B: Backend>(world
     world.settle(&[create([external("early")])]);
     assert!(world.key("early") > early);
     assert_eq!(world.state("early"), State::Running);
+}
+
+/// A webhook of this source.
+fn sent_by(source: &str, number: u64, kind: EventKind) -> Submission {
+    let mut heard = heard(number, "x", kind);
+    Arc::make_mut(&mut heard.received).source = source.into();
+    event(heard)
+}
+
+/// The sources of the webhooks that are kept, in the order of their receipt.
+fn kept_of<B: Backend>(world: &mut World<B>) -> Vec<String> {
+    let source = |line: String| line.split(' ').nth(3).map(str::to_string);
+    world.backend.events().into_iter().filter_map(source).collect()
+}
+
+pub(super) fn webhooks_go_by_the_age_that_their_source_says<B: Backend>(world: &mut World<B>) {
+    let define = |source: &str, definition: &str| {
+        let command = SourceCommand::Define { definition: definition.into(), secrets: None };
+        Submission::Source(source.into(), command)
+    };
+    let says = |hours: i64| format!("{{\"retention_ms\":{}}}", hours * 3_600_000);
+    world.settle(&[
+        define("brief", &says(1)),
+        define("long", &says(30)),
+        define("kept", "{\"retention_ms\":-1}"),
+        define("open", "{\"event_names\":{\"retention_ms\":\"task_completed\"}}"),
+        define("broken", "\"retention_ms\""),
+    ]);
+    let all = ["kept", "long", "open", "gone", "broken", "brief"];
+    let sent: Vec<_> =
+        all.iter().zip(1..).map(|(source, number)| sent_by(source, number, EventKind::Other(None))).collect();
+    world.settle(&sent);
+    world.settle(&[sent_by("brief", 7, EventKind::Rejected("no".into()))]);
+    let ages = Ages { events: Some(10 * HOUR), rejected: Some(20 * HOUR), ..Ages::NEVER };
+    assert_eq!(swept(world, &ages), (0, 0));
+    // Those that stay do not hide the younger ones behind them, also where a step has room for one row.
+    world.clock.advance(2 * HOUR);
+    world.settle(&[sent_by("brief", 8, EventKind::Other(None))]);
+    let taken: usize = world.sweep(&ages, 1).iter().map(|step| step.events).sum();
+    assert_eq!(taken, 1);
+    assert_eq!(kept_of(world), ["kept", "long", "open", "gone", "broken", "brief", "brief"]);
+    world.clock.advance(9 * HOUR);
+    assert_eq!(swept(world, &ages), (0, 4), "as the settings say, where a source says nothing");
+    assert_eq!(kept_of(world), ["kept", "long", "brief"], "what was rejected has its own age");
+    world.clock.advance(10 * HOUR);
+    assert_eq!(swept(world, &ages), (0, 1));
+    world.restart();
+    // What a source says counts for what it has sent before.
+    world.settle(&[define("long", &says(22))]);
+    assert_eq!(swept(world, &ages), (0, 0));
+    world.clock.advance(2 * HOUR);
+    assert_eq!(swept(world, &ages), (0, 1));
+    world.clock.advance(10_000 * DAY);
+    assert_eq!(swept(world, &ages), (0, 0));
+    assert_eq!(kept_of(world), ["kept"]);
+    // A source that is no more says nothing.
+    world.settle(&[Submission::Source("kept".into(), SourceCommand::Delete)]);
+    assert_eq!(swept(world, &ages), (0, 1));
 }
 
 pub(super) fn deliveries_are_remembered_longer_than_their_webhooks<B: Backend>(world: &mut World<B>) {

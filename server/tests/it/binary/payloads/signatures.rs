@@ -220,9 +220,13 @@ impl Door {
     }
 }
 
+/// A request with a name, and what becomes of it.
+type Row = (&'static str, Made, Becomes);
+
+const NONE_OF_THEM: Becomes = Refused("was made by none of them");
+
 /// Proofs that are none, by how they are written.
-fn malformed(scheme: Scheme) -> Vec<(&'static str, Made, Becomes)> {
-    const NONE_OF_THEM: Becomes = Refused("was made by none of them");
+fn malformed(scheme: Scheme) -> Vec<Row> {
     let time = now().to_string();
     let right = scheme.signed(&time, "id-1");
     let name = scheme.signature();
@@ -291,42 +295,39 @@ fn malformed(scheme: Scheme) -> Vec<(&'static str, Made, Becomes)> {
         let made = scheme.signed_by(&with_break, &time, "id-1", &right.body);
         rows.push(("the secret with a line break", made, NONE_OF_THEM));
     }
-    // A thousand in one header; where it may hold several, some are fine.
+    rows
+}
+
+/// Several proofs in one header. Where it may hold more than one, some are fine.
+fn several(scheme: Scheme) -> Vec<Row> {
+    let time = now().to_string();
+    let right = scheme.signed(&time, "id-1");
+    let name = scheme.signature();
+    let wrong = scheme.value(&time, "AAAA");
+    let with = |value: &str| right.with(name, value);
     let thousand = match scheme {
         Standard => format!("{}{}", "v1,AAAA ".repeat(1_000), right.header(name)),
         Stripe => format!("{}{}", "v1=AAAA,".repeat(1_000), right.header(name)),
         GitHub | Slack => format!("{wrong},").repeat(1_000) + &right.header(name),
     };
-    rows.push((
-        "a thousand wrong ones and the right one",
-        with(&thousand),
-        match scheme {
-            Standard | Stripe => Refused("holds more than 16 signatures"),
-            GitHub | Slack => NONE_OF_THEM,
-        },
-    ));
-    match scheme {
-        Standard => rows.push((
-            "wrong ones before the right one",
-            with(&format!("v1,AAAA v1a,x v1, {}", right.header(name))),
-            Taken,
-        )),
-        Stripe => rows.push((
-            "wrong ones beside the right one",
-            with(&format!("{},v1=AAAA,v0=x", right.header(name))),
-            Taken,
-        )),
-        GitHub | Slack => rows.push((
-            "a wrong one before the right one",
-            with(&format!("{wrong},{}", right.header(name))),
-            NONE_OF_THEM,
-        )),
-    }
-    rows
+    let one = right.header(name);
+    let (refused, few) = match scheme {
+        Standard | Stripe => (Refused("holds more than 16 signatures"), Taken),
+        GitHub | Slack => (NONE_OF_THEM, NONE_OF_THEM),
+    };
+    let some = match scheme {
+        Standard => format!("v1,AAAA v1a,x v1, {one}"),
+        Stripe => format!("{one},v1=AAAA,v0=x"),
+        GitHub | Slack => format!("{wrong},{one}"),
+    };
+    vec![
+        ("a thousand wrong ones and the right one", with(&thousand), refused),
+        ("wrong ones beside the right one", with(&some), few),
+    ]
 }
 
 /// Proofs of another time, all of them signed for real.
-fn timed(scheme: Scheme) -> Vec<(&'static str, Made, Becomes)> {
+fn timed(scheme: Scheme) -> Vec<Row> {
     const NO_TIME: Becomes = Refused("is no time in seconds since 1970");
     let now = now();
     let at = |time: String| scheme.signed(&time, &format!("id-{time}"));
@@ -388,7 +389,7 @@ fn timed(scheme: Scheme) -> Vec<(&'static str, Made, Becomes)> {
 async fn is_proof_against_list_a(scheme: Scheme) {
     let door = Door::open(scheme).await;
     door.check("as it should be", &scheme.signed(&now().to_string(), "id-0"), Taken).await;
-    for (name, made, becomes) in malformed(scheme) {
+    for (name, made, becomes) in malformed(scheme).into_iter().chain(several(scheme)) {
         door.check(name, &made, becomes).await;
     }
     // None of them has claimed the delivery id that it named: the rightful one is no duplicate.
