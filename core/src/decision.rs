@@ -8,9 +8,8 @@ use crate::hold::HoldChange;
 use crate::id::{
     BulkKey, ClaimKey, EventId, EventKey, HostKey, NameKey, QueueKey, ScheduleKey, SourceKey, TaskKey,
 };
-use crate::input::{
-    Answered, Event, External, Failure, FollowUp, Location, NewTask, Once, Plan, PollAnswer, Response,
-};
+use crate::input::{Answered, Event, External, Failure, FollowUp, NewTask, Once, Plan, PollAnswer, Response};
+use crate::oversight::Location;
 use crate::queue::{Closed, Line, Settings};
 use crate::schedule::{self, Backfill, Fate};
 use crate::source::SourceChange;

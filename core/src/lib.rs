@@ -18,6 +18,7 @@ pub mod hold;
 pub mod id;
 pub mod input;
 pub mod limits;
+pub mod oversight;
 pub mod permits;
 pub mod queue;
 pub mod rate;
@@ -44,11 +45,11 @@ pub use id::{
     ScheduleKey, SourceKey, TaskKey, UniqueKey,
 };
 pub use input::{
-    Answered, Asked, BulkCommand, Callback, Command, Create, Deadline, Dependency, Event, EventKind,
-    External, Failure, FollowUp, Input, Location, NewTask, On, Once, Oversight, OversightAsked, Plan,
-    PollAnswer, Polled, QueueCommand, Received, Reply, ReplyKind, Request, Response, RetryAsked, RetryPolicy,
-    ScheduleCommand, Scheduled, Spec, Status, StatusAsked, StatusRequest,
+    Answered, Asked, BulkCommand, Callback, Command, Create, Dependency, Event, EventKind, External, Failure,
+    FollowUp, Input, NewTask, On, Once, Plan, PollAnswer, Polled, QueueCommand, Received, Reply, ReplyKind,
+    Request, Response, RetryAsked, RetryPolicy, ScheduleCommand, Scheduled, Spec,
 };
+pub use oversight::{Deadline, Location, Oversight, OversightAsked, Status, StatusAsked, StatusRequest};
 pub use permits::Permits;
 pub use queue::{KeyUse, Line, Queue};
 pub use rate::Rate;

@@ -19,8 +19,9 @@ use std::sync::Arc;
 
 use crate::decision::{Change, Ignored, Outcome};
 use crate::id::{HostKey, TaskKey};
-use crate::input::{EventKind, Location, Plan, PollAnswer};
+use crate::input::{EventKind, Plan, PollAnswer};
 use crate::limits;
+use crate::oversight::Location;
 use crate::subjects::EdgeStatus;
 use crate::time::Timestamp;
 

@@ -6,7 +6,8 @@ use crate::Context;
 use crate::create::Creating;
 use crate::decision::{Change, Decision};
 use crate::id::{ConcurrencyKey, QueueKey, SourceKey, TaskKey};
-use crate::input::{Asked, FollowUp, NewTask, OversightAsked, Request, RetryAsked, Spec};
+use crate::input::{Asked, FollowUp, NewTask, Request, RetryAsked, Spec};
+use crate::oversight::OversightAsked;
 use crate::subjects::{CancelCall, Subjects};
 use crate::task::{Completion, Task, steps};
 
