@@ -11,7 +11,7 @@ use crate::id::{
     BulkKey, ClaimKey, ConcurrencyKey, EventId, EventKey, ExternalKey, HostKey, NameKey, QueueKey,
     ScheduleKey, SourceKey, TaskKey, UniqueKey,
 };
-use crate::input::{Event, On};
+use crate::input::{Event, External, On};
 use crate::queue::admission::Visit;
 use crate::queue::{KeyUse, Line, Queue};
 use crate::schedule::Schedule;
@@ -30,6 +30,7 @@ pub struct Subjects {
     edges: BTreeMap<(TaskKey, TaskKey), Option<Edge>>,
     pages: BTreeMap<(TaskKey, TaskKey), Page<TaskKey>>,
     externals: BTreeMap<ExternalKey, Option<Correlation>>,
+    own_externals: BTreeMap<TaskKey, Option<External>>,
     parked: BTreeMap<(NameKey, EventKey), Page<Parked>>,
     parked_counts: BTreeMap<NameKey, usize>,
     claims: BTreeMap<ClaimKey, Option<EventId>>,
@@ -164,6 +165,13 @@ impl Subjects {
     )]
     pub fn external(&self, key: ExternalKey) -> Option<Correlation> {
         *self.externals.get(&key).expect("the remote's id was loaded")
+    }
+
+    /// The id that a task was created with, for its remote to be known by.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a missing load is a defect")]
+    pub fn own_external(&self, task: TaskKey) -> Option<&External> {
+        self.own_externals.get(&task).expect("the task's own id was loaded").as_ref()
     }
 
     /// Whether it was asked in the store what a remote's own id stands for.
@@ -433,6 +441,11 @@ impl Subjects {
     /// Keeps the call to the `cancel_url` of a task.
     pub fn put_cancel_call(&mut self, task: TaskKey, generation: u32, call: Option<CancelCall>) {
         self.cancel_calls.insert((task, generation), call);
+    }
+
+    /// Keeps the id that a task was created with.
+    pub fn put_own_external(&mut self, task: TaskKey, external: Option<External>) {
+        self.own_externals.insert(task, external);
     }
 
     /// Keeps a page of parked webhooks.

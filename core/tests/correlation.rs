@@ -83,6 +83,9 @@ fn an_id_of_an_open_task_comes_to_name_no_other() {
         new, 202 remote=x, task_completed                 + b.new external remote=x => a succeeded #1, b running #1
         new external remote=x                             + new external remote=x = there already a
         look                                              + batch a external remote=x & b external remote=x = refused: the remote id of 1 is taken
+        new external remote=x, task_failed, b.new external remote=x + retry = refused: the remote id of 0 is taken
+        new external remote=x, task_failed, b.new external remote=x, b.task_completed, retry + task_completed remote=x => a succeeded #2, b succeeded #1
+        new external remote=x, task_failed, retry         + task_completed remote=x => a succeeded #2
         new, b.new                                        + 202 remote=x ; b.202 remote=x ; task_completed remote=x => a succeeded #1, b running #1
         new                                               + task_completed remote=x ; 202 remote=x => a succeeded #1
         new                                               + 202 remote=x ; task_completed remote=x => a succeeded #1

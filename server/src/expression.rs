@@ -2,8 +2,10 @@
 //!
 //! The language has no loops but those over lists and maps that are there, and no way out. What is left to bound is its
 //! parser, which needs a deep stack for hostile input, and expressions that go over long lists within long lists. So a
-//! text is short, it is parsed on a deep stack when it is saved, what comes out is small and flat, and it goes over no more
-//! items than take some milliseconds. Evaluated it is at the edge, before a webhook is an input: never in a transaction.
+//! text is short, it is parsed on a deep stack when it is saved, what comes out is small and flat, and before it is evaluated it
+//! is found how much work it can be on what it is given (`work.rs`), and how many items it goes over. Evaluated it is at the edge, before a webhook is an input: never in a transaction.
+
+mod work;
 
 use std::sync::{Arc, LazyLock};
 
@@ -27,6 +29,9 @@ const NESTING_MAX: usize = 2;
 /// Items of the longest list or map that an expression may be evaluated on, by how deep its macros are nested.
 const ITEMS_MAX: [usize; NESTING_MAX + 1] = [usize::MAX, 10_000, 300];
 
+/// Bytes that an expression may touch until it is known, and in what it is worth: some hundredths of a second.
+const WORK_MAX: u64 = 32 << 20;
+
 /// Stack of the thread that parses: with 16 MiB every text of [`BYTES_MAX`] was parsed or refused.
 const PARSER_STACK_BYTES: usize = 32 << 20;
 
@@ -46,6 +51,7 @@ pub struct Expression {
 pub struct Scope {
     variables: Vec<(&'static str, cel::Value)>,
     longest: usize,
+    works: work::Names,
 }
 
 impl Expression {
@@ -78,7 +84,8 @@ impl Expression {
     #[must_use]
     pub fn constant(&self) -> Option<Value> {
         let Expr::Literal(_) = self.program.expression().expr else { return None };
-        self.evaluate(&Scope { variables: Vec::new(), longest: 0 }).ok().flatten()
+        let nothing = Scope { variables: Vec::new(), longest: 0, works: work::Names::new() };
+        self.evaluate(&nothing).ok().flatten()
     }
 
     /// What it is worth; `None` where it is null, or asks for something that is not there.
@@ -89,6 +96,10 @@ impl Expression {
         let items_max = ITEMS_MAX[self.nesting.min(NESTING_MAX)];
         if scope.longest > items_max {
             return Err(format!("it would go over {} items, and may go over {items_max}", scope.longest));
+        }
+        let work = work::of(self.program.expression(), &scope.works);
+        if work.touched.saturating_add(work.bytes) > WORK_MAX {
+            return Err("it could be too much work on a request of this size".into());
         }
         let mut context = Context::with_env(LANGUAGE.clone());
         for (name, value) in &scope.variables {
@@ -112,11 +123,17 @@ impl Scope {
     /// # Errors
     /// If one of them cannot be said in the language.
     pub fn new(variables: Vec<(&'static str, Value)>) -> Result<Scope, String> {
-        let longest = variables.iter().map(|(_, value)| longest(value)).max().unwrap_or(0);
+        let longest_of = longest;
+        let longest = variables.iter().map(|(_, value)| longest_of(value)).max().unwrap_or(0);
+        let work = |(name, value): &(&'static str, Value)| {
+            let items = longest_of(value) as u64;
+            ((*name).to_string(), work::Work { bytes: bytes(value), items, touched: 0 })
+        };
+        let works = variables.iter().map(work).collect();
         let said = |(name, value): (&'static str, Value)| {
             cel::to_value(&value).map(|value| (name, value)).map_err(|error| cut(&error.to_string()))
         };
-        Ok(Scope { variables: variables.into_iter().map(said).collect::<Result<_, _>>()?, longest })
+        Ok(Scope { variables: variables.into_iter().map(said).collect::<Result<_, _>>()?, longest, works })
     }
 }
 
@@ -253,6 +270,18 @@ pub fn checked_id(id: String) -> Result<String, String> {
     }
 }
 
+/// How much a value holds, roughly, in bytes.
+fn bytes(value: &Value) -> u64 {
+    match value {
+        Value::String(text) => text.len() as u64 + 8,
+        Value::Array(items) => 8 + items.iter().map(bytes).sum::<u64>(),
+        Value::Object(members) => {
+            8 + members.iter().map(|(name, value)| name.len() as u64 + bytes(value)).sum::<u64>()
+        }
+        _ => 8,
+    }
+}
+
 /// How many items the longest list or object has.
 fn longest(value: &Value) -> usize {
     match value {
@@ -385,6 +414,51 @@ mod tests {
         assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
         assert!(worth(twice, items(301)).unwrap_err().contains("may go over 300"));
         assert_eq!(worth("body.list.size()", items(50_000)), Ok(Some(json!(50_000))));
+    }
+
+    /// What a stranger sends makes no expression take the memory or the time of the server.
+    #[test]
+    fn no_expression_becomes_too_much_work() {
+        let hostile =
+            |items: usize, text: usize| json!({"items": vec!["a"; items], "text": "x".repeat(text)});
+        for (text, body) in [
+            ("body.items.map(x, body.text + x)", hostile(1_000, 100_000)),
+            ("body.items.map(x, body.text)", hostile(9_000, 200_000)),
+            ("body.items.filter(x, body.text.contains(x)).size()", hostile(9_000, 600_000)),
+            ("body.items.filter(x, body.items.exists(y, body.text.contains(x + y)))", hostile(290, 600_000)),
+            ("body.items.map(x, body.items.map(y, body.items))", hostile(290, 1)),
+            ("body.items.map(x, x.matches(body.text))", hostile(1_000, 100)),
+            ("body.items.map(x, 'a'.matches('(a{999}){999}'))", hostile(1_000, 1)),
+        ] {
+            let began = Instant::now();
+            let refused = worth(text, body).expect_err(text);
+            assert!(refused.contains("too much work"), "{text}: {refused}");
+            assert!(began.elapsed() < Duration::from_secs(5), "{text}: {:?}", began.elapsed());
+        }
+        let doubled = format!("[body.text]{}", ".map(x, x + x)".repeat(20));
+        assert!(worth(&doubled, hostile(1, 1_000)).unwrap_err().contains("too much work"));
+    }
+
+    /// A large request is no reason to refuse what goes over it once.
+    #[test]
+    fn what_goes_over_everything_once_is_no_trouble() {
+        let item = |number: usize| json!({"id": number, "kind": "a", "more": "x".repeat(80)});
+        let body = || json!({"items": (0..9_000).map(item).collect::<Vec<_>>(), "text": "x".repeat(100_000)});
+        for text in [
+            "body.items.map(x, x.id)",
+            "body.items.filter(x, x.kind == 'a' && x.id > 17)[0].id",
+            "body.items.exists(x, x.more.contains('y'))",
+            "body.items.all(x, x.kind.startsWith('a'))",
+            "body.text + body.text",
+            "{'items': body.items, 'n': size(body.items)}",
+        ] {
+            assert!(matches!(worth(text, body()), Ok(Some(_))), "{text}: {:?}", worth(text, body()).err());
+        }
+        let few = json!({"items": ["a", "b"], "patterns": ["^a", "b$"]});
+        assert_eq!(
+            worth("body.items.all(x, body.patterns.exists(p, x.matches(p)))", few),
+            Ok(Some(json!(true)))
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::decision::{Change, Decision, Outcome, Refused};
 use crate::id::TaskKey;
 use crate::input::{Command, FollowUp};
 use crate::subjects::Subjects;
-use crate::task::{State, Task, cancelled, steps};
+use crate::task::{State, Task, cancelled, correlation, steps};
 use crate::unique;
 
 /// A command through the API.
@@ -51,14 +51,28 @@ fn retry(cx: &Context, subjects: &Subjects, task: &Task, ignore_dependencies: bo
     if let Some(holder) = unique::other_holder(cx.now, subjects, task) {
         return Decision::answer(Outcome::Refused(Refused::KeyHeld { holder }));
     }
-    reopen(cx, task, ignore_dependencies, task.dependencies_pending > 0 && !ignored)
+    if let Some(external) = subjects.own_external(task.key)
+        && correlation::holder(subjects, external.key, task.key).is_some()
+    {
+        return Decision::answer(Outcome::Refused(Refused::ExternalTaken { position: 0 }));
+    }
+    reopen(cx, subjects, task, ignore_dependencies, task.dependencies_pending > 0 && !ignored)
 }
 
 /// Reopens an ended task, and tells those that it made end.
-pub(crate) fn reopen(cx: &Context, task: &Task, ignore_dependencies: bool, blocked: bool) -> Decision {
+pub(crate) fn reopen(
+    cx: &Context,
+    subjects: &Subjects,
+    task: &Task,
+    ignore_dependencies: bool,
+    blocked: bool,
+) -> Decision {
     let reopened = Change::Reopened { ignore_dependencies };
     let open = task.clone().evolve(cx.now, &reopened);
     let mut changes = vec![reopened];
+    let correlated = correlation::again(subjects, task);
+    let unparked = correlated.as_ref().and_then(correlation::unpark);
+    changes.extend(correlated);
     let follow_up = if blocked {
         changes.push(Change::Blocked);
         None
@@ -66,7 +80,7 @@ pub(crate) fn reopen(cx: &Context, task: &Task, ignore_dependencies: bool, block
         steps::start(cx, &open, &mut changes)
     };
     let mut decision = Decision::applied(task.key, changes);
-    decision.follow_ups.extend(follow_up);
+    decision.follow_ups.extend(follow_up.into_iter().chain(unparked));
     decision.then(FollowUp::ReopenDependents {
         parent: task.key,
         generation: open.generation,

@@ -109,7 +109,7 @@ pub fn parent_reopened(
     if !is_skipped_by_it || unique::other_holder(cx.now, subjects, task).is_some() {
         return Decision::applied(child, [reopened]);
     }
-    let mut decision = commanded::reopen(cx, &after, false, true);
+    let mut decision = commanded::reopen(cx, subjects, &after, false, true);
     decision.changes.insert(0, (child, reopened));
     decision
 }

@@ -421,7 +421,7 @@ impl World {
             }
             Input::Command(task, _) => {
                 self.load_task(subjects, *task);
-                self.load_key_of(subjects, *task);
+                self.load_own(subjects, *task);
             }
             Input::Wake(task) => self.load_task(subjects, *task),
             Input::Polled(polled) => self.load_task(subjects, polled.task),
@@ -472,14 +472,14 @@ impl World {
             }
             FollowUp::ParentEnded { task, parent, .. } | FollowUp::ParentReopened { task, parent, .. } => {
                 self.load_task(subjects, task);
-                self.load_key_of(subjects, task);
+                self.load_own(subjects, task);
                 subjects.put_edge(parent, task, self.edges.get(&(parent, task)).copied());
             }
             FollowUp::EndPrevious { by, after } => self.load_previous(by, after, subjects),
             FollowUp::Bulk { bulk, task } => {
                 self.load_bulk(subjects, bulk);
                 self.load_task(subjects, task);
-                self.load_key_of(subjects, task);
+                self.load_own(subjects, task);
             }
             FollowUp::CallCancel { task, generation } => {
                 self.load_task(subjects, task);
@@ -498,6 +498,18 @@ impl World {
     pub(crate) fn load_source(&self, subjects: &mut Subjects, key: SourceKey) {
         subjects.put_source(key, self.sources.get(&key).cloned());
         subjects.put_sources_count(self.sources.len());
+    }
+
+    /// What is a task's own, and what it would take again.
+    fn load_own(&self, subjects: &mut Subjects, task: TaskKey) {
+        self.load_key_of(subjects, task);
+        let created = self.history.iter().find_map(|entry| match &entry.change {
+            Change::Created { new, .. } if entry.task == task => Some(new),
+            _ => None,
+        });
+        let external = created.and_then(|new| new.external.clone());
+        external.iter().for_each(|external| self.load_external(subjects, external.key));
+        subjects.put_own_external(task, external);
     }
 
     fn load_key_of(&self, subjects: &mut Subjects, task: TaskKey) {

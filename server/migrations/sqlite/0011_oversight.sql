@@ -8,3 +8,6 @@ ALTER TABLE spec ADD COLUMN cancel_url TEXT;
 -- The system queue of the calls to `cancel_url`. Keys that are given out are positive.
 INSERT INTO name (key, namespace, kind, text) VALUES (-2, 1, 2, '@cancel');
 INSERT INTO queue (key, settings, paused, open, paced) VALUES (-2, '{}', 0, 0, -9223372036854775808);
+
+-- The id that a task was created with, for its remote to be known by: a task that is reopened takes it again.
+ALTER TABLE spec ADD COLUMN external_id TEXT;

@@ -31,8 +31,13 @@ fn look(correlate: &Correlate, response: &Response) -> Option<Result<External, A
         Ok(expression) => expression,
         Err(why) => return Some(Err(why.into())),
     };
+    let is_json = response.result.is_some();
     let found = Scope::new(vec![("response", response::shown(response))])
         .and_then(|scope| expression.evaluate(&scope))
+        // What is asked of a text that is no object fails in words of the language.
+        .map_err(
+            |why| if is_json { why } else { format!("the response is no JSON of at most 1 MiB ({why})") },
+        )
         .and_then(|found| found.ok_or_else(|| "it is not there".into()))
         .and_then(|found| text_of(&found).ok_or_else(|| "it is neither a string nor an integer".into()))
         .and_then(checked_id);

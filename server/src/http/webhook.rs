@@ -49,7 +49,7 @@ pub(super) struct WebhookAnswer {
     /// The id under which the webhook is kept; for a duplicate, that of the first.
     #[schema(value_type = String, example = "evt_01h455vb4pex5vsknk084sn02q")]
     event_id: String,
-    /// `applied`, `duplicate`, `stale`, `ignored`, `unmatched` or `recorded`.
+    /// `applied`, `duplicate`, `stale`, `ignored`, `unmatched` or `recorded`; of one of several, `rejected` too.
     #[schema(value_type = String, example = "applied")]
     outcome: &'static str,
     /// Why it changed nothing.
@@ -151,7 +151,7 @@ async fn receive_for(
         let usual = batch::take_in(&way, &seen, secret).await?;
         return Ok(source.response().map_or(usual, |said| in_its_words(&said)));
     }
-    let heard = way.map(&seen, secret).await?;
+    let heard = way.heard(&seen, secret).await?;
     let receipt = app.engine.submit(Submission::Event(Box::new(heard))).await?;
     let usual = answer(&receipt)?;
     Ok(source.response().map_or(usual, |said| in_its_words(&said)))
@@ -216,7 +216,7 @@ pub(super) async fn call_back(
     };
     let bytes = way.read(body).await?;
     let seen = Seen { headers: &headers, body: &bytes, url: "", at: (app.clock)() };
-    let mut heard = way.map(&seen, None).await?;
+    let mut heard = way.heard(&seen, None).await?;
     heard.token = Some(task);
     heard.attempt = Some(attempt);
     let received = heard.received.clone();
@@ -265,6 +265,17 @@ fn said(receipt: &Receipt) -> Result<WebhookAnswer, Problem> {
     })
 }
 
+/// What is said of one of several that was kept, and cannot be read.
+fn rejected(id: EventId, problem: &Problem) -> WebhookAnswer {
+    WebhookAnswer {
+        message: "Webhook received",
+        event_id: id.to_string(),
+        outcome: "rejected",
+        reason: Some(problem.code),
+        task_state: None,
+    }
+}
+
 /// The answer to a webhook that was taken in by a request that nobody answered.
 pub(super) async fn answer_of_kept(app: &App, id: EventId) -> Result<Response, Problem> {
     let event =
@@ -277,6 +288,14 @@ pub(super) async fn answer_of_kept(app: &App, id: EventId) -> Result<Response, P
         task_state: None,
     };
     Ok(respond::json(StatusCode::OK, &answer))
+}
+
+/// Why a webhook that was proved cannot be read.
+struct Unmapped {
+    /// What its sender hears.
+    problem: Problem,
+    /// What its owner reads beside it.
+    why: Option<String>,
 }
 
 /// A request on its way to become an event.
@@ -310,25 +329,30 @@ impl Way<'_> {
         Err(self.reject(&Bytes::new(), problem).await)
     }
 
-    /// Reads what it says. `secret` has proved it.
-    async fn map(&self, seen: &Seen<'_>, secret: Option<[u8; 16]>) -> Result<Heard, Problem> {
+    /// Reads what it says. `secret` has proved it. What cannot be read is kept.
+    async fn heard(&self, seen: &Seen<'_>, secret: Option<[u8; 16]>) -> Result<Heard, Problem> {
+        match self.map(seen, secret).await {
+            Ok(heard) => Ok(heard),
+            Err(unmapped) => {
+                self.keep(seen.body, secret, &unmapped).await;
+                Err(unmapped.problem)
+            }
+        }
+    }
+
+    async fn map(&self, seen: &Seen<'_>, secret: Option<[u8; 16]>) -> Result<Heard, Unmapped> {
+        let malformed = |wrong: String| Unmapped { problem: Problem::malformed(wrong), why: None };
         if let Some(name) = facts::wrong_attribute(seen.headers) {
             let wrong = format!("the header {name} of a CloudEvent is no percent-encoded UTF-8");
-            return Err(self.reject(seen.body, Problem::malformed(wrong)).await);
+            return Err(malformed(wrong));
         }
         let text = as_json(self.source, seen);
-        let members = match json::object(&text) {
-            Ok(members) => members,
-            Err(wrong) => return Err(self.reject(seen.body, Problem::malformed(wrong)).await),
-        };
-        let found = match Found::of(self.source, &text, seen).await {
-            Ok(found) => found,
-            // Its source can be mended, and then it can be replayed.
-            Err(why) => {
-                let problem = Problem::new(StatusCode::BAD_REQUEST, "not_mapped", "the source cannot map it");
-                return Err(self.reject_because(seen.body, problem, &why).await);
-            }
-        };
+        let members = json::object(&text).map_err(malformed)?;
+        // Its source can be mended, and then it can be replayed.
+        let found = Found::of(self.source, &text, seen).await.map_err(|why| Unmapped {
+            problem: Problem::new(StatusCode::BAD_REQUEST, "not_mapped", "the source cannot map it"),
+            why: Some(why),
+        })?;
         let secrets = &self.app.secrets;
         let delivery_id =
             map::delivery_id(self.source, &members, seen, &found).filter(|id| !secrets.is_attempt_id(id));
@@ -361,6 +385,17 @@ impl Way<'_> {
             headers: stored_headers(self.headers, &self.source.secret_headers()),
             ..Received::unread(event_id(self.app), body)
         }
+    }
+
+    /// Keeps a webhook that was proved, and cannot be read: once that is mended, it can be replayed without being proved
+    /// again. Gives its id, where there was room to keep it.
+    async fn keep(&self, body: &[u8], secret: Option<[u8; 16]>, unmapped: &Unmapped) -> Option<EventId> {
+        let way = if self.token.is_some() { BY_CALLBACK } else { "" };
+        let why = unmapped.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let received = Received { secret, ..self.received(body) };
+        let id = received.id;
+        let reason = format!("{way}{}{why}", unmapped.problem.detail);
+        keep_rejected(self.app, self.source.key, &reason, received).await.then_some(id)
     }
 
     /// Keeps it as refused, as far as the bounds allow, and gives its answer back.
@@ -403,9 +438,10 @@ fn event_id(app: &App) -> EventId {
     EventId(*app.new_id().as_bytes())
 }
 
-async fn keep_rejected(app: &App, source: SourceKey, reason: &str, received: Received) {
+/// Whether there was room for it.
+async fn keep_rejected(app: &App, source: SourceKey, reason: &str, received: Received) -> bool {
     if !app.rejections.allow() {
-        return;
+        return false;
     }
     // It may repeat what a stranger wrote.
     let reason = cut(reason, limits::MESSAGE_BYTES_MAX);
@@ -421,7 +457,7 @@ async fn keep_rejected(app: &App, source: SourceKey, reason: &str, received: Rec
         received: Arc::new(received),
     };
     // The sender hears that the request is refused, whether or not there was room to keep it.
-    let _ = app.engine.submit(Submission::Event(Box::new(heard))).await;
+    app.engine.submit(Submission::Event(Box::new(heard))).await.is_ok()
 }
 
 /// Maps a kept webhook once more, as a new one.
@@ -450,12 +486,13 @@ pub(super) async fn map_again(app: &App, event: EventView) -> Result<Heard, Prob
     let seen = Seen { headers: &headers, body: &event.body, url: &url, at: event.received_at };
     let secret = match is_rejected {
         false => None,
+        // It was proved when it came, and only what it says could not be read.
+        true if event.secret.is_some() => event.secret,
         true if !source.secret_headers().is_empty() => {
             let detail = "its proof is the secret itself, which is not kept; have it sent again";
             return Err(not_replayable(detail.into()));
         }
-        true => verify(app, &source, &seen)
-            .map_err(|denied| not_replayable(format!("it still does not verify: {denied}")))?,
+        true => prove_again(app, &source, &seen, &event).map_err(not_replayable)?,
     };
     let text = as_json(&source, &seen);
     let members = json::object(&text).map_err(Problem::malformed)?;
@@ -491,6 +528,33 @@ pub(super) async fn map_again(app: &App, event: EventView) -> Result<Heard, Prob
     })
 }
 
+/// Checks a kept request once more. What is signed may be its URL, and `default` has two.
+fn prove_again(
+    app: &App,
+    source: &Live,
+    seen: &Seen<'_>,
+    event: &EventView,
+) -> Result<Option<[u8; 16]>, String> {
+    let denied = match verify(app, source, seen) {
+        Ok(secret) => return Ok(secret),
+        Err(denied) => denied,
+    };
+    let query = seen.url.split_once('?').map(|(_, query)| format!("?{query}")).unwrap_or_default();
+    let short = format!("{}/webhook{query}", app.public_url);
+    if event.source == "default"
+        && let Ok(secret) = verify(app, source, &Seen { url: &short, ..*seen })
+    {
+        return Ok(secret);
+    }
+    let hidden = event.query.as_ref().is_some_and(|query| query.contains("%5Bredacted%5D"));
+    let hint = if hidden {
+        "; a credential in its query, which is not kept, may have been a part of what is signed"
+    } else {
+        ""
+    };
+    Err(format!("it still does not verify: {denied}{hint}"))
+}
+
 /// Whether a media type is JSON: `application/json`, `application/cloudevents+json`.
 fn is_json(kind: &str) -> bool {
     let end = kind.len().saturating_sub("json".len());
@@ -512,16 +576,33 @@ pub(super) fn stored_headers(headers: &HeaderMap, secret: &[&str]) -> Vec<(Strin
 }
 
 /// A query as it is kept: without what looks like a credential.
-fn stored_query(query: &str) -> String {
-    let is_secret = |name: &str| credentials::is_credential(name) || name.starts_with("sig");
-    let mut pairs = form_urlencoded::parse(query.as_bytes());
-    if !pairs.any(|(name, _)| is_secret(&name.to_ascii_lowercase())) {
+pub(super) fn stored_query(query: &str) -> String {
+    let is_secret = |name: &str, value: &str| match value.is_empty() {
+        // A name that says nothing of itself, and is as long as one.
+        true => name.len() >= BARE_SECRET_BYTES_MIN,
+        false => is_secret_parameter(&name.to_ascii_lowercase()),
+    };
+    let pairs = || form_urlencoded::parse(query.as_bytes());
+    if !pairs().any(|(name, value)| is_secret(&name, &value)) {
         return query.into();
     }
     let mut kept = form_urlencoded::Serializer::new(String::new());
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        let value = if is_secret(&name.to_ascii_lowercase()) { credentials::SHOWN.into() } else { value };
-        kept.append_pair(&name, &value);
+    for (name, value) in pairs() {
+        match (is_secret(&name, &value), value.is_empty()) {
+            (true, true) => kept.append_key_only(credentials::SHOWN),
+            (true, false) => kept.append_pair(&name, credentials::SHOWN),
+            (false, _) => kept.append_pair(&name, &value),
+        };
     }
     kept.finish()
+}
+
+/// Bytes from which a parameter without a value may be a credential.
+const BARE_SECRET_BYTES_MIN: usize = 20;
+
+/// Whether the value of a parameter is a credential, by its name in lower case.
+fn is_secret_parameter(name: &str) -> bool {
+    const PARTS: [&str; 6] = ["signature", "jwt", "bearer", "hmac", "assertion", "saml"];
+    const WHOLE: [&str; 8] = ["sig", "auth", "pass", "passphrase", "pwd", "otp", "tok", "apikey"];
+    credentials::is_credential(name) || PARTS.iter().any(|part| name.contains(part)) || WHOLE.contains(&name)
 }

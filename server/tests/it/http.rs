@@ -26,6 +26,7 @@ mod queues;
 mod races;
 mod reading;
 mod recovery;
+mod rejected;
 mod schedules;
 mod sources;
 mod stats;

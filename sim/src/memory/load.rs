@@ -44,6 +44,7 @@ impl Data {
                     subjects.put_claim(claim, by.map(|(event, _)| *event));
                 }
             }
+            // The name of its own id may get a key: the transaction loads that.
             Input::Command(task, _) => {
                 self.load_task(*task, subjects);
                 self.load_key_of(*task, subjects);
@@ -118,7 +119,7 @@ impl Data {
     }
 
     /// What a remote's own id stands for, with the task; or how many webhooks wait for it.
-    fn load_external(&self, key: ExternalKey, since: Timestamp, subjects: &mut Subjects) {
+    pub(super) fn load_external(&self, key: ExternalKey, since: Timestamp, subjects: &mut Subjects) {
         subjects.put_external(key, self.externals.get(&key).copied());
         match subjects.external(key) {
             Some(correlation) => self.load_task(correlation.task, subjects),

@@ -9,8 +9,8 @@ use taskhook::store::{
 };
 use taskhook_core::retention::{Ages, Place};
 use taskhook_core::{
-    CancelCall, Context, Decided, EventKey, FollowUp, Input, QueueKey, StatusRequest, Subjects, TaskKey,
-    Timestamp,
+    CancelCall, Context, Decided, EventKey, External, ExternalKey, FollowUp, Input, QueueKey, StatusRequest,
+    Subjects, TaskKey, Timestamp, limits,
 };
 
 use super::broken;
@@ -53,11 +53,28 @@ impl<'a> MemoryTransaction<'a> {
         match inner {
             Input::Schedule(key, command) => self.load_schedule(cx, *key, Some(command), subjects),
             Input::WakeSchedule(key) => self.load_schedule(cx, *key, None, subjects),
+            Input::Command(task, _)
+            | Input::FollowUp(
+                FollowUp::Bulk { task, .. }
+                | FollowUp::ParentEnded { task, .. }
+                | FollowUp::ParentReopened { task, .. },
+            ) => self.load_own_external(cx, *task, subjects),
             Input::FollowUp(FollowUp::CallCancel { task, generation }) => {
                 self.load_cancel_call(*task, *generation, subjects);
             }
             _ => {}
         }
+    }
+
+    /// The id that a task was created with.
+    fn load_own_external(&mut self, cx: &Context, task: TaskKey, subjects: &mut Subjects) {
+        let own = self.data.created.get(&task).and_then(|new| new.external.clone());
+        let own = own.filter(|_| self.data.tasks.contains_key(&task)).map(|external| {
+            let key = ExternalKey(self.key_of(&Name::external(&external.source, &external.id)));
+            self.data.load_external(key, cx.now - limits::PARKED_FOR, subjects);
+            External { key, ..external }
+        });
+        subjects.put_own_external(task, own);
     }
 
     /// What a call to the `cancel_url` of a task needs, the task that makes it among it.

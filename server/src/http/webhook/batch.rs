@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::engine::SubmitError;
 use crate::engine::submission::Submission;
 use crate::http::problem::Problem;
-use crate::http::webhook::{Way, WebhookAnswer, said};
+use crate::http::webhook::{Way, WebhookAnswer, rejected, said};
 use crate::http::{json, respond};
 use crate::source::facts::header;
 use crate::source::presets::Handshake;
@@ -40,8 +40,9 @@ pub(super) fn is_one(source: &Live, seen: &Seen<'_>) -> bool {
     (by_name || by_kind) && seen.body.trim_ascii_start().starts_with(b"[")
 }
 
-/// Takes in all of them, each as a webhook of its own: all are read before the first of them counts. Sent again, those
-/// that were taken in already are duplicates.
+/// Takes in all of them, each as a webhook of its own: all are read before the first of them counts. One that cannot be read
+/// is kept as rejected, and the others count; where none can be read, or one cannot be kept, nothing counts. Sent again,
+/// those that were taken in already are duplicates.
 pub(super) async fn take_in(
     way: &Way<'_>,
     seen: &Seen<'_>,
@@ -62,11 +63,28 @@ pub(super) async fn take_in(
     let mut headers = seen.headers.clone();
     ["webhook-id", "ce-id", "ce-source"].iter().for_each(|name| drop(headers.remove(*name)));
     let mut heard = Vec::with_capacity(parts.len());
+    let mut events: Vec<Option<WebhookAnswer>> = Vec::with_capacity(parts.len());
+    let mut first_wrong = None;
     for part in parts {
         let one = Seen { headers: &headers, body: part.get().as_bytes(), ..*seen };
-        heard.push(way.map(&one, secret).await?);
+        match way.map(&one, secret).await {
+            Ok(read) => {
+                heard.push(read);
+                events.push(None);
+            }
+            Err(unmapped) => {
+                let Some(id) = way.keep(one.body, secret, &unmapped).await else {
+                    return Err(unmapped.problem);
+                };
+                events.push(Some(rejected(id, &unmapped.problem)));
+                first_wrong.get_or_insert(unmapped.problem);
+            }
+        }
     }
-    let mut events = Vec::with_capacity(heard.len());
+    if let Some(problem) = first_wrong.filter(|_| heard.is_empty()) {
+        return Err(problem);
+    }
+    let mut answers = Vec::with_capacity(heard.len());
     let mut heard = heard.into_iter().peekable();
     while heard.peek().is_some() {
         // Handed in one behind the other, they are decided in their order, and share a commit.
@@ -74,8 +92,10 @@ pub(super) async fn take_in(
         let submitted: Vec<_> = heard.by_ref().take(AT_ONCE).map(submit).collect::<Result<_, _>>()?;
         for answered in submitted {
             let receipt = answered.await.unwrap_or(Err(SubmitError::Stopping))?;
-            events.push(said(&receipt)?);
+            answers.push(said(&receipt)?);
         }
     }
+    let mut answers = answers.into_iter();
+    let events = events.into_iter().filter_map(|kept| kept.or_else(|| answers.next())).collect();
     Ok(respond::json(StatusCode::OK, &BatchAnswer { message: "Webhook received", events }))
 }

@@ -11,7 +11,7 @@ use taskhook_core::{EventKind, limits};
 
 use crate::expression::{self, Expression, Scope, checked_id};
 use crate::http::json::Members;
-use crate::http::webhook::stored_headers;
+use crate::http::webhook::{stored_headers, stored_query};
 use crate::http::wire::joined;
 use crate::report;
 use crate::source::facts::{attribute, header, text_of};
@@ -48,7 +48,8 @@ impl Found {
         }
         let body: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
         let headers = joined(stored_headers(seen.headers, &source.secret_headers()));
-        let query = seen.url.split_once('?').map(|(_, query)| query).unwrap_or_default();
+        // As it is kept: a replay finds the same, and no credential comes into a result.
+        let query = stored_query(seen.url.split_once('?').map(|(_, query)| query).unwrap_or_default());
         let query: Map<String, Value> = form_urlencoded::parse(query.as_bytes())
             .map(|(name, value)| (name.into(), value.into()))
             .collect();

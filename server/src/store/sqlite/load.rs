@@ -8,9 +8,9 @@ use taskhook_core::subjects::Page;
 use taskhook_core::unique::{Held, Until};
 use taskhook_core::{
     Attempt, CancelCall, ClaimKey, ConcurrencyKey, Context, Correlation, Edge, Event, EventId, EventKey,
-    ExternalKey, FollowUp, HostKey, Input, NameKey, Parked, Plan, Polling, QueueKey, Received, Request,
-    RetryPolicy, ScheduleKey, Scheduled, SourceKey, StatusRequest, Subjects, Task, TaskKey, Timestamp,
-    Unique, UniqueKey, limits,
+    External, ExternalKey, FollowUp, HostKey, Input, NameKey, Parked, Plan, Polling, QueueKey, Received,
+    Request, RetryPolicy, ScheduleKey, Scheduled, SourceKey, StatusRequest, Subjects, Task, TaskKey,
+    Timestamp, Unique, UniqueKey, limits,
 };
 
 use crate::store::row::oversight::{OversightRow, StatusRequestRow, WatchRow};
@@ -79,7 +79,7 @@ impl SqliteTransaction<'_> {
             }
             Input::Command(task, _) => {
                 self.load_task(*task, subjects)?;
-                self.load_key_of(*task, subjects)?;
+                self.load_own(*task, subjects)?;
             }
             Input::Wake(task) => self.load_task(*task, subjects)?,
             Input::Polled(polled) => self.load_task(polled.task, subjects)?,
@@ -139,7 +139,7 @@ impl SqliteTransaction<'_> {
             }
             FollowUp::ParentEnded { task, parent, .. } | FollowUp::ParentReopened { task, parent, .. } => {
                 self.load_task(task, subjects)?;
-                self.load_key_of(task, subjects)?;
+                self.load_own(task, subjects)?;
                 let edge = self.edge(parent, task)?;
                 subjects.put_edge(parent, task, edge);
                 Ok(())
@@ -148,7 +148,7 @@ impl SqliteTransaction<'_> {
             FollowUp::Bulk { bulk, task } => {
                 self.load_bulk(bulk, subjects)?;
                 self.load_task(task, subjects)?;
-                self.load_key_of(task, subjects)
+                self.load_own(task, subjects)
             }
             FollowUp::CallCancel { task, generation } => self.load_cancel_call(task, generation, subjects),
             FollowUp::Supersede { task, by: _ } => self.load_task(task, subjects),
@@ -243,6 +243,29 @@ impl SqliteTransaction<'_> {
         let since = retention::remembered_from(self.now);
         let by = statement.query_row(params![claim.0, since], |row| row.get::<_, [u8; 16]>(0)).optional()?;
         subjects.put_claim(claim, by.map(EventId));
+        Ok(())
+    }
+
+    /// What a task would take again if it is reopened: its unique key, and the id that it was created with.
+    fn load_own(&mut self, task: TaskKey, subjects: &mut Subjects) -> rusqlite::Result<()> {
+        self.load_key_of(task, subjects)?;
+        let mut statement = self.store.connection.prepare_cached(
+            "SELECT s.external_id, n.text FROM spec s JOIN task t ON t.key = s.task JOIN name n ON n.key = t.source
+             WHERE s.task = ?1 AND s.external_id IS NOT NULL",
+        )?;
+        let found = statement
+            .query_row(params![task.0], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
+            .optional()?;
+        drop(statement);
+        let external = match found {
+            None => None,
+            Some((id, source)) => {
+                let key = ExternalKey(self.key_of(&Name::external(&source, &id))?);
+                self.load_external(key, self.now - limits::PARKED_FOR, subjects)?;
+                Some(External { key, source: source.into(), id: id.into() })
+            }
+        };
+        subjects.put_own_external(task, external);
         Ok(())
     }
 

@@ -7,8 +7,8 @@ use taskhook_core::decision::RecordedEvent;
 use taskhook_core::retention;
 use taskhook_core::unique::{self, Until};
 use taskhook_core::{
-    Answered, Cause, Change, Decided, Decision, NameKey, Once, Outcome, ScheduleChange, Spec, Subjects, Task,
-    TaskKey, Unparked, limits,
+    Answered, Cause, Change, Decided, Decision, External, NameKey, Once, Outcome, ScheduleChange, Spec,
+    Subjects, Task, TaskKey, Unparked, limits,
 };
 
 use crate::store::hosts_of;
@@ -90,7 +90,7 @@ impl SqliteTransaction<'_> {
     fn save_change(&mut self, key: TaskKey, change: &Change, subjects: &Subjects) -> rusqlite::Result<()> {
         match change {
             Change::Created { new, edges, .. } => {
-                self.insert_spec(key.0, &new.spec)?;
+                self.insert_spec(key.0, &new.spec, new.external.as_ref())?;
                 let mut statement = self.store.connection.prepare_cached(
                     "INSERT INTO edge (parent, child, \"on\", status, generation) VALUES (?1, ?2, ?3, ?4, ?5)",
                 )?;
@@ -187,14 +187,19 @@ impl SqliteTransaction<'_> {
         Ok(())
     }
 
-    pub(super) fn insert_spec(&self, key: i64, spec: &Spec) -> rusqlite::Result<()> {
+    pub(super) fn insert_spec(
+        &self,
+        key: i64,
+        spec: &Spec,
+        external: Option<&External>,
+    ) -> rusqlite::Result<()> {
         let request = spec.request.as_deref();
         let after: Vec<(&str, i64)> =
             spec.after.iter().map(|(id, on)| (id.as_str(), row::on_number(*on))).collect();
         let mut statement = self.store.connection.prepare_cached(
             "INSERT INTO spec (task, name, method, url, headers, labels, after, payload, concurrency_key,
-                 unique_key, correlate, status, cancel_url)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                 unique_key, correlate, status, cancel_url, external_id)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )?;
         let headers =
             request.filter(|request| !request.headers.is_empty()).map(|request| text_of(&request.headers));
@@ -214,6 +219,7 @@ impl SqliteTransaction<'_> {
             spec.correlate,
             spec.status.as_ref().map(|status| text_of(&StatusRequestRow::of(status))).transpose()?,
             spec.cancel_url,
+            external.map(|external| &*external.id),
         ])?;
         Ok(())
     }

@@ -163,7 +163,7 @@ impl SqliteTransaction<'_> {
         let key = schedule.key.0;
         if is_defined {
             self.delete_spec(key)?;
-            self.insert_spec(key, &schedule.settings.spec)?;
+            self.insert_spec(key, &schedule.settings.spec, None)?;
             let mut statement = self.store.connection.prepare_cached(
                 "INSERT INTO schedule (key, settings, paused, quarantined, created_at, decided_until, progress)
                  VALUES (?1, ?2, 0, 0, ?3, 0, '') ON CONFLICT DO UPDATE SET settings = ?2, created_at = ?3",

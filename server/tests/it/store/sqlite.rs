@@ -206,7 +206,7 @@ fn a_store_from_before_retention_keeps_what_it_remembers() {
          ALTER TABLE task DROP COLUMN oversight; ALTER TABLE task DROP COLUMN watch;
          ALTER TABLE spec DROP COLUMN status; ALTER TABLE spec DROP COLUMN cancel_url;
          DELETE FROM name WHERE key = -2; DELETE FROM queue WHERE key = -2;
-         DROP TABLE external; ALTER TABLE spec DROP COLUMN correlate;
+         ALTER TABLE spec DROP COLUMN external_id; DROP TABLE external; ALTER TABLE spec DROP COLUMN correlate;
          ALTER TABLE event DROP COLUMN external_id; ALTER TABLE event DROP COLUMN query;
          DROP TABLE api_key; DROP TABLE audit;
          DROP TABLE bulk; DROP TABLE source; DROP TABLE secret_use;
