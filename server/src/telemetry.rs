@@ -57,6 +57,7 @@ pub struct Metrics {
     registry: Registry,
     tasks: Family<TaskLabels, Gauge>,
     oldest_due: Family<QueueLabels, Gauge<f64, AtomicU64>>,
+    callbacks_overdue: Family<QueueLabels, Gauge>,
     attempts: Family<AttemptLabels, Counter>,
     /// Attempts that ended since they were last counted: a queue's name is looked up by whoever asks.
     ended: std::sync::Mutex<BTreeMap<QueueKey, [u64; 3]>>,
@@ -90,6 +91,7 @@ impl Metrics {
         let metrics = Metrics {
             tasks: Family::default(),
             oldest_due: Family::default(),
+            callbacks_overdue: Family::default(),
             attempts: Family::default(),
             ended: std::sync::Mutex::default(),
             events: Family::default(),
@@ -105,6 +107,8 @@ impl Metrics {
         registry.register("tasks", "Tasks by state", metrics.tasks.clone());
         let text = "How long the oldest task that could run has been due";
         registry.register_with_unit("oldest_due", text, Unit::Seconds, metrics.oldest_due.clone());
+        let text = "Running tasks whose remote was asked, as their callback is overdue";
+        registry.register("callbacks_overdue", text, metrics.callbacks_overdue.clone());
         registry.register("held", "1 while the server is held, and sends nothing", metrics.held.clone());
         registry.register("attempts", "Attempts by how they ended", metrics.attempts.clone());
         registry.register("events", "Webhooks by what became of them", metrics.events.clone());
@@ -165,6 +169,7 @@ impl Metrics {
         }
         self.held.set(i64::from(reader.held().await?.is_some()));
         let queues = reader.queues(None, QUEUES_SHOWN_MAX).await?;
+        let mut overdue = reader.callbacks_overdue().await?;
         let mut ended = std::mem::take(&mut *self.ended.lock().unwrap_or_else(PoisonError::into_inner));
         for QueueView { name, queue, counts, oldest_due, .. } in queues {
             for (state, count) in counts {
@@ -172,7 +177,10 @@ impl Metrics {
                 self.tasks.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
             }
             let oldest = oldest_due.map_or(0.0, |due| now.since(due).as_secs_f64());
-            self.oldest_due.get_or_create(&QueueLabels { queue: name.clone() }).set(oldest);
+            let labels = QueueLabels { queue: name.clone() };
+            self.oldest_due.get_or_create(&labels).set(oldest);
+            let count = overdue.remove(&queue.key).unwrap_or(0);
+            self.callbacks_overdue.get_or_create(&labels).set(count);
             for (result, count) in ["succeeded", "failed", "postponed"]
                 .into_iter()
                 .zip(ended.remove(&queue.key).unwrap_or_default())

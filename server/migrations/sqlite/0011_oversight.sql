@@ -2,6 +2,11 @@
 
 ALTER TABLE task ADD COLUMN oversight TEXT;   -- what was asked for
 ALTER TABLE task ADD COLUMN watch TEXT;       -- what is known of the newest attempt
+
+-- Tasks whose callback is overdue: their remote was asked about the attempt that runs.
+CREATE INDEX task_overdue ON task (queue)
+    WHERE watch IS NOT NULL AND state = 5 AND json_extract(watch, '$.count') > 0;
+
 ALTER TABLE spec ADD COLUMN status TEXT;
 ALTER TABLE spec ADD COLUMN cancel_url TEXT;
 

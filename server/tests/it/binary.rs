@@ -16,5 +16,6 @@ mod schedules;
 mod senders;
 mod slow;
 mod stop;
+mod sync;
 mod tutorial;
 mod unique;

@@ -1,5 +1,6 @@
 //! Queues as people see them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -75,6 +76,22 @@ impl Reader {
                 }
             }
             Ok(found)
+        })
+        .await
+    }
+
+    /// How many running tasks each queue has whose remote was asked, as their callback is overdue.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn callbacks_overdue(&self) -> Result<BTreeMap<QueueKey, i64>, ReadError> {
+        self.run(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT queue, count(*) FROM task
+                 WHERE watch IS NOT NULL AND state = 5 AND json_extract(watch, '$.count') > 0 GROUP BY queue",
+            )?;
+            let rows = statement.query_map([], |row| Ok((QueueKey(row.get(0)?), row.get(1)?)))?;
+            rows.collect()
         })
         .await
     }

@@ -1,10 +1,10 @@
 //! `/metrics`, and refused webhooks, which are kept.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{TestServer, Worker, task_for, with};
+use crate::support::{PATIENCE, TestServer, Worker, task_for, with};
 
 #[tokio::test]
 async fn what_happened_is_counted() {
@@ -35,6 +35,34 @@ async fn what_happened_is_counted() {
     // One for each request; a server that starts looks at its queues once, alone or with the first of them.
     assert!((4..=5).contains(&number("taskhook_commit_seconds_count ")), "{text}");
     assert!(number("taskhook_store_bytes ") > 0);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn callbacks_are_overdue_from_the_first_question_to_the_end() {
+    let server = TestServer::start().await;
+    let mut worker = Worker::start().await;
+    let status = json!({"url": format!("{}/status", worker.url), "after": "50ms"});
+    server.create(with(task_for(&worker, "a"), json!({"queue": "silent", "status": status}))).await;
+    server.create(with(task_for(&worker, "b"), json!({"queue": "silent"}))).await;
+    for _ in 0..2 {
+        worker.call().await.status(202);
+    }
+    let question = worker.call().await;
+    let gauge = |text: String| {
+        let name = "taskhook_callbacks_overdue{queue=\"silent\"} ";
+        text.lines().find_map(|line| line.strip_prefix(name)).expect("a line").to_string()
+    };
+    let text = server.get("/metrics").await.text();
+    assert_eq!(gauge(text), "1");
+    question.answer(200, &[], r#"{"status": "completed"}"#);
+    server.end_of("a").await;
+    // The figures are of at most a second ago.
+    let deadline = Instant::now() + PATIENCE;
+    while gauge(server.get("/metrics").await.text()) != "0" {
+        assert!(Instant::now() < deadline, "it is overdue for ever");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     server.stop().await;
 }
 

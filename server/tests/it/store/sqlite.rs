@@ -177,6 +177,11 @@ fn what_is_looked_for_in_steps_is_found_by_an_index() {
             "SCAN bulk USING INDEX bulk_ended",
         ),
         (
+            "SELECT queue, count(*) FROM task
+                 WHERE watch IS NOT NULL AND state = 5 AND json_extract(watch, '$.count') > 0 GROUP BY queue",
+            "SCAN task USING INDEX task_overdue",
+        ),
+        (
             "SELECT queue, rank, concurrency_key, host, due_at, key FROM task INDEXED BY task_ready
                  WHERE state = 3 AND (queue, rank, concurrency_key, host, due_at, key) > (1, 2, 3, 4, 5, 6)
                  ORDER BY queue, rank, concurrency_key, host, due_at, key",
