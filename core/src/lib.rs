@@ -19,6 +19,7 @@ pub mod id;
 pub mod input;
 pub mod limits;
 pub mod permits;
+pub mod planted;
 pub mod queue;
 pub mod rate;
 pub mod retention;

@@ -332,13 +332,18 @@ impl Task {
             return None;
         }
         match self.state {
+            #[cfg(planted = "wake_is_late")]
+            State::Scheduled => Some(self.due_at + std::time::Duration::from_secs(1)),
+            #[cfg(not(planted = "wake_is_late"))]
             State::Scheduled => Some(self.due_at),
             // The exchange may die with its process: look again soon, and never after the time-out.
             State::Dispatching => {
                 let lost = at + limits::LOST_AFTER;
                 Some(self.times_out_at().map_or(lost, |timeout| lost.min(timeout)))
             }
-            State::Running => self.times_out_at(),
+            State::Running => {
+                self.times_out_at().filter(|_| !cfg!(planted = "timeout_is_forgotten_once_running"))
+            }
             State::Blocked | State::Queued => None,
             State::Succeeded | State::Failed | State::Cancelled | State::Skipped => None,
         }
@@ -359,7 +364,7 @@ impl Task {
     fn end(&mut self, state: State, at: Timestamp) {
         self.enter(state);
         self.ended_at = Some(at);
-        self.with_attempt(|attempt| attempt.open = false);
+        self.with_attempt(|attempt| attempt.open = cfg!(planted = "end_keeps_its_place"));
     }
 
     fn begin(&mut self, number: u32, at: Timestamp) {
