@@ -433,7 +433,10 @@ impl On {
     #[must_use]
     pub fn allows(self, end: State) -> bool {
         match self {
-            On::Succeeded => end == State::Succeeded,
+            On::Succeeded => {
+                end == State::Succeeded
+                    || (cfg!(planted = "failure_lets_dependents_start") && end == State::Failed)
+            }
             On::Failed => end == State::Failed,
             On::NotFailed => matches!(end, State::Succeeded | State::Skipped),
             On::Finished => end.is_terminal(),

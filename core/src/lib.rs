@@ -20,6 +20,7 @@ pub mod input;
 pub mod limits;
 pub mod oversight;
 pub mod permits;
+pub mod planted;
 pub mod queue;
 pub mod rate;
 pub mod retention;

@@ -164,11 +164,13 @@ impl Queue {
     /// # Errors
     /// Why none.
     pub fn room(&self, now: Timestamp) -> Result<u32, Shut> {
-        if self.paused {
+        if self.paused && !cfg!(planted = "pause_is_overlooked") {
             return Err(Shut::Paused);
         }
         let places = match self.settings.concurrency {
-            Some(limit) if self.open >= limit => return Err(Shut::Concurrency(limit)),
+            Some(limit) if self.open >= limit + u32::from(cfg!(planted = "concurrency_is_one_more")) => {
+                return Err(Shut::Concurrency(limit));
+            }
             Some(limit) => limit - self.open,
             None => u32::MAX,
         };
@@ -213,7 +215,9 @@ impl Settings {
             return Ok(u32::MAX);
         }
         let places = match self.key_concurrency {
-            Some(limit) if used.open >= limit => return Err(Closed::KeyLimit),
+            Some(limit) if used.open >= limit + u32::from(cfg!(planted = "key_concurrency_is_one_more")) => {
+                return Err(Closed::KeyLimit);
+            }
             Some(limit) => limit - used.open,
             None => u32::MAX,
         };

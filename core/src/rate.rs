@@ -40,7 +40,7 @@ impl Rate {
         // Never negative, and i64 has no rounding up of its own yet.
         let used = (ahead.unsigned_abs()).div_ceil(self.interval_us().unsigned_abs());
         let used = u32::try_from(used).unwrap_or(u32::MAX);
-        self.burst.max(1).saturating_sub(used)
+        (self.burst.max(1) + u32::from(cfg!(planted = "burst_is_one_more"))).saturating_sub(used)
     }
 
     /// When the next attempt may begin: `now`, or later.

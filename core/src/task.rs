@@ -298,7 +298,10 @@ impl Task {
     }
 
     fn ends(&self) -> impl Iterator<Item = Timestamp> {
-        [self.times_out_at(), self.beats_until(), self.deadline()].into_iter().flatten()
+        let is_forgotten =
+            cfg!(planted = "timeout_is_forgotten_once_running") && self.state == State::Running;
+        let times_out_at = self.times_out_at().filter(|_| !is_forgotten);
+        [times_out_at, self.beats_until(), self.deadline()].into_iter().flatten()
     }
 
     /// Takes in a fact. The only way in which a task changes.
@@ -404,6 +407,9 @@ impl Task {
             return None;
         }
         let own = match self.state {
+            #[cfg(planted = "wake_is_late")]
+            State::Scheduled => Some(self.due_at + std::time::Duration::from_secs(1)),
+            #[cfg(not(planted = "wake_is_late"))]
             State::Scheduled => Some(self.due_at),
             // The exchange may die with its process: look again soon.
             State::Dispatching => Some(at + limits::LOST_AFTER),
@@ -442,7 +448,8 @@ impl Task {
     fn end(&mut self, state: State, at: Timestamp) {
         self.enter(state);
         self.ended_at = Some(at);
-        self.with_attempt(|attempt| (attempt.open, attempt.polling.next_at) = (false, None));
+        let is_open = cfg!(planted = "end_keeps_its_place");
+        self.with_attempt(|attempt| (attempt.open, attempt.polling.next_at) = (is_open, None));
     }
 
     fn begin(&mut self, number: u32, at: Timestamp) {

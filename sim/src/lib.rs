@@ -6,7 +6,9 @@
 
 pub mod clock;
 pub mod memory;
+pub mod model;
 pub mod random;
+pub mod world;
 
 pub use clock::Clock;
 pub use memory::MemoryStore;

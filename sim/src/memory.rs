@@ -26,8 +26,9 @@ use taskhook::store::{AuditEntry, BatchId, Due, Kept, KeptKey, Store, StoreError
 use taskhook_core::access::ApiKey;
 use taskhook_core::source::Source;
 use taskhook_core::{
-    Bulk, Cause, Change, ClaimKey, Correlation, Edge, Event, EventId, ExternalKey, NameKey, Outcome, Parked,
-    Queue, QueueKey, Schedule, ScheduleKey, Spec, State, Task, TaskKey, Timestamp, UniqueKey, unique::Held,
+    Bulk, Cause, Change, ClaimKey, Correlation, Edge, Event, EventId, EventKey, ExternalKey, NameKey,
+    Outcome, Parked, Queue, QueueKey, Schedule, ScheduleKey, Spec, State, Task, TaskKey, Timestamp,
+    UniqueKey, unique::Held,
 };
 
 use crate::clock::Clock;
@@ -123,6 +124,36 @@ impl MemoryStore {
     #[must_use]
     pub fn history(&self, task: TaskKey) -> Vec<Entry> {
         self.data().history_of(task)
+    }
+
+    /// What was told of all tasks behind `position`, in order, with the position of each.
+    #[must_use]
+    pub fn told_since(&self, position: i64) -> Vec<(i64, Entry)> {
+        let data = self.data();
+        data.told_since(position).map(|(at, entry)| (*at, entry.clone())).collect()
+    }
+
+    /// Calls `see` with every task, in key order.
+    pub fn each_task(&self, see: &mut dyn FnMut(&Task)) {
+        self.data().tasks.values().for_each(see);
+    }
+
+    /// The name that is kept under a key.
+    #[must_use]
+    pub fn name(&self, key: i64) -> Option<String> {
+        self.data().name_of.get(&key).map(|name| name.text.clone())
+    }
+
+    /// The public id of the webhook that is kept under a key.
+    #[must_use]
+    pub fn event_id(&self, key: EventKey) -> Option<EventId> {
+        self.data().events.get(&key).map(|kept| kept.event.received.id)
+    }
+
+    /// Whether a webhook is kept.
+    #[must_use]
+    pub fn has_event(&self, id: EventId) -> bool {
+        self.data().event_ids.contains_key(&id)
     }
 
     /// Every kept webhook, in the order of receipt.

@@ -9,6 +9,7 @@
 mod bench;
 mod check;
 mod fuzz;
+mod sim;
 mod test;
 mod tidy;
 mod tools;
@@ -54,14 +55,34 @@ enum Task {
         /// Which targets; all, if none is named
         targets: Vec<String>,
     },
+    /// Simulates whole worlds from their seeds, and shows the first that does not hold
+    Sim {
+        /// How many seeds
+        #[arg(long, default_value_t = 10_000)]
+        seeds: u64,
+        /// The first of them
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// Show all that happens in the first one
+        #[arg(long)]
+        trace: bool,
+        /// Build each planted bug, or this one, and show the seed that notices it
+        #[arg(long, num_args = 0..=1, value_name = "NAME")]
+        planted: Option<Option<String>>,
+    },
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = sim::as_wrapper() {
+        return code;
+    }
     let arguments = Arguments::parse();
     let result = Workspace::find().and_then(|workspace| match arguments.task {
         Task::Test { filters } => test::test(&workspace, &filters),
         Task::Check { steps } => check::check(&workspace, &steps),
         Task::Bench { arguments } => bench::bench(&workspace, &arguments),
+        Task::Sim { planted: Some(name), .. } => sim::plant(&workspace, name.as_deref()),
+        Task::Sim { seeds, from, trace, planted: None } => sim::sim(&workspace, seeds, from, trace),
         Task::Fuzz { seconds, targets } => fuzz::fuzz(&workspace, seconds, &targets),
     });
     match result {

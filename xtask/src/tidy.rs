@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::workspace::{Workspace, output};
 
+pub(crate) mod planted;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -77,6 +78,11 @@ const RULES: &[Rule] = &[
         name: "one-writer",
         reason: "Only the engine writes, so only the engine and the stores begin a transaction.",
         find: transactions,
+    },
+    Rule {
+        name: "planted",
+        reason: "A planted bug that the table does not name is a bug.",
+        find: planted::unlisted,
     },
     Rule { name: "links", reason: "A link to a file that is not there helps nobody.", find: broken_links },
 ];

@@ -39,7 +39,9 @@ fn trigger(cx: &Context, task: &Task) -> Decision {
 }
 
 fn retry(cx: &Context, subjects: &Subjects, task: &Task, ignore_dependencies: bool) -> Decision {
-    if !matches!(task.state, State::Failed | State::Cancelled | State::Skipped) {
+    if !matches!(task.state, State::Failed | State::Cancelled | State::Skipped)
+        && !cfg!(planted = "retry_of_a_success")
+    {
         return Decision::answer(Outcome::Refused(Refused::NotRetryable(task.state)));
     }
     let ignored = ignore_dependencies || task.dependencies_ignored;

@@ -32,7 +32,7 @@ pub fn again(subjects: &Subjects, task: &Task) -> Option<Change> {
 #[must_use]
 pub fn unpark(correlated: &Change) -> Option<FollowUp> {
     match correlated {
-        Change::Correlated { external, .. } => {
+        Change::Correlated { external, .. } if !cfg!(planted = "unpark_by_own_id_is_forgotten") => {
             Some(FollowUp::UnparkExternal { external: external.key, after: EventKey::default() })
         }
         _ => None,

@@ -62,7 +62,11 @@ pub fn parent_ended(
         return Decision::nothing();
     };
     let mut decision = match edge.status {
-        EdgeStatus::Pending if generation >= edge.generation => Decision::applied(child, []),
+        EdgeStatus::Pending
+            if generation >= edge.generation || cfg!(planted = "word_of_an_older_generation") =>
+        {
+            Decision::applied(child, [])
+        }
         // Words may overtake each other: that of its reopening is still on the way, and this one says both.
         EdgeStatus::Broken if generation > edge.generation => {
             parent_reopened(cx, subjects, (child, parent), generation)
@@ -77,10 +81,12 @@ pub fn parent_ended(
     let follow_up = match task.state {
         State::Blocked if !allowed => {
             changes.push(Change::Skipped { parent });
-            Some(steps::end_dependents(&task))
+            Some(steps::end_dependents(&task)).filter(|_| !cfg!(planted = "skip_is_not_passed_on"))
         }
         // G11: a dependent starts when its last dependency has ended as asked, and not before.
-        State::Blocked if after.dependencies_pending == 0 => steps::start(cx, &after, &mut changes),
+        State::Blocked if after.dependencies_pending <= u32::from(cfg!(planted = "fan_in_starts_early")) => {
+            steps::start(cx, &after, &mut changes)
+        }
         _ => None,
     };
     decision.changes.extend(changes.into_iter().map(|change| (child, change)));
@@ -106,7 +112,10 @@ pub fn parent_reopened(
     let reopened = Change::DependencyReopened { parent, generation, was_broken };
     let after = task.clone().evolve(cx.now, &reopened);
     let is_skipped_by_it = was_broken && task.state == State::Skipped && after.dependencies_broken == 0;
-    if !is_skipped_by_it || unique::other_holder(cx.now, subjects, task).is_some() {
+    if !is_skipped_by_it
+        || cfg!(planted = "skipped_stays_skipped")
+        || unique::other_holder(cx.now, subjects, task).is_some()
+    {
         return Decision::applied(child, [reopened]);
     }
     let mut decision = commanded::reopen(cx, subjects, &after, false, true);

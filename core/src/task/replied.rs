@@ -25,7 +25,9 @@ pub fn decide(cx: &Context, subjects: &Subjects, reply: &Reply) -> Decision {
         },
     };
     let correlated = correlated(subjects, task, reply);
-    if task.open_attempt().is_none_or(|attempt| attempt.number != reply.attempt) {
+    if task.open_attempt().is_none_or(|attempt| {
+        attempt.number != reply.attempt && !cfg!(planted = "late_response_counts_for_the_next_attempt")
+    }) {
         // A webhook, a time-out or a cancel was faster: the response is only recorded.
         return with_correlation(Decision::applied(task.key, [recorded]), task, correlated);
     }
@@ -33,7 +35,11 @@ pub fn decide(cx: &Context, subjects: &Subjects, reply: &Reply) -> Decision {
         ReplyKind::Response(response) if (200..300).contains(&response.status) => accepted(task, response),
         ReplyKind::Response(response) => rejected(cx, task, response),
         // The worker is known to have the task: only its webhook or the time-out can end the attempt.
-        ReplyKind::Lost(_) if task.state == State::Running => Decision::answer(Outcome::Applied),
+        ReplyKind::Lost(_)
+            if task.state == State::Running && !cfg!(planted = "broken_connection_ends_running") =>
+        {
+            Decision::answer(Outcome::Applied)
+        }
         ReplyKind::Lost(failure) => steps::attempt_failed(cx, task, failure.clone(), true),
         ReplyKind::NotAllowed(failure) => steps::attempt_failed(cx, task, failure.clone(), false),
     };
@@ -91,7 +97,7 @@ pub fn health(reply: &Reply) -> Health {
 /// A 2xx: the work is done, or the worker will call back.
 fn accepted(task: &Task, response: &Response) -> Decision {
     let done = match task.plan.completion {
-        Completion::Auto => response.status != 202,
+        Completion::Auto => response.status != 202 || cfg!(planted = "accepted_is_done"),
         Completion::Response => true,
         Completion::Callback => false,
     };
@@ -135,6 +141,10 @@ fn rejected(cx: &Context, task: &Task, response: &Response) -> Decision {
 /// The target asks to be called later: that uses up no attempt.
 fn postponed(cx: &Context, task: &Task, failure: Failure, pause: Duration) -> Decision {
     let at = cx.now + pause.clamp(limits::POSTPONE_MIN, limits::RETRY_PAUSE_MAX);
-    let failed = Change::AttemptFailed { attempt: task.attempt_number(), failure, counted: false };
+    let failed = Change::AttemptFailed {
+        attempt: task.attempt_number(),
+        failure,
+        counted: cfg!(planted = "postponement_uses_an_attempt_up"),
+    };
     Decision::applied(task.key, [failed, Change::RetryPlanned { at }])
 }

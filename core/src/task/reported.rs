@@ -15,7 +15,9 @@ use crate::time::Timestamp;
 pub fn decide(cx: &Context, subjects: &Subjects, event: &Event) -> Decision {
     let event = &*resolved(subjects, event);
     // G6: a delivery counts once, whatever it says the second time.
-    if let Some(first) = event.claim.and_then(|claim| subjects.claimed(claim)) {
+    if let Some(first) =
+        event.claim.and_then(|claim| subjects.claimed(claim)).filter(|_| !cfg!(planted = "duplicate_counts"))
+    {
         let mut decision = Decision::answer(Outcome::Duplicate(first));
         decision.event = Some(RecordedEvent { event: Box::new(event.clone()), parked: false, claim: None });
         return decision;
@@ -45,7 +47,7 @@ pub fn decide(cx: &Context, subjects: &Subjects, event: &Event) -> Decision {
     decision.event = Some(RecordedEvent {
         event: Box::new(event.clone()),
         parked: decision.outcome == Outcome::Unmatched,
-        claim: event.claim,
+        claim: event.claim.filter(|_| !cfg!(planted = "claim_is_forgotten")),
     });
     decision
 }
@@ -143,15 +145,20 @@ pub(super) fn said(cx: &Context, task: &Task, attempt: Option<u32>, kind: &Event
     }
     // Attempts from before an explicit retry are history, even their successes; of later ones that are no
     // longer current, all but their successes, and those too where the task says so.
-    let before_retry = attempt.is_some_and(|number| number <= task.attempts_before);
+    let before_retry = attempt.is_some_and(|number| {
+        number <= task.attempts_before && !cfg!(planted = "success_before_retry_counts")
+    });
     let counts = matches!(kind, EventKind::Completed(_)) && !task.plan.oversight.rejects_late_success;
-    if before_retry || (named < newest && !counts) {
+    if before_retry || (named < newest && !counts && !cfg!(planted = "stale_failure_counts")) {
         return noted(task, Outcome::Stale);
     }
-    if task.state.is_terminal() {
+    if task.state.is_terminal() && !cfg!(planted = "report_changes_an_end") {
         return ignored(task, why_too_late(task, kind, named < newest));
     }
-    if !task.is_external() && newest == task.attempts_before {
+    if !task.is_external()
+        && newest == task.attempts_before
+        && !cfg!(planted = "report_before_the_first_attempt")
+    {
         return ignored(task, Ignored::NotStarted);
     }
     match kind {

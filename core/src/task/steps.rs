@@ -9,7 +9,7 @@ use crate::task::Task;
 
 /// A task whose dependencies are settled: it waits for its time, or it is due.
 pub(crate) fn start(cx: &Context, task: &Task, changes: &mut Vec<Change>) -> Option<FollowUp> {
-    if task.due_at > cx.now {
+    if task.due_at > cx.now && !cfg!(planted = "start_before_its_time") {
         changes.push(Change::Scheduled);
         return None;
     }
@@ -32,7 +32,10 @@ pub(crate) fn attempt_failed(cx: &Context, task: &Task, failure: Failure, retrya
     let used = task.attempts_used + 1;
     let failed = Change::AttemptFailed { attempt, failure, counted: true };
     // An external task is not dispatched, so there is nothing to try again.
-    if retryable && !task.is_external() && used < task.plan.retry.max_attempts {
+    if retryable
+        && !task.is_external()
+        && used < task.plan.retry.max_attempts + u32::from(cfg!(planted = "one_attempt_more"))
+    {
         let at = cx.now + retry::pause(&task.plan.retry, used, task.key, attempt);
         return Decision::applied(task.key, [failed, Change::RetryPlanned { at }]);
     }

@@ -40,7 +40,11 @@ pub fn decide(cx: &Context, subjects: &Subjects, key: TaskKey) -> Decision {
             decision
         }
         // The exchange began before this process did: nobody waits for its response any more.
-        (State::Dispatching, Some(attempt)) if attempt.sent_at < cx.up_since => lost(cx, task, attempt),
+        (State::Dispatching, Some(attempt))
+            if attempt.sent_at < cx.up_since && !cfg!(planted = "lost_exchange_is_not_resent") =>
+        {
+            lost(cx, task, attempt)
+        }
         (State::Running, Some(attempt)) if wants_poll(cx, task, attempt) => match free_to_ask(cx, task) {
             Some(_) => poll(task, attempt.number),
             None => rearmed(cx, task, poll_again(cx, task)),
@@ -199,7 +203,7 @@ fn poll(task: &Task, attempt: u32) -> Decision {
 /// An exchange whose process died: the same attempt is sent again, with the same id, a bounded number of
 /// times. G10: the target may see it twice.
 fn lost(cx: &Context, task: &Task, attempt: Attempt) -> Decision {
-    if attempt.sends > limits::RESENDS_MAX {
+    if attempt.sends > limits::RESENDS_MAX + u8::from(cfg!(planted = "one_resend_more")) {
         let message =
             format!("sent {} times, and each time Taskhook stopped before the response", attempt.sends);
         return steps::attempt_failed(cx, task, Failure { code: "dispatch_lost".into(), message }, true);
@@ -212,6 +216,10 @@ fn lost(cx: &Context, task: &Task, attempt: Attempt) -> Decision {
     }
     let send = attempt.sends + 1;
     let mut decision = Decision::applied(task.key, [Change::Resent { attempt: attempt.number, send }]);
-    decision.effects.push(Effect::Dispatch { task: task.key, attempt: attempt.number, send });
+    decision.effects.push(Effect::Dispatch {
+        task: task.key,
+        attempt: attempt.number + u32::from(cfg!(planted = "resend_with_a_new_number")),
+        send,
+    });
     decision
 }

@@ -134,9 +134,17 @@ pub async fn commit<S: Store>(
         let id = next_id();
         match commit_once(store, node, batch, id).await {
             Ok((committed, Ok(()))) => return Ok(committed),
+            #[cfg(planted = "answer_before_commit")]
+            Ok((committed, _)) => return Ok(committed),
+            #[cfg(planted = "effects_without_commit")]
+            Ok((committed, Err(StoreError::Conflict))) if !committed.dispatches.is_empty() => {
+                return Ok(committed);
+            }
             // The connection was lost during COMMIT. What was decided stands if it turns out to be stored.
             Ok((committed, Err(StoreError::Unknown))) => {
-                if store.was_committed(id).await? {
+                if (store.was_committed(id).await? || cfg!(planted = "unknown_is_committed"))
+                    && !cfg!(planted = "unknown_is_not_committed")
+                {
                     return Ok(committed);
                 }
             }
@@ -209,6 +217,8 @@ async fn commit_once<S: Store>(
         }
         let is_kept = |at: usize| number == 0 && at >= first_kept;
         left.extend(locked.iter().filter(|at| !is_kept(**at)).filter_map(|at| follow_up(&round[*at])));
+        #[cfg(planted = "locked_is_dropped")]
+        left.clear();
         let free = without(round, &locked);
         let decided = decide_all(&mut cx, &mut subjects, &free);
         report_defects(&mut tx, &free, &decided).await?;
@@ -225,7 +235,7 @@ async fn commit_once<S: Store>(
             break;
         }
     }
-    left.extend(round.iter().filter_map(follow_up));
+    left.extend(round.iter().filter_map(follow_up).filter(|_| !cfg!(planted = "last_round_is_dropped")));
     let mut committed = gather(&mut tx, done, &subjects, left, batch.submissions.len()).await?;
     committed.kept.extend(still_kept);
     committed.permits = Some(cx.permits);
@@ -243,7 +253,7 @@ async fn gather(
     submissions: usize,
 ) -> Result<Committed, StoreError> {
     let left: Vec<FollowUp> = left.into_iter().collect();
-    let keys = tx.keep(&left).await?;
+    let keys = tx.keep(if cfg!(planted = "kept_in_memory_alone") { &[] } else { &left }).await?;
     let dispatches = leaving(tx, &done.effects, subjects).await?;
     let tasks = subjects.tasks().filter_map(|task| task.wake_at);
     let queues = subjects.queues().filter_map(|queue| queue.wake_at);

@@ -221,6 +221,11 @@ impl Data {
         positions.filter_map(|((_, position), ())| self.history.get(position)).cloned().collect()
     }
 
+    /// What was told behind a position, in order.
+    pub(super) fn told_since(&self, position: i64) -> impl Iterator<Item = (&i64, &Entry)> {
+        self.history.range(position.saturating_add(1)..)
+    }
+
     /// Adds to a task's history.
     pub(super) fn append(&mut self, entry: Entry) {
         let position = self.next.position;

@@ -29,7 +29,10 @@ impl Data {
         for (line, why) in self.closed.iter().filter(|(line, _)| line.queue == key) {
             let room = queue.settings.key_room(line.key, self.key_use(line), cx.now);
             match (why, room) {
-                (Closed::KeyLimit | Closed::KeyRate(_), Ok(_)) => visit.freed.push(*line),
+                // Of a key that has a place and is at its rate, the next look finds out when it has room.
+                (Closed::KeyLimit, Ok(_) | Err(Closed::KeyRate(_))) | (Closed::KeyRate(_), Ok(_)) => {
+                    visit.freed.push(*line);
+                }
                 (Closed::KeyRate(_), Err(Closed::KeyRate(at))) => {
                     visit.next_free = visit.next_free.into_iter().chain([at]).min();
                 }

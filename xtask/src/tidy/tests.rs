@@ -134,6 +134,20 @@ fn one_writer() {
 }
 
 #[test]
+fn planted() {
+    let code = "if cfg!(planted = \"known\") {}\nif cfg!(planted = \"unknown\") {}\n";
+    let table = "| planted bug | what it breaks |\n| --- | --- |\n| `known` | all |\n| `gone` | nothing |\n";
+    let list = "bugs![\"known\", \"unknown\"]";
+    let files = |list: &'static str| {
+        [("core/src/a.rs", code), ("core/src/planted.rs", list), ("docs/guide/guarantees.md", table)]
+    };
+    let unlisted = ["core/src/a.rs:2", "docs/guide/guarantees.md:1"];
+    assert_eq!(broken("planted", &files(list)), unlisted);
+    let missing = [&unlisted[..], &["core/src/planted.rs:1"]].concat();
+    assert_eq!(broken("planted", &files("bugs![\"known\"]")), missing);
+}
+
+#[test]
 fn links() {
     let text = "\
 [a](guide/start.md#first) [b](/README.md) [`c`](../README.md \"the title\") ![d](<../deploy>)

@@ -43,14 +43,14 @@ async fn callbacks_are_overdue_from_the_first_question_to_the_end() {
     let server = TestServer::start().await;
     let mut worker = Worker::start().await;
     let status = json!({"url": format!("{}/status", worker.url), "after": "50ms"});
-    server.create(with(task_for(&worker, "a"), json!({"queue": "silent", "status": status}))).await;
-    server.create(with(task_for(&worker, "b"), json!({"queue": "silent"}))).await;
+    server.create(with(task_for(&worker, "a"), json!({"status": status}))).await;
+    server.create(task_for(&worker, "b")).await;
     for _ in 0..2 {
         worker.call().await.status(202);
     }
     let question = worker.call().await;
     let gauge = |text: String| {
-        let name = "taskhook_callbacks_overdue{queue=\"silent\"} ";
+        let name = "taskhook_callbacks_overdue{queue=\"default\"} ";
         text.lines().find_map(|line| line.strip_prefix(name)).expect("a line").to_string()
     };
     let text = server.get("/metrics").await.text();

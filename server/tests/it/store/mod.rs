@@ -100,6 +100,7 @@ suite! {
         places_are_counted_over_restarts,
         a_rate_is_kept_over_restarts,
         a_key_that_has_room_again_is_found_among_many,
+        a_key_whose_place_is_free_and_that_is_at_its_rate_is_not_forgotten,
         a_queue_keeps_its_tasks_as_long_as_it_says,
         limits_hold_whatever_happens;
     ready:

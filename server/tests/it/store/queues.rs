@@ -152,6 +152,22 @@ pub(super) fn a_key_that_has_room_again_is_found_among_many<B: Backend>(world: &
     assert_eq!(all.dispatches.len(), keys - 1);
 }
 
+pub(super) fn a_key_whose_place_is_free_and_that_is_at_its_rate_is_not_forgotten<B: Backend>(
+    world: &mut World<B>,
+) {
+    let rate = Rate { limit: 1, per: Duration::from_secs(10), burst: 1 };
+    let settings = Settings { key_concurrency: Some(1), key_rate: Some(rate), ..Settings::default() };
+    world.settle(&[define("mail", settings)]);
+    world.settle(&[create((0..2).map(|at| in_queue(hosted(&format!("t{at}"), "h"), "mail", 7)))]);
+    world.settle(&[completed(1, "t0")]);
+    assert_eq!(world.state("t1"), State::Queued, "its key is at its rate");
+    let next = world.due(START, 10).next;
+    assert_eq!(next, Some(START + Duration::from_secs(10)), "somebody looks at it then");
+    world.clock.set(START + Duration::from_secs(10));
+    world.wake();
+    assert_eq!(world.state("t1"), State::Dispatching);
+}
+
 pub(super) fn a_queue_keeps_its_tasks_as_long_as_it_says<B: Backend>(world: &mut World<B>) {
     use taskhook_core::retention::Ages;
     let hour = Duration::from_secs(3_600);

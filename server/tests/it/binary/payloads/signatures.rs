@@ -238,12 +238,7 @@ fn malformed(scheme: Scheme) -> Vec<Row> {
     if scheme == Standard {
         other_spelling = code.replace('+', "-").replace('/', "_").trim_end_matches('=').to_string();
     }
-    let not_its_form = match scheme {
-        Standard => Refused("holds no v1,"),
-        Stripe => Refused("holds no v1="),
-        GitHub => Refused("does not begin with \"sha256=\""),
-        Slack => Refused("does not begin with \"v0=\""),
-    };
+    let not_its_form = not_its_form(scheme);
     let (half, more) = (&code[..code.len() / 2], &code[code.len() / 2..]);
     let version = |of: [&str; 4]| match scheme {
         Standard => format!("{},{code}", of[0]),
@@ -289,13 +284,24 @@ fn malformed(scheme: Scheme) -> Vec<Row> {
         ("a byte behind the body", right.says(&format!("{}\n", right.body)), NONE_OF_THEM),
         ("no body", right.says(""), NONE_OF_THEM),
     ];
-    if scheme != Standard {
-        // That of Standard Webhooks is base64, which has no line breaks.
-        let with_break = format!("{}\n", scheme.secret());
-        let made = scheme.signed_by(&with_break, &time, "id-1", &right.body);
-        rows.push(("the secret with a line break", made, NONE_OF_THEM));
-    }
+    rows.extend(secret_with_a_break(scheme, &time, &right));
     rows
+}
+
+fn not_its_form(scheme: Scheme) -> Becomes {
+    Refused(match scheme {
+        Standard => "holds no v1,",
+        Stripe => "holds no v1=",
+        GitHub => "does not begin with \"sha256=\"",
+        Slack => "does not begin with \"v0=\"",
+    })
+}
+
+/// The secret of Standard Webhooks is base64, which has no line breaks.
+fn secret_with_a_break(scheme: Scheme, time: &str, right: &Made) -> Option<Row> {
+    let with_break = format!("{}\n", scheme.secret());
+    let made = scheme.signed_by(&with_break, time, "id-1", &right.body);
+    (scheme != Standard).then_some(("the secret with a line break", made, NONE_OF_THEM))
 }
 
 /// Several proofs in one header. Where it may hold more than one, some are fine.

@@ -1,0 +1,72 @@
+//! Bugs that are planted on purpose, each one line under `cfg(planted = "name")`, so that it can be shown that the
+//! simulator notices them. `docs/guide/guarantees.md` has the table; `cargo xtask sim --planted` builds each of them.
+//!
+//! No other build has any: the program refuses to start with one.
+
+/// Each name, and whether this build has the bug.
+macro_rules! bugs {
+    ($($name:literal),* $(,)?) => { &[$(($name, cfg!(planted = $name))),*] };
+}
+
+/// The bugs that this build has: none, but in a build that was made for the simulator.
+pub const PLANTED: &[(&str, bool)] = bugs![
+    "accepted_is_done",
+    "answer_before_commit",
+    "broken_connection_ends_running",
+    "burst_is_one_more",
+    "claim_is_forgotten",
+    "concurrency_is_one_more",
+    "duplicate_counts",
+    "effects_without_commit",
+    "end_keeps_its_place",
+    "failure_lets_dependents_start",
+    "fan_in_starts_early",
+    "kept_in_memory_alone",
+    "key_concurrency_is_one_more",
+    "last_round_is_dropped",
+    "late_response_counts_for_the_next_attempt",
+    "locked_is_dropped",
+    "lost_exchange_is_not_resent",
+    "one_attempt_more",
+    "one_resend_more",
+    "pause_is_overlooked",
+    "postponement_uses_an_attempt_up",
+    "report_before_the_first_attempt",
+    "report_changes_an_end",
+    "resend_with_a_new_number",
+    "retry_of_a_success",
+    "skip_is_not_passed_on",
+    "skipped_stays_skipped",
+    "stale_failure_counts",
+    "start_before_its_time",
+    "success_before_retry_counts",
+    "timeout_is_forgotten_once_running",
+    "unique_key_is_overlooked",
+    "unknown_is_committed",
+    "unknown_is_not_committed",
+    "unpark_by_own_id_is_forgotten",
+    "unpark_is_forgotten",
+    "wake_is_late",
+    "word_of_an_older_generation",
+];
+
+/// What the build was asked for. Named here so that cargo builds anew when it changes.
+const ASKED_FOR: Option<&str> = option_env!("TASKHOOK_PLANTED");
+
+/// The first bug that this build has.
+#[must_use]
+pub fn active() -> Option<&'static str> {
+    let planted = PLANTED.iter().find(|(_, is_planted)| *is_planted).map(|(name, _)| *name);
+    planted.or(ASKED_FOR)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_bug_is_planted_here() {
+        assert_eq!(active(), None);
+        assert!(PLANTED.len() >= 25, "the simulator is shown enough of them");
+    }
+}

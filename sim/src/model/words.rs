@@ -1,0 +1,176 @@
+//! The words in which the oracle is told what was said and what has become true: plain data, and no judgement.
+
+/// Microseconds.
+pub type Time = i64;
+/// What is wrong, in words.
+pub type Verdict = Result<(), String>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    New,
+    Blocked,
+    Scheduled,
+    Queued,
+    Dispatching,
+    Running,
+    Succeeded,
+    Failed,
+    Cancelled,
+    Skipped,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum On {
+    Succeeded,
+    Failed,
+    NotFailed,
+    Finished,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Completion {
+    Auto,
+    Response,
+    Callback,
+}
+
+#[derive(Debug, Clone)]
+pub struct Wish {
+    pub is_external: bool,
+    pub after: Vec<(String, On)>,
+    pub queue: String,
+    pub key: Option<String>,
+    pub unique: Option<u8>,
+    pub run_at: Time,
+    pub timeout: Option<Time>,
+    pub completion: Completion,
+    pub attempts_max: u32,
+    pub pause_max: Time,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Alive,
+    Completed,
+    Failed { retryable: bool },
+    Cancelled,
+}
+
+/// A webhook.
+#[derive(Debug, Clone)]
+pub struct Said {
+    pub task: Option<String>,
+    pub external: Option<String>,
+    pub attempt: Option<u32>,
+    pub kind: Kind,
+    pub claim: Option<u64>,
+}
+
+/// The end of an exchange; `status` 0: there was no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Answer {
+    pub status: u16,
+    pub retry_after: Option<Time>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rate {
+    pub limit: u32,
+    pub per: Time,
+    pub burst: u32,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Limits {
+    pub concurrency: Option<u32>,
+    pub rate: Option<Rate>,
+    pub key_concurrency: Option<u32>,
+    pub key_rate: Option<Rate>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    Cancel,
+    Retry { ignore: bool },
+    Trigger,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Why {
+    Creation,
+    Command,
+    Event(u64),
+    Reply(u32),
+    Time,
+    Parent(String),
+    Queue,
+    Other,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum What {
+    Created,
+    Blocked,
+    Scheduled,
+    Queued,
+    Begun(u32),
+    Dispatched(u32),
+    Resent(u32, u8),
+    Started,
+    Alive,
+    Responded(u32, Answer),
+    AttemptFailed(u32),
+    RetryPlanned(Time),
+    Succeeded(u32),
+    Failed,
+    Cancelled,
+    Skipped(String),
+    Triggered,
+    Reopened,
+    Ignored,
+    Stale,
+    Correlated(String, Option<u32>),
+    DependencyEnded { parent: String, generation: u32, end: State, allowed: bool },
+    DependencyReopened { parent: String, generation: u32 },
+    Defect,
+    Other,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fact {
+    pub at: Time,
+    pub task: String,
+    pub why: Why,
+    pub what: What,
+}
+
+/// How a webhook was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Applied,
+    Duplicate(u64),
+    Stale,
+    Ignored,
+    Unmatched,
+    Refused,
+    Other,
+}
+
+impl State {
+    /// Whether it is an end.
+    #[must_use]
+    pub fn is_end(self) -> bool {
+        matches!(self, State::Succeeded | State::Failed | State::Cancelled | State::Skipped)
+    }
+}
+
+/// Whether a dependency that ended so lets its dependent start.
+#[must_use]
+pub fn allows(on: On, end: State) -> bool {
+    match on {
+        On::Succeeded => end == State::Succeeded,
+        On::Failed => end == State::Failed,
+        On::NotFailed => matches!(end, State::Succeeded | State::Skipped),
+        On::Finished => end.is_end(),
+    }
+}

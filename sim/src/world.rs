@@ -1,0 +1,614 @@
+//! A whole world in one thread: nodes, targets, users and senders over one store, in virtual time, all drawn from one
+//! seed.
+//!
+//! First a time with faults, as the seed's features say; then everything is mended, and whatever can end must. After
+//! every commit the [oracle](crate::model) is told what the store says has become true.
+
+pub mod features;
+pub mod ground;
+mod mortal;
+mod node;
+mod remote;
+pub mod run;
+mod seen;
+pub mod shrink;
+mod users;
+
+use std::collections::BTreeMap;
+
+use taskhook::engine::submission::{Draft, Submission};
+use taskhook::store::StoreError;
+use taskhook_core::{Command, Permits, QueueCommand, TaskKey, Timestamp};
+
+use crate::clock::Clock;
+use crate::model::{Answer, Fact, Kind, Model, Said, State, Time, Verdict, What};
+use crate::random::Random;
+use features::{Feature, Plan};
+use ground::Ground;
+use node::{Ask, Exchanges, From, Leaving, Node, Settled};
+use remote::{Exchange, Post};
+
+/// When every world begins.
+const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+const SECOND: Time = 1_000_000;
+/// Steps after which a world that does not come to rest never will.
+const STEPS_MAX: u64 = 200_000;
+
+/// What happens at its time.
+#[derive(Debug)]
+enum Happening {
+    /// Somebody does something.
+    Acts,
+    /// A user asks for this.
+    Asks(Submission),
+    /// A request arrives at its target.
+    Arrives { number: u64, node: usize, life: u64 },
+    /// An exchange ends for its node.
+    Ends { number: u64, node: usize, life: u64, answer: Answer },
+    /// A webhook is sent.
+    Posts(Post),
+    /// A process starts.
+    Starts(usize),
+    /// There is room on the disk again.
+    Room,
+}
+
+/// Everything there is.
+pub struct World<G: Ground> {
+    plan: Plan,
+    ground: G,
+    clock: Clock,
+    random: Random,
+    nodes: Vec<Option<Node<G::Store>>>,
+    /// How many processes have started, by node.
+    lives: Vec<u64>,
+    exchanges: Exchanges,
+    happenings: BTreeMap<(Time, u64), Happening>,
+    drafts: BTreeMap<u64, Draft>,
+    names: BTreeMap<TaskKey, String>,
+    position: i64,
+    model: Model,
+    acts_left: u32,
+    /// Numbers for everything that needs one of its own.
+    last: u64,
+    batches: u128,
+    is_full: bool,
+    /// How often a process dies, in a thousand steps.
+    crashes: u16,
+    /// Everything is mended.
+    calm: bool,
+    steps: u64,
+    /// What has happened, line by line, where somebody wants to read it; and a hash of it in any case.
+    pub(crate) trace: Option<Vec<String>>,
+    pub(crate) hash: u64,
+}
+
+impl<G: Ground> World<G> {
+    /// The world that `plan` makes, before anything happens.
+    #[must_use]
+    pub fn new(plan: Plan, is_told: bool) -> World<G> {
+        let mut random = Random::new(plan.seed);
+        let clock = Clock::at(START);
+        let luck = random.draw();
+        let crashes = *random.pick(&[6, 6, 60]);
+        let ground = G::new(clock.clone(), plan.has(Feature::Contention).then_some(luck));
+        let many = plan.has(Feature::ManyNodes) && plan.has(Feature::Contention);
+        let count = if many { 2 + random.index(2) } else { 1 };
+        World {
+            plan,
+            ground,
+            clock,
+            random,
+            nodes: (0..count).map(|_| None).collect(),
+            lives: vec![0; count],
+            exchanges: BTreeMap::new(),
+            happenings: BTreeMap::new(),
+            drafts: BTreeMap::new(),
+            names: BTreeMap::new(),
+            position: i64::MIN,
+            model: Model::default(),
+            acts_left: plan.acts,
+            last: 0,
+            batches: 0,
+            is_full: false,
+            crashes,
+            calm: false,
+            steps: 0,
+            trace: is_told.then(Vec::new),
+            hash: 0xcbf2_9ce4_8422_2325,
+        }
+    }
+
+    /// Lets it all happen.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub fn run(&mut self) -> Verdict {
+        for node in 0..self.nodes.len() {
+            self.starts(node)?;
+        }
+        let queues = self.define_queues();
+        if let Some(node) = &mut self.nodes[0] {
+            node.inbox.extend(queues);
+        }
+        // Nothing goes wrong before there is anything.
+        self.calm = true;
+        self.commits(0)?;
+        self.calm = false;
+        self.later(START.0, Happening::Acts);
+        while self.acts_left > 0 {
+            self.step()?;
+        }
+        self.mend()?;
+        while self.step()? {}
+        self.model.rests()?;
+        let kept = self.ground.kept_count();
+        if kept > 0 {
+            return Err(format!("{kept} follow-ups are left aside"));
+        }
+        // What waits for a word that was lost gets it now.
+        for _ in 0..1_000 {
+            if self.model.is_over().is_ok() {
+                break;
+            }
+            self.report_all();
+            while self.step()? {}
+        }
+        self.model.is_over()?;
+        self.all_is_there()
+    }
+
+    /// How much time has passed in it.
+    #[must_use]
+    pub fn passed(&self) -> Time {
+        self.now() - START.0
+    }
+
+    /// How often what has happened.
+    #[must_use]
+    pub fn happened(&self) -> &BTreeMap<&'static str, u64> {
+        &self.model.happened
+    }
+
+    /// Takes one step; whether there was anything to do.
+    fn step(&mut self) -> Result<bool, String> {
+        self.steps += 1;
+        if self.steps > STEPS_MAX {
+            let nodes: Vec<String> = self.nodes.iter().flatten().map(Node::words).collect();
+            return Err(format!("G14: it never comes to rest: {}", nodes.join(", ")));
+        }
+        let now = Timestamp(self.now());
+        if self.has(Feature::Crashes) && self.chance(self.crashes) {
+            let node = self.random.index(self.nodes.len());
+            self.crashes(node)?;
+        }
+        let is_busy = |node: &Option<Node<_>>| {
+            node.as_ref().is_some_and(|node| !node.outbox.is_empty() || node.has_work(now))
+        };
+        let busy: Vec<usize> = (0..self.nodes.len()).filter(|node| is_busy(&self.nodes[*node])).collect();
+        let waits = !busy.is_empty() && self.has(Feature::Slow) && self.chance(250);
+        if !busy.is_empty() && !waits {
+            let node = busy[self.random.index(busy.len())];
+            let (leaves, works) = match &self.nodes[node] {
+                Some(node) => (!node.outbox.is_empty(), node.has_work(now)),
+                None => (false, false),
+            };
+            if leaves && (!works || self.chance(700)) {
+                self.hands_over(node)?;
+            } else {
+                self.commits(node)?;
+            }
+            return Ok(true);
+        }
+        if self.calm && busy.is_empty() {
+            self.model.is_punctual(now.0, 0)?;
+        }
+        self.time_moves(now)
+    }
+
+    /// The next thing happens, or the next node wakes up.
+    fn time_moves(&mut self, now: Timestamp) -> Result<bool, String> {
+        let wakes = self.nodes.iter().flatten().map(|node| node.next(now)).filter(|at| *at > now).min();
+        let wakes = wakes.filter(|at| *at < Timestamp::MAX);
+        if self.has(Feature::ClockJumps) && self.chance(10) {
+            let by = self.pick(&[SECOND, 600 * SECOND, 86_400 * SECOND]);
+            self.say(|| format!("the clock jumps by {} s", by / SECOND));
+            self.note("a jump of the clock");
+            // What is on its way takes as long as before.
+            let shifted = std::mem::take(&mut self.happenings).into_iter();
+            self.happenings = shifted.map(|((at, number), what)| ((at + by, number), what)).collect();
+            self.clock.set(Timestamp(now.0 + by));
+            return Ok(true);
+        }
+        match (self.happenings.first_key_value().map(|((at, _), _)| *at), wakes) {
+            (None, None) => Ok(false),
+            (at, Some(wakes)) if at.is_none_or(|at| wakes.0 < at) => {
+                self.clock.set(wakes);
+                Ok(true)
+            }
+            _ => {
+                let Some(((at, _), happening)) = self.happenings.pop_first() else { return Ok(false) };
+                self.clock.set(Timestamp(at));
+                self.happens(happening)?;
+                Ok(true)
+            }
+        }
+    }
+
+    fn happens(&mut self, happening: Happening) -> Verdict {
+        match happening {
+            Happening::Acts => {
+                if self.acts_left == 0 {
+                    return Ok(());
+                }
+                self.acts_left -= 1;
+                self.acts();
+                if self.has(Feature::FullDisk) && self.chance(30) {
+                    self.is_full = true;
+                    let until = self.now() + self.pick(&[SECOND, 5 * SECOND]);
+                    self.later(until, Happening::Room);
+                }
+                let at = self.now() + self.pick(&[0, 1_000, 200_000, SECOND, 10 * SECOND, 120 * SECOND]);
+                self.later(at, Happening::Acts);
+            }
+            Happening::Asks(submission) => self.asks(submission),
+            Happening::Arrives { number, node, life } => {
+                if let Some(exchange) = self.exchanges.get(&number).cloned() {
+                    self.say(|| format!("attempt {} of {} arrives", exchange.attempt, exchange.id));
+                    self.arrives(number, node, life, &exchange);
+                }
+            }
+            Happening::Ends { number, node, life, answer } => self.exchange_ends(number, node, life, answer),
+            Happening::Posts(post) => self.posts(post),
+            Happening::Starts(node) => {
+                if self.nodes[node].is_none() {
+                    self.starts(node)?;
+                }
+            }
+            Happening::Room => self.is_full = false,
+        }
+        Ok(())
+    }
+
+    fn exchange_ends(&mut self, number: u64, node: usize, life: u64, answer: Answer) {
+        let Some(exchange) = self.exchanges.remove(&number) else { return };
+        if self.lives[node] != life {
+            return;
+        }
+        let Some(process) = &mut self.nodes[node] else { return };
+        process.open.remove(&number);
+        self.model.exchange_ends(&exchange.id, exchange.attempt, answer);
+        let submission = Submission::Reply(Box::new(remote::reply(&exchange, answer)));
+        process
+            .inbox
+            .push_back(Ask { submission, from: From::Exchange(Some((exchange.host, exchange.bytes))) });
+        self.say(|| {
+            format!("node {node} hears {} for attempt {} of {}", answer.status, exchange.attempt, exchange.id)
+        });
+    }
+
+    /// A webhook is sent to some node. Where nobody is there, it is sent again later.
+    fn posts(&mut self, post: Post) {
+        let node = self.random.index(self.nodes.len());
+        let number = self.fresh();
+        let Some(process) = &mut self.nodes[node] else { return self.again(post) };
+        let submission = users::heard(&post, number);
+        process.inbox.push_back(Ask { submission, from: From::Sender(post.clone(), number) });
+        self.say(|| format!("node {node} receives webhook {number}: {:?}", post.said));
+    }
+
+    fn again(&mut self, post: Post) {
+        if post.tries > 0 && post.said.claim.is_some() {
+            let at = self.now() + self.pick(&[SECOND, 10 * SECOND, 300 * SECOND]);
+            self.later(at, Happening::Posts(Post { tries: post.tries - 1, ..post }));
+        }
+    }
+
+    /// A process starts.
+    fn starts(&mut self, node: usize) -> Verdict {
+        let places = if self.plan.has(Feature::FewPlaces) {
+            (1 + self.number(4), 1 + self.number(3))
+        } else {
+            (64, 16)
+        };
+        let of_others = self.nodes.iter().flatten().flat_map(|node| node.backlog.iter().map(|kept| kept.key));
+        let of_others = of_others.collect();
+        let now = self.clock.now();
+        let store = self.ground.open();
+        let process =
+            Node::start(store, now, Permits::new(places.0, places.1), &of_others).map_err(broken)?;
+        self.lives[node] += 1;
+        self.nodes[node] = Some(process);
+        self.model.node_starts(node, now.0);
+        self.say(|| format!("node {node} starts"));
+        if self.calm {
+            self.calm_node(node);
+        }
+        self.all_is_there()
+    }
+
+    fn all_is_there(&self) -> Verdict {
+        self.model.all_is_there(|event| self.ground.has_event(seen::id_of(event)))
+    }
+
+    /// A process dies: what it has in memory is gone, and whoever waits for it hears nothing.
+    fn crashes(&mut self, node: usize) -> Verdict {
+        let Some(process) = self.nodes[node].take() else { return Ok(()) };
+        self.say(|| format!("node {node} dies"));
+        self.note("a crash");
+        if !process.outbox.is_empty() {
+            self.note("a crash between commit and effects");
+        }
+        let unanswered =
+            process.inbox.into_iter().chain(process.outbox.into_iter().filter_map(|one| match one {
+                Leaving::Answer(answer) => Some(answer.0),
+                Leaving::Dispatch(_) => None,
+            }));
+        for ask in unanswered {
+            self.is_unanswered(ask);
+        }
+        let at = self.now() + self.pick(&[1_000, SECOND, 20 * SECOND, 600 * SECOND]);
+        self.later(at, Happening::Starts(node));
+        self.all_is_there()
+    }
+
+    fn is_unanswered(&mut self, ask: Ask) {
+        if let From::Sender(post, _) = ask.from {
+            self.again(post);
+        }
+    }
+
+    /// A node commits some of what it has to do, and the oracle hears of it.
+    fn commits(&mut self, node: usize) -> Verdict {
+        let now = self.clock.now();
+        let hurry = self.calm || !self.has(Feature::Slow);
+        let dies_in = (self.has(Feature::CrashesInCommit) && self.chance(15)).then(|| self.number(14));
+        let is_full = self.is_full && !self.calm;
+        let Some(process) = &mut self.nodes[node] else { return Ok(()) };
+        process.store.fate = mortal::Fate { dies_in, is_full, begun: 0 };
+        let resumes: Vec<String> =
+            process.inbox.iter().filter_map(|ask| paused(&ask.submission, false)).collect();
+        resumes.iter().for_each(|queue| self.model.pauses(queue, false));
+        let before: Vec<Ask> = process.inbox.iter().cloned().collect();
+        let settled = process.settle(now, &mut self.random, hurry, &mut self.batches).map_err(broken)?;
+        let begun = process.store.fate.begun;
+        process.store.fate = mortal::Fate::default();
+        let decided = if let Settled::Done(asks, _) = &settled { asks } else { &before };
+        for ask in decided {
+            if let From::Sender(post, number) = &ask.from {
+                self.model.hears(*number, post.said.clone(), now.0);
+            }
+        }
+        let facts = self.look();
+        self.is_told(node, &facts);
+        self.model.commit(&facts)?;
+        self.compares_states()?;
+        if begun > 1 {
+            self.note("a transaction that was decided again");
+        }
+        match settled {
+            Settled::Done(asks, committed) => self.is_done(node, asks, *committed),
+            Settled::Refused(asks) => {
+                self.note("a full disk");
+                asks.into_iter().for_each(|ask| self.is_unanswered(ask));
+                Ok(())
+            }
+            Settled::Died => {
+                self.note("a crash within a transaction");
+                if let Some(process) = &mut self.nodes[node] {
+                    // Whoever has asked, taken by the batch or not, hears nothing.
+                    process.inbox = before.into();
+                }
+                self.crashes(node)
+            }
+        }
+    }
+
+    fn is_done(
+        &mut self,
+        node: usize,
+        asks: Vec<Ask>,
+        committed: taskhook::engine::commit::Committed,
+    ) -> Verdict {
+        if committed.receipts.len() != asks.len() {
+            return Err(format!("{} answers for {} inputs", committed.receipts.len(), asks.len()));
+        }
+        let resumes = asks.iter().any(|ask| paused(&ask.submission, false).is_some());
+        for (ask, receipt) in asks.iter().zip(&committed.receipts).filter(|_| !resumes) {
+            let is_there = !matches!(receipt.outcome(), taskhook_core::Outcome::Refused(_));
+            if let Some(queue) = paused(&ask.submission, true).filter(|_| is_there) {
+                self.model.pauses(&queue, true);
+            }
+        }
+        let Some(process) = &mut self.nodes[node] else { return Ok(()) };
+        if !process.backlog.is_empty() {
+            *self.model.happened.entry("a follow-up that was kept").or_default() += 1;
+        }
+        let answers = asks.into_iter().zip(committed.receipts);
+        process.outbox.extend(answers.map(|answer| Leaving::Answer(Box::new(answer))));
+        process.outbox.extend(committed.dispatches.into_iter().map(|one| Leaving::Dispatch(Box::new(one))));
+        Ok(())
+    }
+
+    /// What was committed leaves, one after the other.
+    fn hands_over(&mut self, node: usize) -> Verdict {
+        let leaving = self.nodes[node].as_mut().and_then(|process| process.outbox.pop_front());
+        match leaving {
+            Some(Leaving::Answer(answer)) => self.is_answered(answer.0, &answer.1),
+            Some(Leaving::Dispatch(dispatch)) => {
+                self.model.sends(&dispatch.id, dispatch.attempt)?;
+                self.say(|| {
+                    format!(
+                        "node {node} sends attempt {} of {}, send {}",
+                        dispatch.attempt, dispatch.id, dispatch.send
+                    )
+                });
+                let now = self.now();
+                let exchange = Exchange::of(&dispatch, now);
+                let number = self.fresh();
+                self.exchanges.insert(number, exchange);
+                if let Some(process) = &mut self.nodes[node] {
+                    process.open.insert(number);
+                }
+                let life = self.lives[node];
+                let at = now + self.pick(&[1_000, 30_000, 2 * SECOND]);
+                self.later(at, Happening::Arrives { number, node, life });
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn is_answered(&mut self, ask: Ask, receipt: &taskhook::engine::Receipt) -> Verdict {
+        let outcome = receipt.outcome().clone();
+        if outcome == taskhook_core::Outcome::Quarantined {
+            return Err(format!("a decision failed by a defect: {:?}", ask.submission));
+        }
+        if let taskhook_core::Outcome::Created(created) = &outcome {
+            let missing = |key: &TaskKey| self.names.get(key).cloned().unwrap_or_else(|| format!("{key:?}"));
+            let ids: Vec<String> = created.iter().map(|(key, _)| missing(key)).collect();
+            self.model.created(&ids)?;
+        }
+        let From::Sender(post, number) = ask.from else { return Ok(()) };
+        self.say(|| format!("webhook {number} is answered: {outcome:?}"));
+        let durable = |event: u64| self.ground.has_event(seen::id_of(event));
+        self.model.webhook_answered(number, seen::outcome(&outcome), durable)?;
+        if self.has(Feature::LostAnswers) && self.chance(200) {
+            self.again(post);
+        }
+        Ok(())
+    }
+
+    fn compares_states(&mut self) -> Verdict {
+        let mut states: Vec<(&str, State, u32)> = Vec::new();
+        let names = &self.names;
+        self.ground.each_task(&mut |task| {
+            let name = names.get(&task.key).map_or("nobody", String::as_str);
+            states.push((name, seen::state(task.state), task.attempt_number()));
+        });
+        self.model.states(states.into_iter())
+    }
+
+    fn is_told(&mut self, node: usize, facts: &[Fact]) {
+        for fact in facts {
+            self.say(|| format!("node {node} commits: {} {:?} by {:?}", fact.task, fact.what, fact.why));
+        }
+        for fact in facts.iter().filter(|fact| matches!(fact.what, What::Failed | What::Cancelled)) {
+            // Somebody who watches tries again at once, while word of the end is still on its way.
+            if self.has(Feature::Reopens) && !self.calm && self.chance(200) {
+                let at = self.now() + self.pick(&[0, 0, 1_000]);
+                let retry = Command::Retry { ignore_dependencies: false };
+                self.later(at, Happening::Asks(Submission::Command(fact.task.clone(), retry)));
+            }
+        }
+        if facts.iter().filter(|fact| matches!(fact.what, What::DependencyEnded { .. })).count() > 50 {
+            self.note("a full page of dependents");
+        }
+    }
+
+    /// All faults are over: processes that are down start, and queues go on.
+    fn mend(&mut self) -> Verdict {
+        self.say(|| "everything is mended".into());
+        (self.calm, self.is_full) = (true, false);
+        // No process starts in the very instant in which the one before it died.
+        self.clock.set(Timestamp(self.now() + 1_000));
+        for node in 0..self.nodes.len() {
+            match self.nodes[node] {
+                Some(_) => self.calm_node(node),
+                None => self.starts(node)?,
+            }
+        }
+        for process in self.nodes.iter_mut().flatten() {
+            // With more than one node it could come after what resumes the queue.
+            process.inbox.retain(|ask| paused(&ask.submission, true).is_none());
+        }
+        for queue in ["q1", "q2"] {
+            self.asks(Submission::Queue(queue.into(), QueueCommand::Resume));
+        }
+        Ok(())
+    }
+
+    fn calm_node(&mut self, node: usize) {
+        if let Some(process) = &mut self.nodes[node] {
+            self.ground.calm(&mut process.store.inner);
+            process.rests_until = Timestamp(0);
+        }
+    }
+
+    /// Whoever has a task says at last that it is done.
+    fn report_all(&mut self) {
+        let mut running = Vec::new();
+        let names = &self.names;
+        self.ground.each_task(&mut |task| {
+            if task.state == taskhook_core::State::Running {
+                running.extend(names.get(&task.key).cloned());
+            }
+        });
+        for id in running {
+            let said =
+                Said { task: Some(id), external: None, attempt: None, kind: Kind::Completed, claim: None };
+            self.posts(Post { said, token: None, flavour: 0, tries: 0 });
+        }
+    }
+
+    fn now(&self) -> Time {
+        self.clock.now().0
+    }
+
+    fn has(&self, feature: Feature) -> bool {
+        let is_over = self.calm && features::is_fault(feature);
+        self.plan.has(feature) && !is_over
+    }
+
+    fn chance(&mut self, per_mille: u16) -> bool {
+        self.random.per_mille(per_mille)
+    }
+
+    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        self.random.pick(from).clone()
+    }
+
+    fn number(&mut self, end: u64) -> u32 {
+        u32::try_from(self.random.below(end)).unwrap_or(0)
+    }
+
+    fn fresh(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    fn later(&mut self, at: Time, happening: Happening) {
+        let number = self.fresh();
+        self.happenings.insert((at, number), happening);
+    }
+
+    fn note(&mut self, what: &'static str) {
+        *self.model.happened.entry(what).or_default() += 1;
+    }
+
+    /// A line of the trace, and of its hash.
+    fn say(&mut self, words: impl FnOnce() -> String) {
+        let line = words();
+        // FNV-1a, <http://www.isthe.com/chongo/tech/comp/fnv/>.
+        let passed = self.passed();
+        for byte in line.bytes().chain(passed.to_le_bytes()) {
+            self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{:>13.6} {line}", passed as f64 / 1e6));
+        }
+    }
+}
+
+/// The queue that this pauses, or resumes.
+fn paused(submission: &Submission, pauses: bool) -> Option<String> {
+    match submission {
+        Submission::Queue(queue, QueueCommand::Pause) if pauses => Some(queue.clone()),
+        Submission::Queue(queue, QueueCommand::Resume) if !pauses => Some(queue.clone()),
+        _ => None,
+    }
+}
+
+fn broken(error: StoreError) -> String {
+    format!("the store is broken: {error}")
+}

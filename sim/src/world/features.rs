@@ -1,0 +1,153 @@
+//! What a seed makes of the world: which kinds of trouble there are at all, and how much of everything.
+//!
+//! Each seed leaves out about half of them, so that none always hides another (swarm testing); a tenth of the seeds has
+//! no faults and much data instead.
+
+use crate::random::Random;
+
+macro_rules! features {
+    ($($name:ident $words:literal,)*) => {
+        /// One kind of thing that may happen.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Feature { $(#[doc = $words] $name,)* }
+
+        impl Feature {
+            /// All of them.
+            pub const ALL: &[Feature] = &[$(Feature::$name,)*];
+
+            /// It, in words.
+            #[must_use]
+            pub fn words(self) -> &'static str {
+                match self { $(Feature::$name => $words,)* }
+            }
+        }
+    };
+}
+
+features! {
+    Crashes "nodes crash between two steps",
+    CrashesInCommit "nodes crash within a transaction",
+    Contention "transactions are in each other's way",
+    ManyNodes "there is more than one node",
+    FullDisk "the disk is full for a while",
+    ClockJumps "the clock jumps ahead",
+    FewPlaces "nodes have few places for exchanges",
+    Slow "nodes let work wait",
+    LostCallbacks "callbacks are lost",
+    DoubledCallbacks "callbacks come more than once",
+    LateCallbacks "callbacks come late",
+    EarlyCallbacks "callbacks come before the response",
+    Contradictions "callbacks contradict each other",
+    OldAttempts "callbacks are about older attempts",
+    Nameless "callbacks name no attempt",
+    SignsOfLife "workers report that they live",
+    Failures "workers fail",
+    Lies "targets answer otherwise than they do",
+    HungUp "connections break after the work was done",
+    Unreachable "targets cannot be reached",
+    Postponements "targets ask to wait",
+    OwnIds "workers name tasks by ids of their own",
+    LostAnswers "senders do not get their answers",
+    Strangers "webhooks come before their task, or about none",
+    Batches "tasks are created together",
+    Dependencies "tasks wait for each other",
+    Delays "tasks are due later",
+    Timeouts "attempts have little time",
+    Retries "attempts are tried again",
+    Limits "queues have limits",
+    Keys "tasks share concurrency keys",
+    Unique "tasks have unique keys",
+    Priorities "tasks have priorities",
+    External "tasks are only tracked",
+    Cancels "users cancel",
+    Reopens "users retry",
+    Triggers "users trigger",
+    Pauses "users pause queues",
+}
+
+/// Those that are faults, which a tenth of the seeds does without.
+const FAULTS: [Feature; 15] = [
+    Feature::Crashes,
+    Feature::CrashesInCommit,
+    Feature::Contention,
+    Feature::FullDisk,
+    Feature::ClockJumps,
+    Feature::LostCallbacks,
+    Feature::DoubledCallbacks,
+    Feature::Contradictions,
+    Feature::OldAttempts,
+    Feature::Lies,
+    Feature::HungUp,
+    Feature::Unreachable,
+    Feature::LostAnswers,
+    Feature::Strangers,
+    Feature::Slow,
+];
+
+/// What a world is made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// Everything is drawn from it.
+    pub seed: u64,
+    /// The features that are there, one bit for each.
+    pub mask: u64,
+    /// How often users and strangers do something.
+    pub acts: u32,
+    /// How many tasks there may be.
+    pub tasks: u32,
+}
+
+impl Plan {
+    /// What this seed makes.
+    #[must_use]
+    pub fn of(seed: u64) -> Plan {
+        let mut random = Random::new(seed ^ 0x7461_736b_686f_6f6b);
+        let mut mask = 0;
+        for feature in Feature::ALL {
+            mask |= u64::from(random.per_mille(500)) << *feature as u64;
+        }
+        let mut plan = Plan { seed, mask, acts: 60, tasks: 8 + u32::try_from(random.below(9)).unwrap_or(0) };
+        if seed % 10 == 9 {
+            for fault in FAULTS {
+                plan = plan.without(fault);
+            }
+            plan = Plan { acts: 150, tasks: 250, ..plan };
+        }
+        plan
+    }
+
+    /// Whether there is this feature.
+    #[must_use]
+    pub fn has(&self, feature: Feature) -> bool {
+        self.mask & (1 << feature as u64) != 0
+    }
+
+    /// The same without this feature.
+    #[must_use]
+    pub fn without(self, feature: Feature) -> Plan {
+        Plan { mask: self.mask & !(1 << feature as u64), ..self }
+    }
+
+    /// Whether there is much data and no fault.
+    #[must_use]
+    pub fn is_large(&self) -> bool {
+        self.tasks > 100
+    }
+}
+
+impl std::fmt::Display for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "seed {}: at most {} tasks, {} acts, and", self.seed, self.tasks, self.acts)?;
+        for feature in Feature::ALL.iter().filter(|feature| self.has(**feature)) {
+            writeln!(f, "  {}", feature.words())?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether it is over once everything is mended.
+#[must_use]
+pub fn is_fault(feature: Feature) -> bool {
+    FAULTS.contains(&feature)
+        || matches!(feature, Feature::Failures | Feature::LateCallbacks | Feature::Pauses)
+}

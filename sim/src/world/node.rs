@@ -1,0 +1,213 @@
+//! One node: what a lane keeps in memory, and loses with its process.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use taskhook::engine::Receipt;
+use taskhook::engine::commit::{Batch, Committed, Dispatch, Node as Known, commit};
+use taskhook::engine::submission::Submission;
+use taskhook::store::{BatchId, Kept, KeptKey, Store, StoreError};
+use taskhook_core::{HostKey, Permits, QueueKey, TaskKey, Timestamp, Want, limits};
+
+use super::mortal::{Fate, Mortal};
+use super::remote::Post;
+use crate::{Random, ready};
+
+/// Whom an input is from, and who is answered.
+#[derive(Debug, Clone)]
+pub(super) enum From {
+    /// The sender of a webhook; its number.
+    Sender(Post, u64),
+    /// A user.
+    User,
+    /// The end of an exchange with this host and of so many bytes; `None`: its place is given back already.
+    Exchange(Option<(HostKey, u32)>),
+}
+
+/// An input on its way.
+#[derive(Debug, Clone)]
+pub(super) struct Ask {
+    pub(super) submission: Submission,
+    pub(super) from: From,
+}
+
+/// What leaves a node after a commit.
+#[derive(Debug)]
+pub(super) enum Leaving {
+    Answer(Box<(Ask, Receipt)>),
+    Dispatch(Box<Dispatch>),
+}
+
+/// A process.
+#[derive(Debug)]
+pub(super) struct Node<S> {
+    pub(super) store: Mortal<S>,
+    known: Known,
+    pub(super) backlog: VecDeque<Kept>,
+    queues: BTreeSet<QueueKey>,
+    wants: BTreeSet<Want>,
+    /// A place came back since queues were asked.
+    returned: bool,
+    lost: VecDeque<TaskKey>,
+    /// Exchanges that are open.
+    pub(super) open: BTreeSet<u64>,
+    pub(super) inbox: VecDeque<Ask>,
+    pub(super) outbox: VecDeque<Leaving>,
+    next_wake: Timestamp,
+    /// The disk was full: nothing is tried before this.
+    pub(super) rests_until: Timestamp,
+}
+
+/// What became of a batch.
+pub(super) enum Settled {
+    /// It is durable.
+    Done(Vec<Ask>, Box<Committed>),
+    /// There was no room; these are to be told so.
+    Refused(Vec<Ask>),
+    /// The process died; perhaps it is durable.
+    Died,
+}
+
+impl<S: Store> Node<S> {
+    /// A process that starts on this store. What others have in hand is left to them.
+    pub(super) fn start(
+        store: S,
+        now: Timestamp,
+        permits: Permits,
+        of_others: &BTreeSet<KeptKey>,
+    ) -> Result<Node<S>, StoreError> {
+        let mut store = Mortal { inner: store, fate: Fate::default() };
+        let kept = ready(store.kept(KeptKey(i64::MIN), usize::MAX))?;
+        let lost = ready(store.exchanges(now + limits::LOST_AFTER, now + limits::POLL_PAUSE_MAX))?;
+        let queues = ready(store.waiting_queues())?;
+        Ok(Node {
+            store,
+            known: Known { up_since: now, shown: now, permits },
+            backlog: kept.into_iter().filter(|kept| !of_others.contains(&kept.key)).collect(),
+            queues: queues.into_iter().collect(),
+            wants: BTreeSet::new(),
+            returned: false,
+            lost: lost.into(),
+            open: BTreeSet::new(),
+            inbox: VecDeque::new(),
+            outbox: VecDeque::new(),
+            next_wake: Timestamp(0),
+            rests_until: Timestamp(0),
+        })
+    }
+
+    /// What it has to do.
+    pub(super) fn words(&self) -> String {
+        let Node { backlog, queues, wants, lost, inbox, outbox, next_wake, .. } = self;
+        format!(
+            "backlog {backlog:?}, queues {queues:?}, wants {wants:?}, lost {lost:?}, {} in, {} out, wakes at {next_wake}",
+            inbox.len(),
+            outbox.len()
+        )
+    }
+
+    /// Whether there is something to commit now.
+    pub(super) fn has_work(&self, now: Timestamp) -> bool {
+        if now < self.rests_until {
+            return false;
+        }
+        let asked = !self.inbox.is_empty() || !self.backlog.is_empty() || !self.queues.is_empty();
+        asked || !self.lost.is_empty() || self.next(now) <= now
+    }
+
+    /// When there is something to do by time alone.
+    pub(super) fn next(&self, now: Timestamp) -> Timestamp {
+        let wants = self.wants.iter().filter_map(|want| match want {
+            Want::Queue(_) => (self.returned && !self.known.permits.is_exhausted()).then_some(now),
+            Want::Host(host) if self.known.permits.free_with(*host, now) > 0 => Some(now),
+            Want::Host(host) => self.known.permits.probe_at(*host).filter(|at| *at > now),
+        });
+        wants.chain([self.next_wake]).min().unwrap_or(self.next_wake).max(self.rests_until)
+    }
+
+    /// Commits some of what there is to do. With `hurry`, all of it.
+    pub(super) fn settle(
+        &mut self,
+        now: Timestamp,
+        random: &mut Random,
+        hurry: bool,
+        batches: &mut u128,
+    ) -> Result<Settled, StoreError> {
+        if !hurry && !self.backlog.is_empty() {
+            // What was kept may be overtaken by anything.
+            self.backlog.rotate_left(random.index(self.backlog.len()));
+        }
+        let mut some =
+            |length: usize| if hurry { length } else { random.index(length + 1).max(length.min(1)) };
+        let asks: Vec<Ask> = self.inbox.drain(..some(self.inbox.len().min(64))).collect();
+        let kept: Vec<Kept> = self.backlog.drain(..some(self.backlog.len().min(256))).collect();
+        for ask in &asks {
+            if let From::Exchange(Some((host, bytes))) = ask.from {
+                self.known.permits.give_back(host, bytes);
+                self.returned = true;
+            }
+        }
+        let due = ready(self.store.due(now, some(64).max(1)))?;
+        self.next_wake = due.next.unwrap_or(Timestamp::MAX);
+        self.queues.extend(due.queues);
+        let mut tasks = due.tasks;
+        tasks.extend(std::mem::take(&mut self.lost));
+        let mut queues: Vec<QueueKey> = std::mem::take(&mut self.queues).into_iter().collect();
+        let hosts = self.asked_again(now, &mut queues);
+        self.known.shown = now;
+        let submissions = asks.iter().map(|ask| &ask.submission).collect();
+        let batch = Batch { submissions, due: tasks, queues, hosts, kept, ..Batch::default() };
+        let next_id = || {
+            *batches += 1;
+            BatchId(*batches)
+        };
+        match ready(commit(&mut self.store, &self.known, &batch, next_id)) {
+            Ok(mut committed) => {
+                drop(batch);
+                if let Some(permits) = committed.permits.take() {
+                    self.returned |= !permits.broken().eq(self.known.permits.broken());
+                    self.known.permits = permits;
+                }
+                self.wants.extend(std::mem::take(&mut committed.wants));
+                self.backlog.extend(std::mem::take(&mut committed.kept));
+                self.next_wake = committed.next_wake.map_or(self.next_wake, |wake| wake.min(self.next_wake));
+                Ok(Settled::Done(asks, Box::new(committed)))
+            }
+            Err(StoreError::Full) => {
+                let Batch { kept, queues, hosts, .. } = batch;
+                self.backlog.extend(kept);
+                self.queues.extend(queues);
+                self.wants.extend(hosts.into_iter().map(Want::Host));
+                self.next_wake = now;
+                self.lost =
+                    ready(self.store.exchanges(now + limits::LOST_AFTER, now + limits::POLL_PAUSE_MAX))?
+                        .into();
+                self.rests_until = now + std::time::Duration::from_millis(100);
+                let (replies, others): (Vec<Ask>, Vec<Ask>) =
+                    asks.into_iter().partition(|ask| matches!(ask.from, From::Exchange(..)));
+                // A response that came has nobody to ask again, and waits. Its place is free already.
+                let waiting = replies.into_iter().map(|ask| Ask { from: From::Exchange(None), ..ask });
+                self.inbox.extend(waiting);
+                Ok(Settled::Refused(others))
+            }
+            Err(StoreError::Broken(_)) if self.store.fate.dies_in == Some(0) => Ok(Settled::Died),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Those who wait for a place that may be there now.
+    fn asked_again(&mut self, now: Timestamp, queues: &mut Vec<QueueKey>) -> Vec<HostKey> {
+        let returned = std::mem::take(&mut self.returned);
+        let mut hosts = Vec::new();
+        for want in std::mem::take(&mut self.wants) {
+            match want {
+                Want::Queue(queue) if returned => queues.push(queue),
+                Want::Host(host) if self.known.permits.free_with(host, now) > 0 => hosts.push(host),
+                _ => drop(self.wants.insert(want)),
+            }
+        }
+        hosts
+    }
+}
+
+/// What is open of a node, by exchange.
+pub(super) type Exchanges = BTreeMap<u64, super::remote::Exchange>;

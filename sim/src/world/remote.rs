@@ -1,0 +1,199 @@
+//! The targets of tasks: what they answer, what they call back, and how both go wrong on their way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskhook::engine::commit::Dispatch;
+use taskhook_core::{External, ExternalKey, Failure, HostKey, Reply, ReplyKind, Response, TaskKey};
+
+use super::features::Feature;
+use super::ground::Ground;
+use super::{Happening, World};
+use crate::model::{Answer, Kind, Said, Time};
+
+const MILLI: Time = 1_000;
+const SECOND: Time = 1_000_000;
+
+/// A webhook that somebody sends, until it is answered or they give up.
+#[derive(Debug, Clone)]
+pub(super) struct Post {
+    pub(super) said: Said,
+    /// By the callback token of this task.
+    pub(super) token: Option<TaskKey>,
+    /// Which word a sign of life uses.
+    pub(super) flavour: u64,
+    /// How often it is sent again where no answer comes.
+    pub(super) tries: u32,
+}
+
+/// An exchange that is open.
+#[derive(Debug, Clone)]
+pub(super) struct Exchange {
+    pub(super) id: String,
+    pub(super) task: TaskKey,
+    pub(super) attempt: u32,
+    pub(super) host: HostKey,
+    pub(super) bytes: u32,
+    own_ids: bool,
+    /// When the node gives up.
+    gives_up_at: Time,
+}
+
+impl Exchange {
+    pub(super) fn of(dispatch: &Dispatch, now: Time) -> Exchange {
+        let plan = &dispatch.task.plan;
+        let began = dispatch.task.attempt.map_or(now, |attempt| attempt.began_at.0);
+        let limit = now + micros(plan.request_timeout);
+        let over = plan.timeout.map_or(limit, |timeout| began + micros(timeout));
+        Exchange {
+            id: dispatch.id.clone(),
+            task: dispatch.task.key,
+            attempt: dispatch.attempt,
+            host: plan.host.unwrap_or(HostKey(0)),
+            bytes: plan.payload_bytes,
+            own_ids: dispatch.correlate.is_some(),
+            gives_up_at: limit.min(over).max(now),
+        }
+    }
+}
+
+pub(super) fn micros(span: Duration) -> Time {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+}
+
+impl<G: Ground> World<G> {
+    /// A request arrives: the target decides what to do, to answer and to say later.
+    pub(super) fn arrives(&mut self, number: u64, node: usize, life: u64, exchange: &Exchange) {
+        let now = self.now();
+        if self.has(Feature::Unreachable) && self.chance(150) {
+            let at = now + self.pick(&[MILLI, SECOND, 40 * SECOND]);
+            return self.ends(number, node, life, exchange, (at, Answer::default()));
+        }
+        let delay = self.pick(&[MILLI, 20 * MILLI, 300 * MILLI, 5 * SECOND]);
+        let accepted = self.chance(600);
+        let mut status = if accepted { 202 } else { self.pick(&[200, 200, 204]) };
+        let mut calls_back = accepted || self.chance(100);
+        let mut fails = false;
+        if !self.calm {
+            if self.has(Feature::Failures) && self.chance(250) {
+                fails = true;
+                if self.chance(500) {
+                    status = self.pick(&[500, 503, 502, 429, 408, 400, 404, 301]);
+                    calls_back = false;
+                }
+            }
+            if self.has(Feature::Lies) && self.chance(300) {
+                status = self.pick(&[200, 202, 500, 503, 404]);
+                calls_back = self.chance(600);
+            }
+        }
+        let mut answer = Answer { status, retry_after: None };
+        if self.has(Feature::Postponements) && matches!(status, 429 | 503) && self.chance(600) {
+            answer.retry_after = Some(self.pick(&[0, SECOND, 90 * SECOND]));
+        }
+        let mut at = now + delay;
+        if self.has(Feature::HungUp) && self.chance(150) {
+            answer = Answer::default();
+            if self.chance(500) {
+                at = exchange.gives_up_at;
+            }
+        }
+        let knows = exchange.own_ids && (200..300).contains(&answer.status);
+        if calls_back || (self.calm && answer.status == 202) {
+            self.works(exchange, (now, delay), fails, knows);
+        }
+        self.ends(number, node, life, exchange, (at, answer));
+    }
+
+    fn ends(
+        &mut self,
+        number: u64,
+        node: usize,
+        life: u64,
+        exchange: &Exchange,
+        (at, answer): (Time, Answer),
+    ) {
+        let (at, answer) =
+            if at >= exchange.gives_up_at { (exchange.gives_up_at, Answer::default()) } else { (at, answer) };
+        self.later(at, Happening::Ends { number, node, life, answer });
+    }
+
+    /// The target works, and calls back.
+    fn works(&mut self, exchange: &Exchange, (now, delay): (Time, Time), fails: bool, knows: bool) {
+        let early = self.has(Feature::EarlyCallbacks) && self.chance(400);
+        let long = self.pick(&[MILLI, 2 * SECOND, 30 * SECOND, 600 * SECOND]);
+        let mut at = if early { now + delay / 2 } else { now + delay + long };
+        if self.has(Feature::LateCallbacks) && self.chance(250) {
+            at += self.pick(&[60 * SECOND, 3_600 * SECOND, 90_000 * SECOND]);
+        }
+        let mut kinds = Vec::new();
+        if self.has(Feature::SignsOfLife) {
+            kinds.extend((0..self.random.below(3)).map(|_| Kind::Alive));
+        }
+        let fails = fails || (!self.calm && self.has(Feature::Failures) && self.chance(150));
+        let failed = Kind::Failed { retryable: self.chance(800) };
+        kinds.push(match fails {
+            true => failed,
+            false if !self.calm && self.has(Feature::Cancels) && self.chance(40) => Kind::Cancelled,
+            false => Kind::Completed,
+        });
+        if self.has(Feature::Contradictions) && self.chance(250) {
+            kinds.push(if fails { Kind::Completed } else { failed });
+        }
+        for kind in kinds {
+            let (post, copies) = self.callback(exchange, kind, knows);
+            for copy in 0..copies {
+                self.later(at + copy * SECOND, Happening::Posts(post.clone()));
+            }
+            at += self.pick(&[0, MILLI, 3 * SECOND]);
+            if self.has(Feature::LateCallbacks) && self.chance(200) {
+                // Those behind it come first.
+                at = (at - 10 * SECOND).max(now);
+            }
+        }
+    }
+
+    /// How a target speaks of its task, and how often one hears it.
+    fn callback(&mut self, exchange: &Exchange, kind: Kind, knows: bool) -> (Post, Time) {
+        let by_token = self.chance(500);
+        let mut attempt = Some(exchange.attempt);
+        if !by_token && self.has(Feature::Nameless) && self.chance(400) {
+            attempt = None;
+        }
+        if self.has(Feature::OldAttempts) && exchange.attempt > 1 && self.chance(300) {
+            attempt = Some(exchange.attempt - 1);
+        }
+        let own = knows && self.chance(600);
+        let claim = self.chance(700).then(|| self.fresh());
+        let name = format!("r-{}-{}", exchange.id, exchange.attempt);
+        let said = Said {
+            task: (!own).then(|| exchange.id.clone()),
+            external: own.then_some(name),
+            attempt: attempt.filter(|_| !own),
+            kind,
+            claim,
+        };
+        let token = (by_token && !own).then_some(exchange.task);
+        let post = Post { said, token, flavour: self.random.below(4), tries: 3 };
+        let lost = self.has(Feature::LostCallbacks) && self.chance(250);
+        let doubled = self.has(Feature::DoubledCallbacks) && self.chance(300);
+        let copies = if lost { 0 } else { 1 + i64::from(doubled) * self.pick(&[1, 2, 5]) };
+        (post, copies)
+    }
+}
+
+/// The end of an exchange, as its node hears of it.
+pub(super) fn reply(exchange: &Exchange, answer: Answer) -> Reply {
+    let kind = match answer.status {
+        0 => ReplyKind::Lost(Failure { code: "broken".into(), message: "the connection broke".into() }),
+        status => ReplyKind::Response(Arc::new(Response {
+            status,
+            retry_after: answer.retry_after.map(|pause| Duration::from_micros(pause.unsigned_abs())),
+            ..Response::default()
+        })),
+    };
+    let knows = exchange.own_ids && (200..300).contains(&answer.status);
+    let id = format!("r-{}-{}", exchange.id, exchange.attempt).into();
+    let external = knows.then(|| Ok(External { key: ExternalKey::default(), source: "default".into(), id }));
+    Reply { task: exchange.task, attempt: exchange.attempt, kind, external, location: None }
+}

@@ -1,0 +1,75 @@
+//! One seed from its beginning to its end, and what came of it.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::World;
+use super::features::Plan;
+use super::ground::MemoryGround;
+use crate::model::{Time, Verdict};
+
+/// What must have happened in a thousand seeds, so that nothing holds by not happening.
+pub const SOMETIMES: &[&str] = &[
+    "a callback before its response",
+    "a crash between commit and effects",
+    "a crash within a transaction",
+    "a crash",
+    "a duplicate",
+    "a follow-up that was kept",
+    "a full disk",
+    "a full page of dependents",
+    "a jump of the clock",
+    "a limit that is reached",
+    "a rate that is looked at",
+    "a resend after a crash",
+    "a retry by a user",
+    "a skipped task",
+    "a skipped task that is reopened with its parent",
+    "a stale webhook",
+    "a success during a back-off",
+    "a success of an older attempt",
+    "a time-out",
+    "a transaction that was decided again",
+    "a trigger",
+    "a user who cancels",
+    "a webhook after the end",
+    "a webhook applied to a task that came later",
+    "a webhook by the remote's own id",
+    "a webhook that waits for its task",
+    "a worker that cancels",
+    "an attempt that was lost four times",
+];
+
+/// What came of a plan.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Whether everything held, or what did not.
+    pub verdict: Verdict,
+    /// The same for the same plan, byte for byte.
+    pub hash: u64,
+    /// What happened, where it was asked for.
+    pub trace: Vec<String>,
+    /// How much time passed in it.
+    pub passed: Time,
+    /// How often what happened.
+    pub happened: BTreeMap<&'static str, u64>,
+}
+
+/// Lets the world of `plan` happen over the memory store.
+#[must_use]
+pub fn run(plan: Plan, is_told: bool) -> Report {
+    let mut world: World<MemoryGround> = World::new(plan, is_told);
+    let verdict = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let verdict = verdict.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(format!("a panic: {}", text.unwrap_or_default()))
+    });
+    Report {
+        verdict,
+        hash: world.hash,
+        passed: world.passed(),
+        happened: world.happened().clone(),
+        trace: world.trace.unwrap_or_default(),
+    }
+}

@@ -1,0 +1,111 @@
+//! What the store tells, in the oracle's words.
+
+use taskhook_core::{Cause, Change, EventId, Outcome};
+
+use super::World;
+use super::ground::Ground;
+use super::remote::micros;
+use crate::memory::Entry;
+use crate::model::{self, Answer, Fact, State, What, Why};
+
+/// The number of a webhook is its id.
+pub(super) fn number_of(id: EventId) -> u64 {
+    u64::try_from(u128::from_be_bytes(id.0)).unwrap_or(u64::MAX)
+}
+
+/// The id of a webhook with this number.
+pub(super) fn id_of(number: u64) -> EventId {
+    EventId(u128::from(number).to_be_bytes())
+}
+
+pub(super) fn state(state: taskhook_core::State) -> State {
+    match state {
+        taskhook_core::State::Blocked => State::Blocked,
+        taskhook_core::State::Scheduled => State::Scheduled,
+        taskhook_core::State::Queued => State::Queued,
+        taskhook_core::State::Dispatching => State::Dispatching,
+        taskhook_core::State::Running => State::Running,
+        taskhook_core::State::Succeeded => State::Succeeded,
+        taskhook_core::State::Failed => State::Failed,
+        taskhook_core::State::Cancelled => State::Cancelled,
+        taskhook_core::State::Skipped => State::Skipped,
+    }
+}
+
+pub(super) fn outcome(outcome: &Outcome) -> model::Outcome {
+    match outcome {
+        Outcome::Applied => model::Outcome::Applied,
+        Outcome::Duplicate(first) => model::Outcome::Duplicate(number_of(*first)),
+        Outcome::Stale => model::Outcome::Stale,
+        Outcome::Ignored(_) => model::Outcome::Ignored,
+        Outcome::Unmatched => model::Outcome::Unmatched,
+        Outcome::Refused(_) => model::Outcome::Refused,
+        _ => model::Outcome::Other,
+    }
+}
+
+impl<G: Ground> World<G> {
+    /// What has become true since the last look.
+    pub(super) fn look(&mut self) -> Vec<Fact> {
+        let told = self.ground.told_since(self.position);
+        self.position = told.last().map_or(self.position, |(position, _)| *position);
+        told.into_iter().map(|(_, entry)| self.fact(&entry)).collect()
+    }
+
+    fn fact(&mut self, entry: &Entry) -> Fact {
+        let ground = &self.ground;
+        let name = |key| ground.task(key).unwrap_or_default();
+        let id = self.names.entry(entry.task).or_insert_with(|| name(entry.task)).clone();
+        let why = match entry.cause {
+            Cause::Creation => Why::Creation,
+            Cause::Command => Why::Command,
+            Cause::Event(key) => Why::Event(self.ground.event_id(key).map_or(0, number_of)),
+            Cause::Reply(attempt) => Why::Reply(attempt),
+            Cause::Time => Why::Time,
+            Cause::Parent(parent) => Why::Parent(name(parent)),
+            Cause::Queue => Why::Queue,
+            _ => Why::Other,
+        };
+        let what = match &entry.change {
+            Change::Created { .. } => What::Created,
+            Change::Blocked => What::Blocked,
+            Change::Scheduled => What::Scheduled,
+            Change::Queued => What::Queued,
+            Change::Begun { attempt } => What::Begun(*attempt),
+            Change::Dispatched { attempt } => What::Dispatched(*attempt),
+            Change::Resent { attempt, send } => What::Resent(*attempt, *send),
+            Change::Started { .. } => What::Started,
+            Change::Alive { .. } => What::Alive,
+            Change::Responded { attempt, response } => {
+                let answer = response.as_ref().map(|response| Answer {
+                    status: response.status,
+                    retry_after: response.retry_after.map(micros),
+                });
+                What::Responded(*attempt, answer.unwrap_or_default())
+            }
+            Change::AttemptFailed { attempt, .. } => What::AttemptFailed(*attempt),
+            Change::RetryPlanned { at } => What::RetryPlanned(at.0),
+            Change::Succeeded { attempt, .. } => What::Succeeded(*attempt),
+            Change::Failed => What::Failed,
+            Change::Cancelled => What::Cancelled,
+            Change::Skipped { parent } => What::Skipped(name(*parent)),
+            Change::Triggered => What::Triggered,
+            Change::Reopened { .. } => What::Reopened,
+            Change::EventIgnored { outcome: Outcome::Stale } => What::Stale,
+            Change::EventIgnored { .. } => What::Ignored,
+            Change::Correlated { attempt, external } => What::Correlated(external.id.to_string(), *attempt),
+            Change::DependencyEnded { parent, generation, end, allowed } => What::DependencyEnded {
+                parent: name(*parent),
+                generation: *generation,
+                end: state(*end),
+                allowed: *allowed,
+            },
+            Change::DependencyReopened { parent, generation, .. } => {
+                What::DependencyReopened { parent: name(*parent), generation: *generation }
+            }
+            Change::Quarantined => What::Defect,
+            _ => What::Other,
+        };
+        Fact { at: entry.at.0, task: id, why, what }
+    }
+}

@@ -1,0 +1,366 @@
+//! Users and strangers: what they ask for, and what they say.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskhook::engine::submission::{Draft, Heard, OtherHosts, Submission};
+use taskhook_core::{
+    Asked, ClaimKey, Command, Completion, ConcurrencyKey, EventKind, Failure, On, OversightAsked,
+    QueueCommand, QueueKey, Rate, Received, Request, RetryAsked, SourceKey, Spec, Timestamp, Unique,
+    UniqueKey, queue, unique::Until,
+};
+
+use super::features::Feature;
+use super::ground::Ground;
+use super::node::{Ask, From};
+use super::remote::Post;
+use super::seen::id_of;
+use super::{Happening, World};
+use crate::model::{self, Kind, Limits, Said, Wish};
+
+const SECOND: i64 = 1_000_000;
+
+impl<G: Ground> World<G> {
+    /// The queues there are from the beginning.
+    pub(super) fn define_queues(&mut self) -> Vec<Ask> {
+        let mut asks = Vec::new();
+        for name in ["q1", "q2"] {
+            let mut limits = Limits::default();
+            let rate = model::Rate { limit: 2, per: 3 * SECOND, burst: 2 };
+            if self.has(Feature::Limits) {
+                limits.concurrency = self.chance(700).then(|| self.pick(&[1, 2, 3]));
+                limits.rate = self.chance(300).then_some(rate);
+            }
+            if self.has(Feature::Keys) {
+                limits.key_concurrency = self.chance(600).then(|| self.pick(&[1, 2]));
+                limits.key_rate = self.chance(300).then_some(rate);
+            }
+            let rate = |rate: Option<model::Rate>| {
+                rate.map(|rate| Rate {
+                    limit: rate.limit,
+                    per: Duration::from_micros(rate.per.unsigned_abs()),
+                    burst: rate.burst,
+                })
+            };
+            let settings = queue::Settings {
+                concurrency: limits.concurrency,
+                rate: rate(limits.rate),
+                key_concurrency: limits.key_concurrency,
+                key_rate: rate(limits.key_rate),
+                ..queue::Settings::default()
+            };
+            let command = QueueCommand::Define {
+                settings: Arc::new(settings),
+                paused: false,
+                secret: queue::SecretAsked::Keep,
+            };
+            self.model.queue(name, limits);
+            asks.push(Ask { submission: Submission::Queue(name.into(), command), from: From::User });
+        }
+        asks
+    }
+
+    /// Somebody does something.
+    pub(super) fn acts(&mut self) {
+        match self.random.below(100) {
+            0..45 => self.creates(),
+            45..65 => self.commands(),
+            65..72 if self.has(Feature::Pauses) => {
+                let queue = self.pick(&["q1", "q2"]);
+                let command = if self.chance(600) { QueueCommand::Resume } else { QueueCommand::Pause };
+                self.asks(Submission::Queue(queue.into(), command));
+            }
+            72..85 if self.has(Feature::Strangers) => {
+                let number = self.random.below(u64::from(self.plan.tasks) + 2);
+                self.speaks_of(format!("t{number}"));
+            }
+            _ => {
+                let external: Vec<String> = self
+                    .drafts
+                    .values()
+                    .filter(|draft| draft.host.is_none())
+                    .map(|draft| draft.id.clone())
+                    .collect();
+                if !external.is_empty() {
+                    let index = self.random.index(external.len());
+                    self.speaks_of(external[index].clone());
+                }
+            }
+        }
+    }
+
+    /// Gives an ask to some node that is there; without one, nobody hears it.
+    pub(super) fn asks(&mut self, submission: Submission) {
+        let up: Vec<usize> = (0..self.nodes.len()).filter(|node| self.nodes[*node].is_some()).collect();
+        if up.is_empty() {
+            return;
+        }
+        let node = up[self.random.index(up.len())];
+        if let Submission::Command(id, command) = &submission {
+            let command = match command {
+                Command::Cancel => model::Command::Cancel,
+                Command::Trigger => model::Command::Trigger,
+                Command::Retry { ignore_dependencies } => {
+                    model::Command::Retry { ignore: *ignore_dependencies }
+                }
+            };
+            self.model.commands(id, command);
+        }
+        self.say(|| format!("node {node} is asked: {}", words(&submission)));
+        if let Some(node) = &mut self.nodes[node] {
+            node.inbox.push_back(Ask { submission, from: From::User });
+        }
+    }
+
+    fn creates(&mut self) {
+        let count = match self.has(Feature::Batches) {
+            true if self.plan.is_large() => 1 + self.random.below(80),
+            true => 1 + self.random.below(4),
+            false => 1,
+        };
+        let mut drafts = Vec::new();
+        for _ in 0..count {
+            let again = self.chance(100) && !self.drafts.is_empty();
+            let number = match again {
+                true => self.random.below(self.drafts.len() as u64),
+                false if self.drafts.len() as u64 >= u64::from(self.plan.tasks) => continue,
+                false => self.drafts.len() as u64,
+            };
+            if !self.drafts.contains_key(&number) {
+                let made = self.draft(number);
+                self.drafts.insert(number, made);
+            }
+            let draft = &self.drafts[&number];
+            if !drafts.iter().any(|other: &Arc<Draft>| other.id == draft.id) {
+                drafts.push(Arc::new(draft.clone()));
+            }
+        }
+        if self.chance(500) {
+            drafts.reverse();
+        }
+        if !drafts.is_empty() {
+            self.later_asks(Submission::Create(drafts));
+        }
+    }
+
+    /// Asks now, and perhaps once more, as somebody does who hears nothing.
+    fn later_asks(&mut self, submission: Submission) {
+        self.asks(submission.clone());
+        if self.chance(300) {
+            let at = self.now() + self.pick(&[0, SECOND, 30 * SECOND]);
+            self.later(at, Happening::Asks(submission));
+        }
+    }
+
+    /// A task that is to be, and the same for the oracle.
+    fn draft(&mut self, number: u64) -> Draft {
+        let id = format!("t{number}");
+        let is_external = self.has(Feature::External) && self.chance(250);
+        let after = self.parents(number);
+        let queue = if self.has(Feature::Limits) || self.has(Feature::Keys) || self.has(Feature::Pauses) {
+            self.pick(&["default", "q1", "q2"])
+        } else {
+            "default"
+        };
+        let key = self.has(Feature::Keys).then(|| self.pick(&[1_i64, 2, 0])).filter(|key| *key != 0);
+        let unique = (self.has(Feature::Unique) && self.chance(250)).then(|| self.pick(&[1_u8, 2]));
+        let delay =
+            if self.has(Feature::Delays) { self.pick(&[0, 0, 1, 2 * SECOND, 45 * SECOND]) } else { 0 };
+        let run_at = self.now() + delay;
+        let timeout = match self.has(Feature::Timeouts) {
+            true => self.pick(&[None, Some(SECOND), Some(60 * SECOND), Some(3_600 * SECOND)]),
+            false => None,
+        };
+        let timeout = timeout.filter(|_| !is_external);
+        let completion =
+            self.pick(&[Completion::Auto, Completion::Auto, Completion::Response, Completion::Callback]);
+        let attempts_max = if self.has(Feature::Retries) { self.pick(&[2, 3, 5]) } else { 1 };
+        let pause_max = self.pick(&[1, SECOND, 20 * SECOND]);
+        let priority = if self.has(Feature::Priorities) { self.pick(&[-1, 0, 1]) } else { 0 };
+        let host = (!is_external).then(|| format!("h{}", self.random.below(3)));
+        let correlate = !is_external && self.has(Feature::OwnIds) && self.chance(600);
+        let request = host.as_ref().map(|host| {
+            Arc::new(Request { method: "POST".into(), url: format!("http://{host}/"), ..Request::default() })
+        });
+        let pause = Duration::from_micros(pause_max.unsigned_abs());
+        let draft = Draft {
+            id: id.clone(),
+            host,
+            queue: queue.into(),
+            source: "default".into(),
+            external: None,
+            other_hosts: OtherHosts::default(),
+            asked: Asked {
+                host: None,
+                queue: QueueKey::DEFAULT,
+                source: SourceKey::DEFAULT,
+                concurrency_key: key.map_or(ConcurrencyKey::NONE, ConcurrencyKey),
+                unique: unique.map(|key| Unique { key: UniqueKey([key; 16]), until: Until::Finished }),
+                priority,
+                run_at: Timestamp(run_at),
+                completion: Some(completion),
+                timeout: Some(timeout.map(|timeout: i64| Duration::from_micros(timeout.unsigned_abs()))),
+                request_timeout: Some(Duration::from_secs(30)),
+                retry: RetryAsked {
+                    max_attempts: Some(attempts_max),
+                    initial: Some(pause),
+                    factor: Some(1.0),
+                    max: Some(pause),
+                },
+                payload_bytes: 0,
+                scheduled: None,
+                oversight: OversightAsked::default(),
+            },
+            spec: Spec {
+                request,
+                correlate: correlate.then(|| "response.id".into()),
+                after: after.clone(),
+                ..Spec::default()
+            },
+            content: [0; 16],
+        };
+        let on = |on: On| match on {
+            On::Succeeded => model::On::Succeeded,
+            On::Failed => model::On::Failed,
+            On::NotFailed => model::On::NotFailed,
+            On::Finished => model::On::Finished,
+        };
+        let wish = Wish {
+            is_external,
+            after: after.into_iter().map(|(parent, asked)| (parent, on(asked))).collect(),
+            queue: queue.into(),
+            key: key.map(|key| key.to_string()),
+            unique,
+            run_at,
+            timeout,
+            completion: match completion {
+                Completion::Auto => model::Completion::Auto,
+                Completion::Response => model::Completion::Response,
+                Completion::Callback => model::Completion::Callback,
+            },
+            attempts_max,
+            pause_max,
+        };
+        self.model.asks(&id, wish);
+        draft
+    }
+
+    /// Whom a task waits for: in large worlds many for one.
+    fn parents(&mut self, number: u64) -> Vec<(String, On)> {
+        let mut after: Vec<(String, On)> = Vec::new();
+        if self.has(Feature::Dependencies) && number > 0 {
+            let wide = self.plan.is_large() && self.chance(700);
+            let count = if wide { 1 } else { self.random.below(3) };
+            for _ in 0..count {
+                let parent = if wide { 0 } else { self.random.below(number) };
+                let on = self.pick(&[On::Succeeded, On::Succeeded, On::Failed, On::NotFailed, On::Finished]);
+                let parent = format!("t{parent}");
+                if !after.iter().any(|(other, _)| *other == parent) {
+                    after.push((parent, on));
+                }
+            }
+        }
+        after
+    }
+
+    fn commands(&mut self) {
+        let mut all = Vec::new();
+        if self.has(Feature::Cancels) {
+            all.push(Command::Cancel);
+        }
+        if self.has(Feature::Triggers) {
+            all.push(Command::Trigger);
+        }
+        if self.has(Feature::Reopens) {
+            let retry = |ignore_dependencies| Command::Retry { ignore_dependencies };
+            all.extend([retry(false), retry(false), retry(true)]);
+        }
+        if all.is_empty() || self.drafts.is_empty() {
+            return;
+        }
+        let command = self.pick(&all);
+        let number = self.random.below(self.drafts.len() as u64);
+        self.asks(Submission::Command(format!("t{number}"), command));
+    }
+
+    /// Somebody reports on a task, whether or not it is there and theirs.
+    fn speaks_of(&mut self, id: String) {
+        let mut kinds = vec![Kind::Completed, Kind::Completed, Kind::Alive];
+        if self.has(Feature::Failures) {
+            kinds.push(Kind::Failed { retryable: true });
+        }
+        if self.has(Feature::Cancels) {
+            kinds.push(Kind::Cancelled);
+        }
+        let kind = self.pick(&kinds);
+        let attempt =
+            if self.chance(300) { Some(u32::try_from(self.random.below(4)).unwrap_or(0)) } else { None };
+        let claim = self.chance(500).then(|| self.fresh());
+        let said = Said { task: Some(id), external: None, attempt, kind, claim };
+        let post = Post { said, token: None, flavour: self.random.below(4), tries: 2 };
+        let copies = if self.has(Feature::DoubledCallbacks) && self.chance(300) { 2 } else { 1 };
+        for _ in 0..copies {
+            let at = self.now();
+            self.later(at, Happening::Posts(post.clone()));
+        }
+    }
+}
+
+/// A webhook as it was mapped at the edge.
+pub(super) fn heard(post: &Post, number: u64) -> Submission {
+    let said = &post.said;
+    let kind = match said.kind {
+        Kind::Alive => match post.flavour {
+            0 => EventKind::Started,
+            1 => EventKind::Heartbeat,
+            2 => EventKind::Progress(Some(0.5), None),
+            _ => EventKind::Progress(None, Some("on the way".into())),
+        },
+        Kind::Completed => EventKind::Completed(None),
+        Kind::Failed { retryable } => {
+            EventKind::Failed(Failure { code: "worker".into(), message: "it broke".into() }, retryable)
+        }
+        Kind::Cancelled => EventKind::Cancelled,
+    };
+    let claim = said.claim.map(|claim| ClaimKey(u128::from(claim).to_be_bytes()));
+    Submission::Event(Box::new(Heard {
+        source: SourceKey::DEFAULT,
+        by_key: false,
+        task: said.task.clone().filter(|_| post.token.is_none()),
+        external: said.external.clone(),
+        token: post.token,
+        attempt: said.attempt,
+        kind,
+        claim,
+        received: Arc::new(Received {
+            external_id: said.external.clone(),
+            ..Received::unread(id_of(number), b"{}")
+        }),
+    }))
+}
+
+fn words(submission: &Submission) -> String {
+    match submission {
+        Submission::Create(drafts) => {
+            let of = |draft: &Arc<Draft>| {
+                let after: Vec<String> =
+                    draft.spec.after.iter().map(|(id, on)| format!("{id} {on:?}")).collect();
+                let asked = &draft.asked;
+                format!(
+                    "{} (host {:?}, queue {}, after [{}], {:?}, timeout {:?}, attempts {:?})",
+                    draft.id,
+                    draft.host,
+                    draft.queue,
+                    after.join(", "),
+                    asked.completion,
+                    asked.timeout,
+                    asked.retry.max_attempts
+                )
+            };
+            format!("create {}", drafts.iter().map(of).collect::<Vec<_>>().join(", "))
+        }
+        Submission::Command(id, command) => format!("{command:?} {id}"),
+        Submission::Queue(queue, command) => format!("{queue}: {command:?}"),
+        other => format!("{other:?}"),
+    }
+}

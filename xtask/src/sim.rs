@@ -1,0 +1,70 @@
+//! `cargo xtask sim`: simulated worlds, each from its seed; and whether they notice bugs that are planted for them.
+//!
+//! A planted bug is one line under `cfg(planted = "name")`, in core or in the server. To build one, this program stands
+//! in front of the compiler (`RUSTC_WORKSPACE_WRAPPER`) and adds the `cfg` for the workspace's own crates alone: with
+//! `RUSTFLAGS` each bug would build every dependency anew.
+
+use std::env;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::tidy::planted;
+use crate::workspace::{Workspace, run};
+
+/// In this variable stands the bug that is being built. Core names it too, so that cargo builds anew when it changes.
+const PLANTED: &str = "TASKHOOK_PLANTED";
+
+/// Within so many seeds each bug is noticed.
+const SEEDS_PER_BUG: u64 = 10_000;
+
+/// Simulates `seeds` seeds from `from` on, or shows all that happens in that one.
+pub(crate) fn sim(workspace: &Workspace, seeds: u64, from: u64, trace: bool) -> Result<()> {
+    let mut command =
+        workspace.cargo(&["run", "--release", "--quiet", "-p", "taskhook-sim", "--bin", "simulate", "--"]);
+    command.args(["--seeds", &seeds.to_string(), "--from", &from.to_string()]);
+    if trace {
+        command.arg("--trace");
+    }
+    ensure!(run(&mut command)?, "the simulation does not hold");
+    Ok(())
+}
+
+/// Builds each of these bugs, or all, and shows the first seed that notices it.
+pub(crate) fn plant(workspace: &Workspace, name: Option<&str>) -> Result<()> {
+    let every = planted::names(workspace)?;
+    let chosen: Vec<&String> = every.iter().filter(|one| name.is_none_or(|name| name == *one)).collect();
+    ensure!(!chosen.is_empty(), "no such bug is planted; there are {}", every.join(", "));
+    let mut missed = Vec::new();
+    for name in chosen {
+        match first_seed(workspace, name)? {
+            Some(found) => println!("{name}\tseed {found}"),
+            None => missed.push(name.as_str()),
+        }
+    }
+    if !missed.is_empty() {
+        bail!("not noticed within {SEEDS_PER_BUG} seeds: {}", missed.join(", "));
+    }
+    Ok(())
+}
+
+/// The first seed that does not hold with this bug, and why.
+fn first_seed(workspace: &Workspace, name: &str) -> Result<Option<String>> {
+    // The profile has a folder of its own, target/planted, so that no other build ever takes a bug over.
+    let mut build = workspace.cargo(&["build", "--quiet", "--profile", "planted", "-p", "taskhook-sim"]);
+    build.args(["--bin", "simulate"]).env("RUSTC_WORKSPACE_WRAPPER", env::current_exe()?).env(PLANTED, name);
+    ensure!(build.status()?.success(), "{name} does not build");
+    let program = workspace.target.join("planted").join(format!("simulate{}", env::consts::EXE_SUFFIX));
+    let mut simulate = workspace.command(program, &["--brief", "--seeds", &SEEDS_PER_BUG.to_string()]);
+    let output = simulate.output().context("cannot start the simulation")?;
+    Ok((!output.status.success()).then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned()))
+}
+
+/// Where this program was started in front of the compiler: calls it, with the bug that is asked for.
+pub(crate) fn as_wrapper() -> Option<ExitCode> {
+    let name = env::var(PLANTED).ok()?;
+    let mut words = env::args_os().skip(1);
+    let compiler = words.next().filter(|word| word.to_string_lossy().contains("rustc"))?;
+    let status = Command::new(compiler).args(words).arg("--cfg").arg(format!("planted=\"{name}\"")).status();
+    Some(if status.is_ok_and(|status| status.success()) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
