@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -15,6 +16,8 @@ use crate::support::{Api, Call, Worker, task_for, with};
 const SILENT: usize = 10_000;
 /// Tasks of one request.
 const BATCH: usize = 1_000;
+/// How often it is looked whether all have ended.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Exchanges with one host at a time, by default.
 const EXCHANGES_PER_HOST: usize = 64;
 
@@ -116,8 +119,7 @@ async fn ten_thousand_lost_callbacks_are_found() {
     let mut remote = Remote::default();
     let mut crashes = vec![SILENT / 2, SILENT / 4];
     while count(&server, &["succeeded", "failed", "cancelled"]).await < SILENT as u64 {
-        // Until a crash is due, or for a while: what ends last is followed by no more calls.
-        let until = tokio::time::sleep(std::time::Duration::from_millis(200));
+        let until = tokio::time::sleep(LOOK_EVERY); // real time: what ends last is followed by no more calls.
         tokio::pin!(until);
         loop {
             tokio::select! {

@@ -57,11 +57,10 @@ async fn callbacks_are_overdue_from_the_first_question_to_the_end() {
     assert_eq!(gauge(text), "1");
     question.answer(200, &[], r#"{"status": "completed"}"#);
     server.end_of("a").await;
-    // The figures are of at most a second ago.
     let deadline = Instant::now() + PATIENCE;
     while gauge(server.get("/metrics").await.text()) != "0" {
         assert!(Instant::now() < deadline, "it is overdue for ever");
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await; // real time: the figures are up to a second old.
     }
     server.stop().await;
 }

@@ -208,7 +208,7 @@ fn a_store_from_before_retention_keeps_what_it_remembers() {
     tamper(
         &mut world,
         "DELETE FROM migration WHERE name >= '0003';
-         ALTER TABLE task DROP COLUMN oversight; ALTER TABLE task DROP COLUMN watch;
+         DROP INDEX task_overdue; ALTER TABLE task DROP COLUMN oversight; ALTER TABLE task DROP COLUMN watch;
          ALTER TABLE spec DROP COLUMN status; ALTER TABLE spec DROP COLUMN cancel_url;
          DELETE FROM name WHERE key = -2; DELETE FROM queue WHERE key = -2;
          ALTER TABLE spec DROP COLUMN external_id; DROP TABLE external; ALTER TABLE spec DROP COLUMN correlate;
