@@ -70,7 +70,6 @@ pub struct Model {
     seen: BTreeMap<(String, u32), u8>,
     touched: BTreeSet<String>,
     step: u64,
-    now: Time,
     starts: u64,
     /// When each node started last.
     up_since: BTreeMap<usize, Time>,
@@ -243,7 +242,6 @@ impl Model {
 
     fn fact(&mut self, fact: &Fact) -> Verdict {
         let id = &fact.task;
-        self.now = fact.at;
         must(fact.what != What::Defect, || "a decision failed by a defect".into())?;
         if fact.what == What::Created {
             return self.is_created(fact);
@@ -686,7 +684,7 @@ impl Model {
     }
 
     /// Nothing is left to do by itself: everything has ended but what cannot, and it is known why.
-    pub fn rests(&self) -> Verdict {
+    pub fn rests(&self, now: Time) -> Verdict {
         for (id, task) in &self.tasks {
             let ended = |parent: &str| self.tasks[parent].state;
             let reason = match task.state {
@@ -715,7 +713,7 @@ impl Model {
             let in_time = |task: &Task| task.created_at - self.heard_at[event] <= 86_400_000_000;
             let task = said.task.as_ref().is_some_and(|task| self.tasks.get(task).is_some_and(in_time));
             let known = said.external.as_ref().and_then(|id| self.externals.get(id));
-            let external = known.is_some_and(|_| self.now - self.heard_at[event] <= 86_400_000_000);
+            let external = known.is_some_and(|_| now - self.heard_at[event] <= 86_400_000_000);
             must(!task && !external, || format!("G7: webhook {event} still waits for its task: {said:?}"))?;
         }
         Ok(())
