@@ -84,6 +84,8 @@ pub struct Correlation {
     pub task: TaskKey,
     /// The attempt that the remote was asked by when it gave the id; `None`: whichever is current.
     pub attempt: Option<u32>,
+    /// Since when this is known.
+    pub known_at: Timestamp,
 }
 
 /// What one task knows of one that it waits for.
@@ -572,7 +574,7 @@ impl Subjects {
         for (key, change) in &decision.changes {
             self.evolve_edges(*key, change);
             if let Change::Correlated { attempt, external } = change {
-                let correlation = Correlation { task: *key, attempt: *attempt };
+                let correlation = Correlation { task: *key, attempt: *attempt, known_at: at };
                 self.externals.insert(external.key, Some(correlation));
             }
         }

@@ -424,7 +424,7 @@ impl Task {
     }
 
     /// When its remote is to be asked next, or when an answer that is awaited must have come.
-    fn polls_at(&self) -> Option<Timestamp> {
+    pub(crate) fn polls_at(&self) -> Option<Timestamp> {
         let polling = self.open_attempt()?.polling;
         self.status_host()?;
         match polling.sent_at.filter(|_| polling.open) {
@@ -505,12 +505,10 @@ impl Task {
 
     /// What the remote has said of an attempt, which may have ended meanwhile.
     fn take_answer(&mut self, answer: &PollAnswer, at: Timestamp) {
-        if let PollAnswer::Says(EventKind::Progress(..)) = answer
-            && self.open_attempt().is_some()
-        {
+        let is_open = self.open_attempt().is_some();
+        if is_open && matches!(answer, PollAnswer::Says(EventKind::Progress(..))) {
             self.give_sign(at);
         }
-        let is_open = self.open_attempt().is_some();
         let Some(status) = self.plan.oversight.status else { return };
         self.with_polling(|polling| {
             polling.open = false;

@@ -42,6 +42,7 @@ fn a_webhook_that_comes_before_the_id_is_known_waits_for_it() {
         task_completed remote=x                           + new remote=x => a dispatching #1
         new in=1h, task_completed remote=x, wait 24h, trigger + 202 remote=x => a succeeded #1
         new in=1h, task_completed remote=x, wait 24h, wait 1s, trigger + 202 remote=x => a running #1
+        new, task_completed remote=x, locks 1, 202 remote=x, wait 24h, wait 1s + resume => a succeeded #1
     ",
     );
     let outcomes = |script: &str| {

@@ -63,7 +63,7 @@ pub struct Model {
     created_acknowledged: BTreeSet<String>,
     answers: BTreeMap<(String, u32), Vec<Answer>>,
     commands: BTreeSet<(String, u8)>,
-    externals: BTreeMap<String, (String, Option<u32>, u64)>,
+    externals: BTreeMap<String, (String, Option<u32>, u64, Time)>,
     queues: BTreeMap<String, Limits>,
     paused: BTreeSet<String>,
     begun: BTreeMap<(String, Option<String>), Vec<Time>>,
@@ -320,7 +320,7 @@ impl Model {
         let mut may_be_before = false;
         if said.task.as_ref() != Some(&fact.task) {
             let external = said.external.as_ref().ok_or("G6: a webhook about another task")?;
-            let (task, of, known) = self.externals.get(external).ok_or("G6: nobody has this id")?;
+            let (task, of, known, _) = self.externals.get(external).ok_or("G6: nobody has this id")?;
             must(*task == fact.task, || "G6: the remote's id is that of another task".into())?;
             attempt = attempt.or(*of);
             may_be_before = of.is_none() && step <= *known;
@@ -614,7 +614,7 @@ impl Model {
         let starts = self.starts;
         let asked_to_ignore = self.commands.contains(&(fact.task.clone(), 3));
         if let What::Correlated(external, attempt) = &fact.what {
-            self.externals.insert(external.clone(), (fact.task.clone(), *attempt, self.step));
+            self.externals.insert(external.clone(), (fact.task.clone(), *attempt, self.step, fact.at));
         }
         let Some(task) = self.tasks.get_mut(&fact.task) else { return };
         let expect = task.expect.as_ref().map(|(_, expect)| *expect);
@@ -684,7 +684,7 @@ impl Model {
     }
 
     /// Nothing is left to do by itself: everything has ended but what cannot, and it is known why.
-    pub fn rests(&self, now: Time) -> Verdict {
+    pub fn rests(&self) -> Verdict {
         for (id, task) in &self.tasks {
             let ended = |parent: &str| self.tasks[parent].state;
             let reason = match task.state {
@@ -713,7 +713,7 @@ impl Model {
             let in_time = |task: &Task| task.created_at - self.heard_at[event] <= 86_400_000_000;
             let task = said.task.as_ref().is_some_and(|task| self.tasks.get(task).is_some_and(in_time));
             let known = said.external.as_ref().and_then(|id| self.externals.get(id));
-            let external = known.is_some_and(|_| now - self.heard_at[event] <= 86_400_000_000);
+            let external = known.is_some_and(|(.., at)| at - self.heard_at[event] <= 86_400_000_000);
             must(!task && !external, || format!("G7: webhook {event} still waits for its task: {said:?}"))?;
         }
         Ok(())

@@ -141,7 +141,7 @@ impl<G: Ground> World<G> {
         }
         self.mend()?;
         while self.step()? {}
-        self.model.rests(self.now())?;
+        self.model.rests()?;
         let kept = self.ground.kept_count();
         if kept > 0 {
             return Err(format!("{kept} follow-ups are left aside"));

@@ -55,7 +55,7 @@ pub fn decide(cx: &Context, subjects: &Subjects, event: &Event) -> Decision {
 /// A webhook that names a task by the remote's own id of it, once it is known which task, and which attempt, that is.
 fn resolved<'a>(subjects: &Subjects, event: &'a Event) -> Cow<'a, Event> {
     match event.external.and_then(|external| subjects.external(external)) {
-        Some(Correlation { task, attempt }) => {
+        Some(Correlation { task, attempt, .. }) => {
             Cow::Owned(Event { task: Some(task), attempt: event.attempt.or(attempt), ..event.clone() })
         }
         None => Cow::Borrowed(event),
@@ -81,7 +81,7 @@ pub fn unpark_external(cx: &Context, subjects: &Subjects, key: ExternalKey, afte
     let Some(correlation) = subjects.external(key) else { return Decision::nothing() };
     let Some(task) = subjects.task(correlation.task) else { return Decision::nothing() };
     let page = subjects.parked(key.into(), after);
-    let decision = unpark_first(page, task, cx.now, |event| {
+    let decision = unpark_first(page, task, correlation.known_at, |event| {
         let event = resolved(subjects, event);
         match correlation.attempt {
             // The remote was asked before it said anything.

@@ -59,12 +59,7 @@ fn looked_at(cx: &Context, task: &Task, again: Option<Timestamp>) -> Decision {
     if task.wake_at.is_none_or(|at| at > cx.now) {
         return Decision::nothing();
     }
-    let attempt = task.open_attempt();
-    let polling = attempt.filter(|_| task.state == State::Running && task.status_host().is_some());
-    let polls_at = polling.and_then(|attempt| {
-        let awaited = attempt.polling.sent_at.filter(|_| attempt.polling.open);
-        awaited.map(|sent_at| sent_at + limits::LAST_POLL_WITHIN).or(attempt.polling.next_at)
-    });
+    let polls_at = task.polls_at().filter(|_| task.state == State::Running);
     let due_at = Some(task.due_at).filter(|_| task.state == State::Scheduled);
     let next = [again, polls_at, due_at].into_iter().flatten().min();
     rearmed(cx, task, next.unwrap_or(Timestamp::MAX))

@@ -322,7 +322,7 @@ impl World {
             self.save_edges(*task, change);
             self.save_key(*task, change);
             if let Change::Correlated { attempt, external } = change {
-                let correlation = Correlation { task: *task, attempt: *attempt };
+                let correlation = Correlation { task: *task, attempt: *attempt, known_at: self.now };
                 self.externals.insert(external.key, correlation);
             }
             if matches!(change, Change::Queued) {

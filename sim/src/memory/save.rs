@@ -152,7 +152,8 @@ impl Data {
                 })?;
             }
             Change::Correlated { attempt, external } => {
-                self.externals.put(external.key, Correlation { task, attempt: *attempt });
+                let correlation = Correlation { task, attempt: *attempt, known_at: self.now };
+                self.externals.put(external.key, correlation);
             }
             _ => {}
         }

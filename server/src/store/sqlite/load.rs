@@ -190,11 +190,15 @@ impl SqliteTransaction<'_> {
         subjects: &mut Subjects,
     ) -> rusqlite::Result<()> {
         if !subjects.has_loaded_external(key) {
-            let sql = "SELECT task, attempt FROM external WHERE key = ?1";
+            let sql = "SELECT task, attempt, known_at FROM external WHERE key = ?1";
             let mut statement = self.store.connection.prepare_cached(sql)?;
             let found = statement
                 .query_row(params![key.0], |row| {
-                    Ok(Correlation { task: TaskKey(row.get(0)?), attempt: row.get(1)? })
+                    Ok(Correlation {
+                        task: TaskKey(row.get(0)?),
+                        attempt: row.get(1)?,
+                        known_at: Timestamp(row.get(2)?),
+                    })
                 })
                 .optional()?;
             subjects.put_external(key, found);

@@ -116,10 +116,10 @@ impl SqliteTransaction<'_> {
             }
             Change::Correlated { attempt, external } => {
                 let mut statement = self.store.connection.prepare_cached(
-                    "INSERT INTO external (key, task, attempt) VALUES (?1, ?2, ?3)
-                     ON CONFLICT (key) DO UPDATE SET task = ?2, attempt = ?3",
+                    "INSERT INTO external (key, task, attempt, known_at) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT (key) DO UPDATE SET task = ?2, attempt = ?3, known_at = ?4",
                 )?;
-                statement.execute(params![external.key.0, key.0, attempt])?;
+                statement.execute(params![external.key.0, key.0, attempt, self.now.0])?;
             }
             _ => {}
         }

@@ -213,9 +213,10 @@ impl Inspect for Sqlite {
     }
 
     fn externals(&mut self) -> Vec<String> {
-        self.lines("SELECT key, task, attempt FROM external ORDER BY key", |row| {
+        self.lines("SELECT key, task, attempt, known_at FROM external ORDER BY key", |row| {
             let attempt: Option<u32> = row.get(2)?;
-            Ok(format!("{} is {} {attempt:?}", row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+            let known_at = moment(Timestamp(row.get(3)?));
+            Ok(format!("{} is {} {attempt:?} {known_at}", row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
         })
     }
 
@@ -390,7 +391,10 @@ impl<const UNLUCKY: bool> Inspect for InMemory<UNLUCKY> {
 
     fn externals(&mut self) -> Vec<String> {
         let externals = self.0.externals().into_iter();
-        externals.map(|(key, known)| format!("{} is {} {:?}", key.0, known.task.0, known.attempt)).collect()
+        let line = |(key, known): (taskhook_core::ExternalKey, taskhook_core::Correlation)| {
+            format!("{} is {} {:?} {}", key.0, known.task.0, known.attempt, moment(known.known_at))
+        };
+        externals.map(line).collect()
     }
 
     fn parked(&mut self) -> Vec<String> {
