@@ -117,9 +117,7 @@ impl<'a> Creating<'a> {
         let follow_up = first_steps(self.cx, new, plan, edges, &mut changes);
         if let Some(external) = &new.external {
             let correlated = Change::Correlated { attempt: None, external: external.clone() };
-            if self.subjects.parked_count(external.key.into()) > 0 {
-                self.decision.follow_ups.extend(correlation::unpark(&correlated));
-            }
+            self.decision.follow_ups.extend(correlation::unpark(self.subjects, &correlated));
             changes.insert(1, correlated);
         }
         let now = self.cx.now;

@@ -725,3 +725,11 @@ pub struct Response {
     /// The pause that `Retry-After` asks for.
     pub retry_after: Option<Duration>,
 }
+
+impl Response {
+    /// Whether the target has taken the attempt on: what the response names then belongs to it.
+    #[must_use]
+    pub fn is_taken_on(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}

@@ -133,6 +133,8 @@ pub struct Task {
     pub deadline_lifted: bool,
     /// The newest attempt.
     pub attempt: Option<Attempt>,
+    /// It was created with an id that its remote knows it by.
+    pub has_external: bool,
     /// The URL under which the newest attempt can be asked for, where its response has named one.
     pub location: Option<Location>,
     /// Attempts up to this number were made before the last explicit retry.
@@ -217,6 +219,7 @@ impl Task {
             dependencies_broken: count(EdgeStatus::Broken).unwrap_or(u32::MAX),
             dependencies_ignored: false,
             deadline_lifted: false,
+            has_external: new.external.is_some(),
             attempt: None,
             location: None,
             attempts_before: 0,

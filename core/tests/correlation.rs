@@ -11,8 +11,10 @@ use taskhook_core::{Cause, EventKey, limits};
 #[test]
 fn a_webhook_may_name_a_task_by_the_remotes_id() {
     check("
-        new                                      + 202 remote=x = applied; responded 202, #1 is x, started #1; unpark what names it
-        new                                      + 200 remote=x = applied; responded 200, #1 is x, succeeded #1 by response; tell dependents, unpark what names it, look
+        new                                      + 202 remote=x = applied; responded 202, #1 is x, started #1
+        new, task_completed remote=x             + 202 remote=x = applied; responded 202, #1 is x, started #1; unpark what names it
+        new                                      + 200 remote=x = applied; responded 200, #1 is x, succeeded #1 by response; tell dependents, look
+        new, task_completed remote=x             + 200 remote=x = applied; responded 200, #1 is x, succeeded #1 by response; tell dependents, unpark what names it, look
         new                                      + 202 remote=none = applied; responded 202, there is none, started #1
         new, 202 remote=x                        + task_completed remote=x = applied; succeeded #1; tell dependents, look
         new, 202 remote=x                        + task_failed remote=x retryable=false => a failed #1
@@ -78,7 +80,7 @@ fn an_id_of_an_open_task_comes_to_name_no_other() {
     check("
         new, b.new, 202 remote=x                          + b.202 remote=x = applied; b responded 202, b x is a, b started #1
         new, b.new, 202 remote=x, b.202 remote=x          + task_completed remote=x => a succeeded #1, b running #1
-        new, b.new, 200 remote=x                          + b.202 remote=x = applied; b responded 202, b #1 is x, b started #1; unpark what names it
+        new, b.new, 200 remote=x                          + b.202 remote=x = applied; b responded 202, b #1 is x, b started #1
         new, b.new, 200 remote=x, b.202 remote=x          + task_completed remote=x => a succeeded #1, b succeeded #1
         new, 202 remote=x                                 + b.new external remote=x = refused: the remote id of 0 is taken
         new, 202 remote=x, task_completed                 + b.new external remote=x => a succeeded #1, b running #1

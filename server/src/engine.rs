@@ -8,7 +8,7 @@ pub mod commit;
 pub mod lane;
 mod shown;
 pub mod submission;
-mod wants;
+pub mod wants;
 pub mod watch;
 
 use std::sync::Arc;

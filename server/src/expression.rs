@@ -7,7 +7,8 @@
 
 mod work;
 
-use std::sync::{Arc, LazyLock};
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use cel::common::ast::{EntryExpr, Expr, IdedExpr};
 use cel::{Context, Env, ExecutionError, Program};
@@ -27,7 +28,7 @@ const DEPTH_MAX: usize = 48;
 const NESTING_MAX: usize = 2;
 
 /// Items of the longest list or map that an expression may be evaluated on, by how deep its macros are nested.
-const ITEMS_MAX: [usize; NESTING_MAX + 1] = [usize::MAX, 10_000, 300];
+const ITEMS_MAX: [u64; NESTING_MAX + 1] = [u64::MAX, 10_000, 300];
 
 /// Bytes that an expression may touch until it is known, and in what it is worth: some hundredths of a second.
 const WORK_MAX: u64 = 32 << 20;
@@ -37,6 +38,11 @@ const PARSER_STACK_BYTES: usize = 32 << 20;
 
 /// Bytes of what is told of an error: it may repeat what a stranger has sent.
 const ERROR_BYTES_MAX: usize = 300;
+
+/// Expressions of tasks that are kept once they were read.
+const KNOWN_MAX: usize = 256;
+
+static KNOWN: LazyLock<Mutex<HashMap<String, Arc<Expression>>>> = LazyLock::new(Mutex::default);
 
 static LANGUAGE: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
@@ -50,7 +56,6 @@ pub struct Expression {
 /// What an expression may ask for.
 pub struct Scope {
     variables: Vec<(&'static str, cel::Value)>,
-    longest: usize,
     works: work::Names,
 }
 
@@ -74,6 +79,25 @@ impl Expression {
         parsed.join().unwrap_or_else(|_| Err("cannot be read by this version".into()))
     }
 
+    /// Reads an expression that may ask for `response`, or finds it among those that were read lately: a task has such ones,
+    /// and there are many tasks that say the same.
+    ///
+    /// # Errors
+    /// What is wrong with it, as the end of a sentence.
+    pub fn known(text: &str) -> Result<Arc<Expression>, String> {
+        let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(expression) = known().get(text) {
+            return Ok(expression.clone());
+        }
+        let expression = Arc::new(Expression::parse(text, &["response"])?);
+        let mut known = known();
+        if known.len() >= KNOWN_MAX {
+            known.clear();
+        }
+        known.insert(text.into(), expression.clone());
+        Ok(expression)
+    }
+
     /// Whether it goes over lists, which may take long.
     #[must_use]
     pub fn has_loops(&self) -> bool {
@@ -84,7 +108,7 @@ impl Expression {
     #[must_use]
     pub fn constant(&self) -> Option<Value> {
         let Expr::Literal(_) = self.program.expression().expr else { return None };
-        let nothing = Scope { variables: Vec::new(), longest: 0, works: work::Names::new() };
+        let nothing = Scope { variables: Vec::new(), works: work::Names::new() };
         self.evaluate(&nothing).ok().flatten()
     }
 
@@ -94,8 +118,9 @@ impl Expression {
     /// Why it cannot be said.
     pub fn evaluate(&self, scope: &Scope) -> Result<Option<Value>, String> {
         let items_max = ITEMS_MAX[self.nesting.min(NESTING_MAX)];
-        if scope.longest > items_max {
-            return Err(format!("it would go over {} items, and may go over {items_max}", scope.longest));
+        let longest = scope.works.values().map(|work| work.items).max().unwrap_or(0);
+        if longest > items_max {
+            return Err(format!("it would go over {longest} items, and may go over {items_max}"));
         }
         let work = work::of(self.program.expression(), &scope.works);
         if work.touched.saturating_add(work.bytes) > WORK_MAX {
@@ -123,17 +148,12 @@ impl Scope {
     /// # Errors
     /// If one of them cannot be said in the language.
     pub fn new(variables: Vec<(&'static str, Value)>) -> Result<Scope, String> {
-        let longest_of = longest;
-        let longest = variables.iter().map(|(_, value)| longest_of(value)).max().unwrap_or(0);
-        let work = |(name, value): &(&'static str, Value)| {
-            let items = longest_of(value) as u64;
-            ((*name).to_string(), work::Work { bytes: bytes(value), items, touched: 0 })
-        };
-        let works = variables.iter().map(work).collect();
+        let given = |(name, value): &(&'static str, Value)| ((*name).to_string(), work::given(value));
+        let works = variables.iter().map(given).collect();
         let said = |(name, value): (&'static str, Value)| {
             cel::to_value(&value).map(|value| (name, value)).map_err(|error| cut(&error.to_string()))
         };
-        Ok(Scope { variables: variables.into_iter().map(said).collect::<Result<_, _>>()?, longest, works })
+        Ok(Scope { variables: variables.into_iter().map(said).collect::<Result<_, _>>()?, works })
     }
 }
 
@@ -267,27 +287,6 @@ pub fn checked_id(id: String) -> Result<String, String> {
         }
         _ if id.contains(char::is_control) => Err("it has control characters".into()),
         _ => Ok(id),
-    }
-}
-
-/// How much a value holds, roughly, in bytes.
-fn bytes(value: &Value) -> u64 {
-    match value {
-        Value::String(text) => text.len() as u64 + 8,
-        Value::Array(items) => 8 + items.iter().map(bytes).sum::<u64>(),
-        Value::Object(members) => {
-            8 + members.iter().map(|(name, value)| name.len() as u64 + bytes(value)).sum::<u64>()
-        }
-        _ => 8,
-    }
-}
-
-/// How many items the longest list or object has.
-fn longest(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => items.iter().map(longest).max().unwrap_or(0).max(items.len()),
-        Value::Object(members) => members.values().map(longest).max().unwrap_or(0).max(members.len()),
-        _ => 0,
     }
 }
 

@@ -10,6 +10,22 @@ use crate::source::facts::text_of;
 /// What of the answer of a status URL an expression may say.
 pub const MAPPED: [&str; 4] = ["status", "result", "error", "progress"];
 
+/// Header fields by name, the values of repeated ones as one list (RFC 9110, 5.3).
+#[must_use]
+pub fn joined(fields: Vec<(String, String)>) -> BTreeMap<String, String> {
+    let mut joined: BTreeMap<String, String> = BTreeMap::new();
+    for (name, value) in fields {
+        match joined.get_mut(&name) {
+            Some(values) => {
+                values.push_str(", ");
+                values.push_str(&value);
+            }
+            None => drop(joined.insert(name, value)),
+        }
+    }
+    joined
+}
+
 /// A failure: `error` is a text, or an object with `message`, `code` and `retryable`; `message` stands in for it.
 #[must_use]
 pub fn failed(error: Option<&RawValue>, message: Option<String>) -> EventKind {

@@ -131,23 +131,17 @@ pub struct Outgoing {
     pub id: String,
     /// The request.
     pub request: Arc<Request>,
-    /// How the remote's own id of the task is found in the response.
+    /// How the remote's own id of the task is found in the response, unless the task was created with it.
     pub correlate: Option<Correlate>,
 }
 
 /// How a remote's own id of a task is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Correlate {
-    /// The expression, or a literal.
+    /// The expression.
     pub expression: String,
     /// The name of the source whose webhooks speak of it.
     pub source: Arc<str>,
-}
-
-/// The id of the task that tells a remote that `id` was cancelled in this generation.
-#[must_use]
-pub fn cancel_task_id(id: &str, generation: u32) -> String {
-    format!("{id}~cancel~{generation}")
 }
 
 /// The headers of a task's request that go with the call to its `cancel_url` too: all of them, if that is for the same

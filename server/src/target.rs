@@ -3,6 +3,7 @@
 use std::net::Ipv6Addr;
 
 use hyper::Uri;
+use hyper::http::uri::Authority;
 use taskhook_core::limits;
 
 /// Reads an absolute http or https URL with a host, and nothing in it that would be left out without a word.
@@ -29,11 +30,24 @@ pub fn read(url: &str) -> Result<Uri, String> {
     if bracketed.is_some_and(|host| host.parse::<Ipv6Addr>().is_err()) {
         return Err("has brackets that hold no IPv6 address".into());
     }
-    // A number that is no port is read as if there were none, and another port would be called.
-    if authority.as_str().len() > name.len() && authority.port_u16().is_none() {
+    if has_bad_port(authority) {
         return Err("has a port that is none".into());
     }
     Ok(uri)
+}
+
+/// Whether there is a port that is none: a number that is no port is read as if there were none, and another one would be
+/// called.
+#[must_use]
+pub fn has_bad_port(authority: &Authority) -> bool {
+    let host_and_port = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, rest)| rest);
+    host_and_port.len() > authority.host().len() && authority.port_u16().is_none()
+}
+
+/// A host without the brackets of an IPv6 address.
+#[must_use]
+pub fn bare(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
 /// The port that is called.

@@ -201,7 +201,7 @@ impl<G: Ground> World<G> {
             return Ok(true);
         }
         if self.calm && busy.is_empty() {
-            self.model.is_punctual(now.0, 0)?;
+            self.model.is_punctual(now.0)?;
         }
         self.time_moves(now)
     }

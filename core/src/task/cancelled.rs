@@ -23,6 +23,12 @@ pub(crate) fn by_user(task: &Task) -> Decision {
     }
 }
 
+/// The id of the task that tells a remote that `id` was cancelled in this generation.
+#[must_use]
+pub fn call_id(id: &str, generation: u32) -> String {
+    format!("{id}~cancel~{generation}")
+}
+
 /// Makes the task that calls the `cancel_url` of a cancelled one.
 pub fn call(cx: &Context, subjects: &Subjects, key: TaskKey, generation: u32) -> Decision {
     let Some((task, call)) = subjects.task(key).zip(subjects.cancel_call(key, generation)) else {

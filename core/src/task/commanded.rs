@@ -73,7 +73,7 @@ pub(crate) fn reopen(
     let open = task.clone().evolve(cx.now, &reopened);
     let mut changes = vec![reopened];
     let correlated = correlation::again(subjects, task);
-    let unparked = correlated.as_ref().and_then(correlation::unpark);
+    let unparked = correlated.as_ref().and_then(|correlated| correlation::unpark(subjects, correlated));
     changes.extend(correlated);
     let follow_up = if blocked {
         changes.push(Change::Blocked);

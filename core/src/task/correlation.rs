@@ -28,13 +28,11 @@ pub fn again(subjects: &Subjects, task: &Task) -> Option<Change> {
     })
 }
 
-/// What a newly known id asks for: the webhooks that have named it already.
+/// What a newly known id asks for, if webhooks have named it already. Under one that is known already, none waits.
 #[must_use]
-pub fn unpark(correlated: &Change) -> Option<FollowUp> {
-    match correlated {
-        Change::Correlated { external, .. } if !cfg!(planted = "unpark_by_own_id_is_forgotten") => {
-            Some(FollowUp::UnparkExternal { external: external.key, after: EventKey::default() })
-        }
-        _ => None,
-    }
+pub fn unpark(subjects: &Subjects, correlated: &Change) -> Option<FollowUp> {
+    let Change::Correlated { external, .. } = correlated else { return None };
+    let waits = subjects.parked_count(external.key.into()) > 0;
+    let waits = waits && !cfg!(planted = "unpark_by_own_id_is_forgotten");
+    waits.then(|| FollowUp::UnparkExternal { external: external.key, after: EventKey::default() })
 }

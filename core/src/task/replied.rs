@@ -29,10 +29,10 @@ pub fn decide(cx: &Context, subjects: &Subjects, reply: &Reply) -> Decision {
         attempt.number != reply.attempt && !cfg!(planted = "late_response_counts_for_the_next_attempt")
     }) {
         // A webhook, a time-out or a cancel was faster: the response is only recorded.
-        return with_correlation(Decision::applied(task.key, [recorded]), task, correlated);
+        return with_correlation(subjects, Decision::applied(task.key, [recorded]), task, correlated);
     }
     let mut decision = match &reply.kind {
-        ReplyKind::Response(response) if (200..300).contains(&response.status) => accepted(task, response),
+        ReplyKind::Response(response) if response.is_taken_on() => accepted(task, response),
         ReplyKind::Response(response) => rejected(cx, task, response),
         // The worker is known to have the task: only its webhook or the time-out can end the attempt.
         ReplyKind::Lost(_)
@@ -47,7 +47,7 @@ pub fn decide(cx: &Context, subjects: &Subjects, reply: &Reply) -> Decision {
     if let Some(located) = located(task, reply) {
         decision.changes.insert(1, (task.key, located));
     }
-    with_correlation(decision, task, correlated)
+    with_correlation(subjects, decision, task, correlated)
 }
 
 /// Where the attempt can be asked for, if its task asks the response for that.
@@ -70,9 +70,14 @@ fn correlated(subjects: &Subjects, task: &Task, reply: &Reply) -> Option<Change>
 }
 
 /// Directly behind the response in which it was found: what waits for it is told after what the response did.
-fn with_correlation(mut decision: Decision, task: &Task, correlated: Option<Change>) -> Decision {
+fn with_correlation(
+    subjects: &Subjects,
+    mut decision: Decision,
+    task: &Task,
+    correlated: Option<Change>,
+) -> Decision {
     let Some(correlated) = correlated else { return decision };
-    decision.follow_ups.extend(correlation::unpark(&correlated));
+    decision.follow_ups.extend(correlation::unpark(subjects, &correlated));
     decision.changes.insert(1, (task.key, correlated));
     decision
 }

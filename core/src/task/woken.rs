@@ -91,12 +91,18 @@ fn beat_grace(task: &Task) -> Duration {
     limits::GRACE.max(task.plan.oversight.heartbeat.unwrap_or_default())
 }
 
+/// How a task has failed whose deadline passed.
+#[must_use]
+pub fn past_deadline() -> Failure {
+    Failure { code: "deadline".into(), message: "the deadline of the task passed before it had ended".into() }
+}
+
 /// Past its deadline a task fails, from any state that is no end, without retry.
 fn deadline_passed(task: &Task) -> Decision {
-    let attempt = task.open_attempt().map(|attempt| {
-        let message = "the deadline of its task passed before it had ended".into();
-        let failure = Failure { code: "deadline".into(), message };
-        Change::AttemptFailed { attempt: attempt.number, failure, counted: true }
+    let attempt = task.open_attempt().map(|attempt| Change::AttemptFailed {
+        attempt: attempt.number,
+        failure: past_deadline(),
+        counted: true,
     });
     steps::end(task, attempt.into_iter().chain([Change::DeadlinePassed, Change::Failed]))
 }

@@ -7,6 +7,9 @@ ALTER TABLE task ADD COLUMN watch TEXT;       -- what is known of the newest att
 CREATE INDEX task_overdue ON task (queue)
     WHERE watch IS NOT NULL AND state = 5 AND json_extract(watch, '$.count') > 0;
 
+-- Tasks that run and are watched over, by when they want to be looked at: a start looks at them.
+CREATE INDEX task_watched ON task (wake_at) WHERE state = 5 AND watch IS NOT NULL;
+
 ALTER TABLE spec ADD COLUMN status TEXT;
 ALTER TABLE spec ADD COLUMN cancel_url TEXT;
 

@@ -185,8 +185,7 @@ impl Service<Uri> for Guarded {
 
 impl Guarded {
     async fn connect(&self, uri: &Uri, deadline: Instant) -> Result<TcpStream, ConnectError> {
-        let host = uri.host().unwrap_or_default();
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let host = target::bare(uri.host().unwrap_or_default());
         let addresses = checked(self.resolve(host, target::port(uri)).await?, &self.allow)?;
         let stream = match &self.proxy {
             Some(proxy) => self.first_tunnel(proxy, &addresses, deadline).await?,

@@ -15,22 +15,17 @@ use crate::store::Correlate;
 pub(super) async fn find(dispatch: &Dispatch, kind: &ReplyKind) -> Option<Result<External, Arc<str>>> {
     let correlate = dispatch.correlate.clone()?;
     let ReplyKind::Response(response) = kind else { return None };
-    if !(200..300).contains(&response.status) {
+    if !response.is_taken_on() {
         return None;
     }
     let response = response.clone();
     // Reading an expression and going over a large response take time that others need on this thread.
     let looked = tokio::task::spawn_blocking(move || look(&correlate, &response)).await;
-    looked.unwrap_or_else(|_| Some(Err("looking for it failed by a defect of Taskhook".into())))
+    Some(looked.unwrap_or_else(|_| Err("looking for it failed by a defect of Taskhook".into())))
 }
 
-/// `None`: the task says by itself what the id is.
-fn look(correlate: &Correlate, response: &Response) -> Option<Result<External, Arc<str>>> {
-    let expression = match Expression::parse(&correlate.expression, &["response"]) {
-        Ok(expression) if expression.constant().is_some() => return None,
-        Ok(expression) => expression,
-        Err(why) => return Some(Err(why.into())),
-    };
+fn look(correlate: &Correlate, response: &Response) -> Result<External, Arc<str>> {
+    let expression = Expression::known(&correlate.expression)?;
     let is_json = response.result.is_some();
     let found = Scope::new(vec![("response", response::shown(response))])
         .and_then(|scope| expression.evaluate(&scope))
@@ -43,5 +38,5 @@ fn look(correlate: &Correlate, response: &Response) -> Option<Result<External, A
         .and_then(checked_id);
     let known =
         |id: String| External { key: Default::default(), source: correlate.source.clone(), id: id.into() };
-    Some(found.map(known).map_err(Into::into))
+    found.map(known).map_err(Into::into)
 }

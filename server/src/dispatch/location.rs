@@ -13,7 +13,7 @@ use crate::target;
 pub(super) fn find(dispatch: &Dispatch, kind: &ReplyKind) -> Option<Result<Location, Arc<str>>> {
     dispatch.task.plan.oversight.status.filter(|status| status.host.is_none())?;
     let ReplyKind::Response(response) = kind else { return None };
-    if !(200..300).contains(&response.status) {
+    if !response.is_taken_on() {
         return None;
     }
     let named = response.headers.iter().find(|(name, _)| name == "location");

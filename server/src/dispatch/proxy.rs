@@ -18,6 +18,8 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
 use tokio::net::TcpStream;
 
+use crate::target;
+
 /// A proxy for HTTP CONNECT. What is printed of it are its host and its port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxy {
@@ -42,24 +44,19 @@ impl Proxy {
             return Err(wrong("it must begin with http://"));
         }
         let authority = uri.authority().ok_or_else(|| wrong("it names no host"))?;
-        let host = authority.host();
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        if bare.is_empty() {
+        let host = target::bare(authority.host());
+        if host.is_empty() {
             return Err(wrong("it names no host"));
         }
-        let (userinfo, host_and_port) = match authority.as_str().rsplit_once('@') {
-            Some((userinfo, rest)) => (Some(userinfo), rest),
-            None => (None, authority.as_str()),
-        };
-        // A number that is no port would be read as if there were none.
-        if host_and_port.len() > host.len() && authority.port_u16().is_none_or(|port| port == 0) {
+        let userinfo = authority.as_str().rsplit_once('@').map(|(userinfo, _)| userinfo);
+        if target::has_bad_port(authority) || authority.port_u16() == Some(0) {
             return Err(wrong("its port is none"));
         }
         if uri.path_and_query().is_some_and(|path| path.as_str() != "/") || text.contains('#') {
             return Err(wrong("it ends with its port"));
         }
         let port = authority.port_u16().unwrap_or(80);
-        Ok(Proxy { host: bare.into(), port, authorization: userinfo.map(basic) })
+        Ok(Proxy { host: host.into(), port, authorization: userinfo.map(basic) })
     }
 
     /// Asks the proxy at the other end of `stream` for a tunnel to `address`. What is given back is the tunnel.

@@ -6,12 +6,13 @@ use http_body_util::BodyExt;
 use hyper::HeaderMap;
 use hyper::body::Incoming;
 use hyper::header::{HeaderName, RETRY_AFTER};
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 use taskhook_core::limits::{BODY_BYTES_MAX, JSON_DEPTH_MAX, RESPONSE_BYTES_KEPT};
 use taskhook_core::{Response, Timestamp};
 
 use crate::dispatch::retry_after;
+use crate::report::joined;
 
 /// Headers kept on an attempt.
 const HEADERS_KEPT_MAX: usize = 32;
@@ -80,8 +81,7 @@ pub(super) fn shown(response: &Response) -> Value {
         Some(json) => serde_json::from_slice(json).unwrap_or_default(),
         None => Value::from(String::from_utf8_lossy(&response.body)),
     };
-    let headers: Map<String, Value> =
-        response.headers.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+    let headers = joined(response.headers.clone());
     serde_json::json!({"status": response.status, "headers": headers, "body": body})
 }
 

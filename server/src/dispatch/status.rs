@@ -70,7 +70,7 @@ impl Found {
         for name in MAPPED {
             let value = match (map.get(name), &scope) {
                 (Some(text), Some(scope)) => {
-                    let expression = Expression::parse(text, &["response"])?;
+                    let expression = Expression::known(text)?;
                     expression.evaluate(scope).map_err(|why| format!("status.map.{name}: {why}"))?
                 }
                 _ => json.as_ref().and_then(|json| json.get(name)).filter(|value| !value.is_null()).cloned(),

@@ -7,7 +7,7 @@ use taskhook_core::{HostKey, Permits, QueueKey, Timestamp, Want, limits};
 /// Queues and hosts that wait for a place. What is here is about this process alone: one that starts looks at
 /// everything.
 #[derive(Debug, Default)]
-pub(super) struct Wants {
+pub struct Wants {
     /// Queues for any place, in the order in which they began to wait.
     queues: VecDeque<QueueKey>,
     /// Hosts for a place with which lines wait.
@@ -22,7 +22,7 @@ pub(super) struct Wants {
 
 impl Wants {
     /// Remembers who waits, after a transaction that left these permits.
-    pub(super) fn add(&mut self, wants: Vec<Want>, permits: &Permits, now: Timestamp) {
+    pub fn add(&mut self, wants: Vec<Want>, permits: &Permits, now: Timestamp) {
         for want in wants {
             match want {
                 Want::Queue(queue) if !self.queues.contains(&queue) => self.queues.push_back(queue),
@@ -39,7 +39,7 @@ impl Wants {
     }
 
     /// A place with this host came back.
-    pub(super) fn returned(&mut self, host: HostKey) {
+    pub fn returned(&mut self, host: HostKey) {
         self.returned = true;
         if self.hosts.contains(&host) {
             self.hopeful.insert(host);
@@ -48,20 +48,22 @@ impl Wants {
 
     /// Hosts that were out of order before a transaction and are in order after it have places, and nobody was asked for
     /// them yet: those who wait were looked at while the host was out of order.
-    pub(super) fn recovered(&mut self, before: &Permits, after: &Permits) {
+    pub fn recovered(&mut self, before: &Permits, after: &Permits) {
         for (host, _) in before.broken().filter(|(host, _)| after.probe_at(*host).is_none()) {
             self.returned(host);
         }
     }
 
     /// When somebody can be asked by time alone; in the past where somebody can be asked now.
-    pub(super) fn next(&self) -> Option<Timestamp> {
+    #[must_use]
+    pub fn next(&self) -> Option<Timestamp> {
         let is_asked_now = !self.hopeful.is_empty() || (self.returned && !self.queues.is_empty());
         if is_asked_now { Some(Timestamp(i64::MIN)) } else { self.probe_at }
     }
 
     /// The queues to look at now.
-    pub(super) fn take_queues(&mut self) -> Vec<QueueKey> {
+    #[must_use]
+    pub fn take_queues(&mut self) -> Vec<QueueKey> {
         if !std::mem::take(&mut self.returned) {
             return Vec::new();
         }
@@ -69,7 +71,8 @@ impl Wants {
     }
 
     /// The hosts that have places now for lines that wait for one.
-    pub(super) fn take_hosts(&mut self, permits: &Permits, now: Timestamp) -> Vec<HostKey> {
+    #[must_use]
+    pub fn take_hosts(&mut self, permits: &Permits, now: Timestamp) -> Vec<HostKey> {
         if self.probe_at.is_some_and(|at| at <= now) {
             let broken = permits.broken().filter(|(host, _)| self.hosts.contains(host));
             let (due, later): (Vec<_>, Vec<_>) = broken.partition(|(_, at)| *at <= now);

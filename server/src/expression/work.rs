@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue};
+use serde_json::Value;
 
 /// What a part can be worth, and what that costs, in bytes; at most.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,6 +29,27 @@ const PATTERN: (u64, u64) = (64 << 10, 4 << 20);
 
 /// Values by name: those that are given, and those that loops give to their items.
 pub(super) type Names = BTreeMap<String, Work>;
+
+/// What a value is that is given, and costs nothing.
+pub(super) fn given(value: &Value) -> Work {
+    let holds = |parts: &mut dyn Iterator<Item = (u64, Work)>, count: usize| {
+        let whole = Work { bytes: PLAIN, items: count as u64, touched: 0 };
+        parts.fold(whole, |whole, (named, part)| Work {
+            bytes: whole.bytes + named + part.bytes,
+            items: whole.items.max(part.items),
+            touched: 0,
+        })
+    };
+    match value {
+        Value::String(text) => Work { bytes: PLAIN + text.len() as u64, ..Work::default() },
+        Value::Array(items) => holds(&mut items.iter().map(|item| (0, given(item))), items.len()),
+        Value::Object(members) => {
+            let parts = &mut members.iter().map(|(name, value)| (name.len() as u64, given(value)));
+            holds(parts, members.len())
+        }
+        _ => Work { bytes: PLAIN, ..Work::default() },
+    }
+}
 
 /// The bound of a part, where names are worth this.
 pub(super) fn of(part: &IdedExpr, names: &Names) -> Work {

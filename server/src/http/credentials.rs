@@ -15,29 +15,22 @@ use crate::secrets::credentials::{SHOWN, is_credential, is_for_the_same, seal};
 pub(super) fn keep(app: &App, spec: &mut Spec, pointer: &str, had: Option<&Spec>) -> Result<(), Problem> {
     if let Some(request) = &mut spec.request {
         let had = had.and_then(|had| had.request.as_deref());
-        keep_in(app, request.as_ref(), pointer, had)?.into_iter().for_each(|kept| *request = Arc::new(kept));
+        keep_in(app, Arc::make_mut(request), pointer, had)?;
     }
     if let Some(status) = &mut spec.status
-        && let Some(request) = &status.request
+        && let Some(request) = &mut Arc::make_mut(status).request
     {
         let had = had.and_then(|had| had.status.as_deref()?.request.as_ref());
-        let kept = keep_in(app, request, &format!("{pointer}/status"), had)?;
-        kept.into_iter().for_each(|kept| Arc::make_mut(status).request = Some(kept));
+        keep_in(app, request, &format!("{pointer}/status"), had)?;
     }
     Ok(())
 }
 
-/// The request with its credentials sealed; `None`: it has none.
-fn keep_in(
-    app: &App,
-    request: &Request,
-    pointer: &str,
-    had: Option<&Request>,
-) -> Result<Option<Request>, Problem> {
+/// Seals those of a request.
+fn keep_in(app: &App, request: &mut Request, pointer: &str, had: Option<&Request>) -> Result<(), Problem> {
     if !request.headers.iter().any(|(name, _)| is_credential(name)) {
-        return Ok(None);
+        return Ok(());
     }
-    let mut request = request.clone();
     let had = had.filter(|had| is_for_the_same(&had.url, &request.url));
     let mut wrong = Vec::new();
     for (name, value) in &mut request.headers {
@@ -57,7 +50,6 @@ fn keep_in(
     if !wrong.is_empty() {
         return Err(Problem::invalid(wrong));
     }
-    seal(app.sources.vault(), &mut request)
-        .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "no_random", error.to_string()))?;
-    Ok(Some(request))
+    seal(app.sources.vault(), request)
+        .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "no_random", error.to_string()))
 }

@@ -92,7 +92,7 @@ pub(super) fn read(
             );
         }
     }
-    let errors = fields.finish(&KNOWN, &[]);
+    let errors = fields.finish(&KNOWN);
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -210,19 +210,24 @@ fn request(fields: &mut Fields<'_>) -> Option<(String, Request)> {
         fields.wrong("payload", "too_large", "has more than 1 MiB; store it elsewhere and send a link");
     }
     let url = url?;
-    let host = match target::read(&url).map(|uri| target::host_and_port(&uri)) {
-        Ok(host) => host,
-        Err(wrong) => {
-            fields.wrong("url", "not_a_url", wrong);
-            String::new()
-        }
-    };
+    let host = host(fields, "url", &url).unwrap_or_default();
     let method = method.unwrap_or_else(|| "POST".into());
     let known = matches!(method.as_str(), "GET" | "POST" | "PUT" | "PATCH" | "DELETE");
     if !known || Method::from_bytes(method.as_bytes()).is_err() {
         fields.wrong("method", "not_a_method", "must be GET, POST, PUT, PATCH or DELETE");
     }
     Some((host, Request { method, url, headers, payload }))
+}
+
+/// The host of a URL that was given in this field.
+pub(super) fn host(fields: &mut Fields<'_>, name: &str, url: &str) -> Option<String> {
+    match target::read(url) {
+        Ok(uri) => Some(target::host_and_port(&uri)),
+        Err(wrong) => {
+            fields.wrong(name, "not_a_url", wrong);
+            None
+        }
+    }
 }
 
 pub(super) fn headers(fields: &mut Fields<'_>) -> Vec<(String, String)> {
@@ -342,7 +347,7 @@ pub(super) fn completion(fields: &mut Fields<'_>) -> Option<Completion> {
 /// How the remote's own id of the task is found, as it is given; and the id itself, where it is known before.
 fn correlate(fields: &mut Fields<'_>, external: bool) -> Option<(String, Option<String>)> {
     let given: String = fields.take("correlate", "a string")?;
-    let id = match (Expression::parse(&given, &["response"]), external) {
+    let id = match (Expression::known(&given), external) {
         // Nobody answers for a task that is not dispatched: what it is given is the id itself.
         (parsed, true) => {
             let constant = parsed.ok().and_then(|expression| expression.constant());
@@ -391,7 +396,7 @@ pub(super) fn retry(fields: &mut Fields<'_>, pointer: &str) -> RetryAsked {
     if max.is_some_and(|max| max > limits::RETRY_PAUSE_MAX) {
         inner.wrong("max", "out_of_range", "must be at most 24h");
     }
-    let errors = inner.finish(&["max_attempts", "initial", "factor", "max"], &[]);
+    let errors = inner.finish(&["max_attempts", "initial", "factor", "max"]);
     fields.errors.extend(errors);
     RetryAsked { max_attempts, initial, factor, max }
 }
@@ -409,7 +414,7 @@ fn unique(fields: &mut Fields<'_>, pointer: &str) -> Option<(String, Unique)> {
     }
     let key = short_text(&mut inner, "key", limits::UNIQUE_KEY_BYTES_MAX);
     let until = until(&mut inner);
-    fields.errors.extend(inner.finish(&["key", "until"], &[]));
+    fields.errors.extend(inner.finish(&["key", "until"]));
     let key = key?;
     let hash = fingerprint(&[b"default", key.as_bytes()]);
     Some((key, Unique { key: UniqueKey(hash), until }))

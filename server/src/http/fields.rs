@@ -93,15 +93,11 @@ impl<'a> Fields<'a> {
         self.errors.push(FieldError { pointer, code, detail: detail.into() });
     }
 
-    /// Refuses what was not taken: fields whose feature is not built yet, and unknown ones.
-    pub(super) fn finish(mut self, known: &[&str], later: &[&str]) -> Vec<FieldError> {
+    /// Refuses what was not taken: nobody knows it.
+    pub(super) fn finish(mut self, known: &[&str]) -> Vec<FieldError> {
         for name in std::mem::take(&mut self.members).into_keys() {
             if self.errors.len() >= ERRORS_MAX {
                 break;
-            }
-            if later.contains(&name.as_str()) {
-                self.wrong(&name, "not_supported", "is not supported yet; leave it out");
-                continue;
             }
             let hint = hint(&name, known);
             self.wrong(&name, "unknown_field", format!("is not known here{hint}"));

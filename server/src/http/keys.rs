@@ -101,7 +101,7 @@ fn read(
     if expires_at.is_some_and(|at| at <= now) {
         fields.wrong("expires_at", "out_of_range", "is over already");
     }
-    let errors = fields.finish(&["role", "name", "expires_at", "expires_in"], &[]);
+    let errors = fields.finish(&["role", "name", "expires_at", "expires_in"]);
     match role {
         Some(role) if errors.is_empty() => Ok((role, name, expires_at)),
         _ => Err(Problem::invalid(errors)),

@@ -6,12 +6,11 @@ use taskhook_core::{Deadline, OversightAsked, Request, StatusAsked, StatusReques
 
 use crate::engine::submission::OtherHosts;
 use crate::expression::Expression;
-use crate::http::draft::{headers, positive};
+use crate::http::draft::{headers, host, positive};
 use crate::http::duration;
 use crate::http::fields::{Fields, parse_instant};
 use crate::http::json::Members;
 use crate::report::MAPPED;
-use crate::target;
 
 /// The word for "the response to the dispatch names it".
 pub(super) const LOCATION: &str = "location";
@@ -108,12 +107,12 @@ fn status(fields: &mut Fields<'_>, pointer: &str) -> Option<(StatusRequest, Stat
         if !MAPPED.contains(&name.as_str()) {
             let detail = format!("is nothing that is read; there are {}", MAPPED.join(", "));
             inner.wrong_within("map", name, "unknown_field", detail);
-        } else if let Err(why) = Expression::parse(text, &["response"]) {
+        } else if let Err(why) = Expression::known(text) {
             inner.wrong_within("map", name, "not_an_expression", why);
         }
     }
     let asked = url.and_then(|url| asked_at(&mut inner, "url", &url, headers));
-    fields.errors.extend(inner.finish(&["url", "headers", "after", "map"], &[]));
+    fields.errors.extend(inner.finish(&["url", "headers", "after", "map"]));
     let (request, host) = asked?;
     Some((StatusRequest { request, map }, StatusAsked { host: None, after }, host))
 }
@@ -132,26 +131,14 @@ fn asked_at(
         }
         return Some((None, None));
     }
-    match target::read(url) {
-        Ok(uri) => {
-            let request = Request { method: "GET".into(), url: url.into(), headers, payload: None };
-            Some((Some(request), Some(target::host_and_port(&uri))))
-        }
-        Err(wrong) => {
-            fields.wrong(name, "not_a_url", wrong);
-            None
-        }
-    }
+    let host = host(fields, name, url)?;
+    let request = Request { method: "GET".into(), url: url.into(), headers, payload: None };
+    Some((Some(request), Some(host)))
 }
 
 /// A URL and its host.
 fn url(fields: &mut Fields<'_>, name: &str) -> Option<(String, String)> {
     let url: String = fields.take(name, "a string")?;
-    match target::read(&url) {
-        Ok(uri) => Some((url, target::host_and_port(&uri))),
-        Err(wrong) => {
-            fields.wrong(name, "not_a_url", wrong);
-            None
-        }
-    }
+    let host = host(fields, name, &url)?;
+    Some((url, host))
 }

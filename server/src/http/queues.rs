@@ -209,7 +209,7 @@ fn definition(members: Members<'_>) -> Result<(Settings, bool, Secret), Vec<Fiel
                 let mut inner = Fields::new(members, "/per_key");
                 settings.key_concurrency = limit(&mut inner, "concurrency");
                 settings.key_rate = rate(&mut inner, "/per_key");
-                fields.errors.extend(inner.finish(&["concurrency", "rate"], &[]));
+                fields.errors.extend(inner.finish(&["concurrency", "rate"]));
             }
         }
     }
@@ -226,7 +226,7 @@ fn definition(members: Members<'_>) -> Result<(Settings, bool, Secret), Vec<Fiel
     };
     let known =
         ["concurrency", "per_key", "rate", "paused", "secret", "retry", "timeout", "completion", "retention"];
-    let errors = fields.finish(&known, &[]);
+    let errors = fields.finish(&known);
     if errors.is_empty() { Ok((settings, paused, secret)) } else { Err(errors) }
 }
 
@@ -273,6 +273,6 @@ pub(super) fn rate(fields: &mut Fields<'_>, pointer: &str) -> Option<Rate> {
     if !has_per {
         inner.wrong("per", "missing", "says in which span of time, such as \"1s\"");
     }
-    fields.errors.extend(inner.finish(&["limit", "per", "burst"], &[]));
+    fields.errors.extend(inner.finish(&["limit", "per", "burst"]));
     Some(Rate { limit: limit?, per: per?, burst: burst.unwrap_or(1) })
 }

@@ -179,7 +179,7 @@ pub(super) async fn trigger(
     let bytes = body::read(&app, &headers, body, 64 << 10).await?;
     let mut fields = Fields::new(json::object_or_nothing(&bytes).map_err(Problem::malformed)?, "");
     let overlap = definition::overlap(&mut fields);
-    let errors = fields.finish(&["overlap"], &[]);
+    let errors = fields.finish(&["overlap"]);
     if !errors.is_empty() {
         return Err(Problem::invalid(errors));
     }
@@ -278,7 +278,7 @@ impl Asked {
             let detail = "must be allow (all at once) or skip (one after the other)";
             fields.wrong("overlap", "unknown_value", detail);
         }
-        let errors = fields.finish(&["from", "to", "overlap", "dry_run"], &[]);
+        let errors = fields.finish(&["from", "to", "overlap", "dry_run"]);
         match from.zip(to).filter(|_| errors.is_empty()) {
             // From `from` on, and before `to`.
             Some((from, to)) => {

@@ -71,7 +71,7 @@ pub(super) async fn rotate(
     if keep > limits::DURATION_MAX {
         fields.wrong("keep", "out_of_range", "is too long");
     }
-    let errors = fields.finish(&["keep"], &[]);
+    let errors = fields.finish(&["keep"]);
     if !errors.is_empty() {
         return Err(Problem::invalid(errors));
     }

@@ -227,7 +227,7 @@ pub(super) async fn rotate(
             }
         }
     }
-    let errors = fields.finish(&["secret", "keep"], &[]);
+    let errors = fields.finish(&["secret", "keep"]);
     if !errors.is_empty() {
         return Err(Problem::invalid(errors));
     }
@@ -263,7 +263,7 @@ pub(super) async fn test(
         }
     }
     let url = fields.take::<String>("url", "a string");
-    let errors = fields.finish(&["body", "headers", "url"], &[]);
+    let errors = fields.finish(&["body", "headers", "url"]);
     if !errors.is_empty() {
         return Err(Problem::invalid(errors));
     }

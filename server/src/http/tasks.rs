@@ -93,7 +93,7 @@ pub(super) async fn create_batch(
         }
         Some(_) => {}
     }
-    let mut errors = fields.finish(&["tasks"], &[]);
+    let mut errors = fields.finish(&["tasks"]);
     let mut drafts: Vec<Arc<Draft>> = Vec::new();
     let mut positions: BTreeMap<String, usize> = BTreeMap::new();
     for (position, raw) in tasks.unwrap_or_default().into_iter().enumerate() {

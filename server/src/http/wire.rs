@@ -16,6 +16,7 @@ use taskhook_core::{Completion, Location, On, Rate, RetryAsked, StatusRequest, T
 use utoipa::ToSchema;
 
 use crate::http::duration::show;
+use crate::report::joined;
 use crate::secrets::credentials;
 use crate::store::read::{EventView, HistoryEntry, QueueView, TaskView};
 
@@ -577,19 +578,4 @@ impl EventBody {
             body: String::from_utf8_lossy(&view.body).into_owned(),
         }
     }
-}
-
-/// Header fields by name, the values of repeated ones as one list (RFC 9110, 5.3).
-pub fn joined(fields: Vec<(String, String)>) -> BTreeMap<String, String> {
-    let mut joined: BTreeMap<String, String> = BTreeMap::new();
-    for (name, value) in fields {
-        match joined.get_mut(&name) {
-            Some(values) => {
-                values.push_str(", ");
-                values.push_str(&value);
-            }
-            None => drop(joined.insert(name, value)),
-        }
-    }
-    joined
 }

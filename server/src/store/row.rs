@@ -133,6 +133,8 @@ pub mod flag {
     pub const ATTEMPT_REPLIED: i64 = 64;
     /// It was reopened past its deadline. 128 was another one, which told nobody anything.
     pub const DEADLINE_LIFTED: i64 = 256;
+    /// `has_external`
+    pub const HAS_EXTERNAL: i64 = 512;
 }
 
 /// A cause as stored: its number, and the key of what it names.

@@ -32,7 +32,7 @@ pub(crate) use access::api_keys;
 pub(crate) use bulks::{bulk_columns, bulk_of, filtered_columns, with_facts};
 pub(crate) use hold::held_since;
 pub use inspection::{Inspection, Violation};
-pub(crate) use load::{known, task_columns, task_of};
+pub(crate) use load::{json_of, known, task_columns, task_of};
 pub use open::{OpenError, Settings, SqlitePath, StoredSecret};
 pub(crate) use open::{keep_plans, secret_named};
 pub(crate) use queues::{key_use_of, queue_of};
@@ -171,13 +171,14 @@ impl Store for SqliteStore {
         let mut statement = self
             .connection
             .prepare_cached(
-                "SELECT key FROM task WHERE wake_at <= max(?1, ?2)
-                 AND ((state = 4 AND wake_at <= ?1) OR (state = 5 AND watch IS NOT NULL AND wake_at <= ?2))
+                "SELECT wake_at, key FROM task WHERE state = 4 AND wake_at <= ?1
+                 UNION ALL
+                 SELECT wake_at, key FROM task WHERE state = 5 AND watch IS NOT NULL AND wake_at <= ?2
                  ORDER BY wake_at",
             )
             .map_err(failed)?;
         let rows =
-            statement.query_map(params![by.0, polls_by.0], |row| row.get(0).map(TaskKey)).map_err(failed)?;
+            statement.query_map(params![by.0, polls_by.0], |row| row.get(1).map(TaskKey)).map_err(failed)?;
         rows.collect::<rusqlite::Result<_>>().map_err(failed)
     }
 

@@ -54,7 +54,7 @@ impl Data {
             Input::Reply(reply) => {
                 self.load_task(reply.task, subjects);
                 for external in reply.external.iter().flatten() {
-                    self.load_external(external.key, cx.now, subjects);
+                    self.load_external(external.key, Timestamp(i64::MIN), subjects);
                 }
             }
             Input::FollowUp(follow_up) => self.load_follow_up(cx, *follow_up, subjects),
@@ -87,7 +87,7 @@ impl Data {
                 subjects.put_parked(task.into(), after, self.parked_behind(task.into(), after));
             }
             FollowUp::UnparkExternal { external, after } => {
-                self.load_external(external, cx.now, subjects);
+                self.load_external(external, Timestamp(i64::MIN), subjects);
                 subjects.put_parked(external.into(), after, self.parked_behind(external.into(), after));
             }
             FollowUp::EndDependents { parent, after, .. }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::MutexGuard;
 
 use taskhook::store::{
-    AuditEntry, BatchId, Correlate, KeptKey, Name, Outgoing, Pruned, StoreError, Transaction, cancel_task_id,
-    headers_for,
+    AuditEntry, BatchId, Correlate, KeptKey, Name, Outgoing, Pruned, StoreError, Transaction, headers_for,
 };
 use taskhook_core::retention::{Ages, Place};
+use taskhook_core::task::cancelled;
 use taskhook_core::{
     CancelCall, Context, Decided, EventKey, External, ExternalKey, FollowUp, Input, QueueKey, StatusRequest,
-    Subjects, TaskKey, Timestamp, limits,
+    Subjects, TaskKey, Timestamp,
 };
 
 use super::broken;
@@ -58,7 +58,7 @@ impl<'a> MemoryTransaction<'a> {
                 FollowUp::Bulk { task, .. }
                 | FollowUp::ParentEnded { task, .. }
                 | FollowUp::ParentReopened { task, .. },
-            ) => self.load_own_external(cx, *task, subjects),
+            ) => self.load_own_external(*task, subjects),
             Input::FollowUp(FollowUp::CallCancel { task, generation }) => {
                 self.load_cancel_call(*task, *generation, subjects);
             }
@@ -67,11 +67,11 @@ impl<'a> MemoryTransaction<'a> {
     }
 
     /// The id that a task was created with.
-    fn load_own_external(&mut self, cx: &Context, task: TaskKey, subjects: &mut Subjects) {
+    fn load_own_external(&mut self, task: TaskKey, subjects: &mut Subjects) {
         let own = self.data.created.get(&task).and_then(|new| new.external.clone());
         let own = own.filter(|_| self.data.tasks.contains_key(&task)).map(|external| {
             let key = ExternalKey(self.key_of(&Name::external(&external.source, &external.id)));
-            self.data.load_external(key, cx.now - limits::PARKED_FOR, subjects);
+            self.data.load_external(key, Timestamp(i64::MIN), subjects);
             External { key, ..external }
         });
         subjects.put_own_external(task, own);
@@ -90,7 +90,7 @@ impl<'a> MemoryTransaction<'a> {
             subjects.put_cancel_call(task, generation, None);
             return;
         };
-        let key = TaskKey(self.key_of(&Name::task(&cancel_task_id(&of, generation))));
+        let key = TaskKey(self.key_of(&Name::task(&cancelled::call_id(&of, generation))));
         self.data.load_named(key, Timestamp(i64::MIN), subjects);
         let (url, headers) =
             spec.request.as_deref().map(|request| (request.url.as_str(), request.headers.clone())).unzip();
@@ -177,7 +177,8 @@ impl Transaction for MemoryTransaction<'_> {
         let request = |task: &TaskKey| {
             let name = |key: i64| self.data.name_of.get(&key).map(|name| name.text.clone());
             let new = self.data.created.get(task)?;
-            let correlate = match &new.spec.correlate {
+            let asked = new.spec.correlate.as_ref().filter(|_| new.external.is_none());
+            let correlate = match asked {
                 Some(expression) => {
                     let source = name(new.asked.source.0)?.into();
                     Some(Correlate { expression: expression.clone(), source })

@@ -1,7 +1,7 @@
 //! What a world stands on: a store that nodes open and lose, and that can be looked at from outside.
 
 use taskhook::store::Store;
-use taskhook_core::{EventId, EventKey, ExternalKey, Task, TaskKey};
+use taskhook_core::{EventId, EventKey, Task, TaskKey};
 
 use crate::clock::Clock;
 use crate::memory::{Entry, MemoryStore};
@@ -37,11 +37,6 @@ pub trait Ground {
 
     /// How many follow-ups wait, those left aside for a defect among them.
     fn kept_count(&self) -> usize;
-
-    /// The remote's own id under a key.
-    fn external(&self, key: ExternalKey) -> Option<String> {
-        self.name(key.0)
-    }
 
     /// The id of a task.
     fn task(&self, key: TaskKey) -> Option<String> {

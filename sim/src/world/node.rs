@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use taskhook::engine::Receipt;
 use taskhook::engine::commit::{Batch, Committed, Dispatch, Node as Known, commit};
 use taskhook::engine::submission::Submission;
+use taskhook::engine::wants::Wants;
 use taskhook::store::{BatchId, Kept, KeptKey, Store, StoreError};
 use taskhook_core::{HostKey, Permits, QueueKey, TaskKey, Timestamp, Want, limits};
 
@@ -44,9 +45,7 @@ pub(super) struct Node<S> {
     known: Known,
     pub(super) backlog: VecDeque<Kept>,
     queues: BTreeSet<QueueKey>,
-    wants: BTreeSet<Want>,
-    /// A place came back since queues were asked.
-    returned: bool,
+    wants: Wants,
     lost: VecDeque<TaskKey>,
     /// Exchanges that are open.
     pub(super) open: BTreeSet<u64>,
@@ -84,8 +83,7 @@ impl<S: Store> Node<S> {
             known: Known { up_since: now, shown: now, permits },
             backlog: kept.into_iter().filter(|kept| !of_others.contains(&kept.key)).collect(),
             queues: queues.into_iter().collect(),
-            wants: BTreeSet::new(),
-            returned: false,
+            wants: Wants::default(),
             lost: lost.into(),
             open: BTreeSet::new(),
             inbox: VecDeque::new(),
@@ -116,12 +114,8 @@ impl<S: Store> Node<S> {
 
     /// When there is something to do by time alone.
     pub(super) fn next(&self, now: Timestamp) -> Timestamp {
-        let wants = self.wants.iter().filter_map(|want| match want {
-            Want::Queue(_) => (self.returned && !self.known.permits.is_exhausted()).then_some(now),
-            Want::Host(host) if self.known.permits.free_with(*host, now) > 0 => Some(now),
-            Want::Host(host) => self.known.permits.probe_at(*host).filter(|at| *at > now),
-        });
-        wants.chain([self.next_wake]).min().unwrap_or(self.next_wake).max(self.rests_until)
+        let wants = self.wants.next().map(|at| at.max(now));
+        wants.map_or(self.next_wake, |at| at.min(self.next_wake)).max(self.rests_until)
     }
 
     /// Commits some of what there is to do. With `hurry`, all of it.
@@ -143,7 +137,7 @@ impl<S: Store> Node<S> {
         for ask in &asks {
             if let From::Exchange(Some((host, bytes))) = ask.from {
                 self.known.permits.give_back(host, bytes);
-                self.returned = true;
+                self.wants.returned(host);
             }
         }
         let due = ready(self.store.due(now, some(64).max(1)))?;
@@ -152,7 +146,8 @@ impl<S: Store> Node<S> {
         let mut tasks = due.tasks;
         tasks.extend(std::mem::take(&mut self.lost));
         let mut queues: Vec<QueueKey> = std::mem::take(&mut self.queues).into_iter().collect();
-        let hosts = self.asked_again(now, &mut queues);
+        queues.extend(self.wants.take_queues());
+        let hosts = self.wants.take_hosts(&self.known.permits, now);
         self.known.shown = now;
         let submissions = asks.iter().map(|ask| &ask.submission).collect();
         let batch = Batch { submissions, due: tasks, queues, hosts, kept, ..Batch::default() };
@@ -164,10 +159,10 @@ impl<S: Store> Node<S> {
             Ok(mut committed) => {
                 drop(batch);
                 if let Some(permits) = committed.permits.take() {
-                    self.returned |= !permits.broken().eq(self.known.permits.broken());
+                    self.wants.recovered(&self.known.permits, &permits);
                     self.known.permits = permits;
                 }
-                self.wants.extend(std::mem::take(&mut committed.wants));
+                self.wants.add(std::mem::take(&mut committed.wants), &self.known.permits, now);
                 self.backlog.extend(std::mem::take(&mut committed.kept));
                 self.next_wake = committed.next_wake.map_or(self.next_wake, |wake| wake.min(self.next_wake));
                 Ok(Settled::Done(asks, Box::new(committed)))
@@ -176,7 +171,8 @@ impl<S: Store> Node<S> {
                 let Batch { kept, queues, hosts, .. } = batch;
                 self.backlog.extend(kept);
                 self.queues.extend(queues);
-                self.wants.extend(hosts.into_iter().map(Want::Host));
+                let wants = hosts.into_iter().map(Want::Host).collect();
+                self.wants.add(wants, &self.known.permits, now);
                 self.next_wake = now;
                 self.lost =
                     ready(self.store.exchanges(now + limits::LOST_AFTER, now + limits::POLL_PAUSE_MAX))?
@@ -192,20 +188,6 @@ impl<S: Store> Node<S> {
             Err(StoreError::Broken(_)) if self.store.fate.dies_in == Some(0) => Ok(Settled::Died),
             Err(error) => Err(error),
         }
-    }
-
-    /// Those who wait for a place that may be there now.
-    fn asked_again(&mut self, now: Timestamp, queues: &mut Vec<QueueKey>) -> Vec<HostKey> {
-        let returned = std::mem::take(&mut self.returned);
-        let mut hosts = Vec::new();
-        for want in std::mem::take(&mut self.wants) {
-            match want {
-                Want::Queue(queue) if returned => queues.push(queue),
-                Want::Host(host) if self.known.permits.free_with(host, now) > 0 => hosts.push(host),
-                _ => drop(self.wants.insert(want)),
-            }
-        }
-        hosts
     }
 }
 

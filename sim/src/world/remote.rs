@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskhook::engine::commit::Dispatch;
+use taskhook::store::row::micros;
 use taskhook_core::{External, ExternalKey, Failure, HostKey, Reply, ReplyKind, Response, TaskKey};
 
 use super::features::Feature;
@@ -55,10 +56,6 @@ impl Exchange {
             gives_up_at: limit.min(over).max(now),
         }
     }
-}
-
-pub(super) fn micros(span: Duration) -> Time {
-    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
 }
 
 impl<G: Ground> World<G> {

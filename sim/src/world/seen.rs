@@ -1,10 +1,10 @@
 //! What the store tells, in the oracle's words.
 
+use taskhook::store::row::micros;
 use taskhook_core::{Cause, Change, EventId, Outcome};
 
 use super::World;
 use super::ground::Ground;
-use super::remote::micros;
 use crate::memory::Entry;
 use crate::model::{self, Answer, Fact, State, What, Why};
 

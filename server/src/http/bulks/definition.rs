@@ -39,7 +39,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Asked, Problem> {
     let dry_run = fields.take::<bool>("dry_run", "true or false").unwrap_or(false);
     let (filter, queue) = filter(&mut fields, command);
     let known = ["action", "filter", "rate", "dry_run", "ignore_dependencies"];
-    let errors = fields.finish(&known, &[]);
+    let errors = fields.finish(&known);
     match command.filter(|_| errors.is_empty()) {
         Some(command) => Ok(Asked { settings: Settings { command, filter, rate }, queue, dry_run }),
         None => Err(Problem::invalid(errors)),
@@ -95,7 +95,7 @@ fn filter(fields: &mut Fields<'_>, command: Option<Command>) -> (Filter, Option<
         labels: labels(&mut inner),
         created_after: inner.instant("created_after"),
     };
-    fields.errors.extend(inner.finish(&NAMES, &[]));
+    fields.errors.extend(inner.finish(&NAMES));
     (filter, queue)
 }
 

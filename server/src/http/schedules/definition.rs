@@ -56,7 +56,7 @@ pub(super) fn read(members: Members<'_>, now: Timestamp) -> Result<ScheduleDraft
         }
         ScheduleDraft { settings, host, other_hosts, queue, source, paused }
     });
-    let errors = fields.finish(&KNOWN, &[]);
+    let errors = fields.finish(&KNOWN);
     settings.filter(|_| errors.is_empty()).ok_or(errors)
 }
 

@@ -66,7 +66,7 @@ pub(super) fn read(members: Members<'_>) -> Result<(Definition, Secrets), Vec<Fi
         });
     let retention_ms = retention(&mut fields)
         .map(|age| age.map_or(-1, |age| i64::try_from(age.as_millis().max(1)).unwrap_or(i64::MAX)));
-    let errors = fields.finish(&["verify", "map", "response", "retention"], &[]);
+    let errors = fields.finish(&["verify", "map", "response", "retention"]);
     if errors.is_empty() {
         Ok((Definition { verify, event_names, maps, response, retention_ms }, secrets))
     } else {
@@ -170,7 +170,7 @@ fn verify(mut fields: Fields<'_>) -> (Verify, Secrets, Vec<FieldError>) {
         "audience",
         "issuer",
     ];
-    (verify, secrets, fields.finish(&known, &[]))
+    (verify, secrets, fields.finish(&known))
 }
 
 fn secrets(fields: &mut Fields<'_>, verify: &Verify) -> Secrets {
@@ -236,7 +236,7 @@ fn map(mut fields: Fields<'_>) -> (Map, Vec<FieldError>) {
             fields.wrong(name, "not_an_expression", why);
         }
     }
-    ((names, maps), fields.finish(&MAPPED, &[]))
+    ((names, maps), fields.finish(&MAPPED))
 }
 
 fn response(mut fields: Fields<'_>) -> (Answer, Vec<FieldError>) {
@@ -256,5 +256,5 @@ fn response(mut fields: Fields<'_>) -> (Answer, Vec<FieldError>) {
     if content_type.as_ref().is_some_and(|kind| HeaderValue::from_str(kind).is_err() || kind.is_empty()) {
         fields.wrong("content_type", "not_a_header", "is no value of a header");
     }
-    (Answer { status, body, content_type }, fields.finish(&["status", "body", "content_type"], &[]))
+    (Answer { status, body, content_type }, fields.finish(&["status", "body", "content_type"]))
 }

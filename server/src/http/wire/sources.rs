@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::http::duration::show;
 use crate::source::definition::{Definition, Verify};
 use crate::store::read::SourceView;
-use crate::store::row::sources::retention;
+use crate::store::row::sources::kept_for;
 
 /// A sender of webhooks, without its secrets.
 #[derive(Debug, Serialize, ToSchema)]
@@ -169,7 +169,9 @@ impl SourceBody {
                 body: answer.body,
                 content_type: answer.content_type,
             }),
-            retention: retention(&source.definition).map(|age| age.map_or_else(|| "never".into(), show)),
+            retention: definition
+                .retention_ms
+                .map(|millis| kept_for(millis).map_or_else(|| "never".into(), show)),
             created_at: (source.created_at.0 > 0).then(|| source.created_at.to_string()),
             name: view.name.clone(),
         }

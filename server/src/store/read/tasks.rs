@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use taskhook_core::bulk::Filter;
+use taskhook_core::task::woken;
 use taskhook_core::waiting::HeldUp;
 use taskhook_core::{Failure, On, QueueKey, State, StatusRequest, Task, TaskKey, Timestamp};
 
@@ -11,7 +12,7 @@ use crate::store::read::queues::{self, held_up};
 use crate::store::read::{Listed, NodeStatus, PAGE_BYTES_MAX, ROWS_LOOKED_AT_MAX, ReadError, Reader};
 use crate::store::row::oversight::StatusRequestRow;
 use crate::store::row::{self, Detail};
-use crate::store::sqlite::{filtered_columns, known, task_columns, task_of, with_facts};
+use crate::store::sqlite::{filtered_columns, json_of, known, task_columns, task_of, with_facts};
 
 /// A task with everything that is shown of it.
 #[derive(Debug, Clone)]
@@ -281,29 +282,24 @@ fn spec(connection: &Connection, key: TaskKey) -> rusqlite::Result<SpecView> {
          FROM spec WHERE task = ?1",
     )?;
     let spec = statement.query_row(params![key.0], |row| {
-        let after: Vec<(String, i64)> = json(row, 5)?.unwrap_or_default();
+        let after: Vec<(String, i64)> = json_of(row, 5)?.unwrap_or_default();
         let payload: Option<Vec<u8>> = row.get(6)?;
         Ok(SpecView {
             name: row.get(0)?,
             concurrency_key: row.get(7)?,
             unique_key: row.get(8)?,
             correlate: row.get(9)?,
-            status: json::<StatusRequestRow>(row, 10)?.map(StatusRequestRow::status),
+            status: json_of::<StatusRequestRow>(row, 10)?.map(StatusRequestRow::status),
             cancel_url: row.get(11)?,
             method: row.get(1)?,
             url: row.get(2)?,
-            headers: json(row, 3)?.unwrap_or_default(),
-            labels: json(row, 4)?.unwrap_or_default(),
+            headers: json_of(row, 3)?.unwrap_or_default(),
+            labels: json_of(row, 4)?.unwrap_or_default(),
             after: after.into_iter().filter_map(|(id, on)| Some((id, row::on_of(on)?))).collect(),
             payload: payload.map(|payload| String::from_utf8_lossy(&payload).into_owned()),
         })
     });
     spec.optional().map(Option::unwrap_or_default)
-}
-
-fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<T>> {
-    let text: Option<String> = row.get(column)?;
-    text.map(|text| known(serde_json::from_str(&text).ok(), column)).transpose()
 }
 
 /// The result of a task that succeeded, and why its latest failed attempt failed: both are in its history,
@@ -332,14 +328,11 @@ fn ending(
                 }
                 "deadline_passed" if wants_error => {
                     wants_error = false;
-                    error = Some(Failure {
-                        code: "deadline".into(),
-                        message: "the deadline of the task passed before it had ended".into(),
-                    });
+                    error = Some(woken::past_deadline());
                 }
                 "attempt_failed" if wants_error => {
                     wants_error = false;
-                    let detail: Detail = json(row, 2)?.unwrap_or_default();
+                    let detail: Detail = json_of(row, 2)?.unwrap_or_default();
                     error = Some(Failure {
                         code: detail.code.unwrap_or_default(),
                         message: detail.message.unwrap_or_default(),
@@ -493,7 +486,7 @@ fn entry(connection: &Connection, position: i64) -> rusqlite::Result<HistoryEntr
                 at: row::time(row.get(0)?),
                 change: row::change_name(row.get(1)?),
                 attempt: row.get(2)?,
-                detail: json(row, 3)?.unwrap_or_default(),
+                detail: json_of(row, 3)?.unwrap_or_default(),
                 other: None,
                 body: row.get(4)?,
                 cause: row.get(5)?,

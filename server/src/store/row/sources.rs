@@ -53,7 +53,13 @@ struct Kept {
 #[must_use]
 pub fn retention(definition: &str) -> Option<Option<Duration>> {
     let kept: Kept = serde_json::from_str(definition).ok()?;
-    kept.retention_ms.map(|millis| u64::try_from(millis).ok().map(Duration::from_millis))
+    kept.retention_ms.map(kept_for)
+}
+
+/// A stored `retention_ms`; `None`: for ever.
+#[must_use]
+pub fn kept_for(millis: i64) -> Option<Duration> {
+    u64::try_from(millis).ok().map(Duration::from_millis)
 }
 
 #[cfg(test)]

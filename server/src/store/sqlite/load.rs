@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use rusqlite::{OptionalExtension, Row, params};
+use serde::de::DeserializeOwned;
 use taskhook_core::retention;
 use taskhook_core::subjects::Page;
+use taskhook_core::task::cancelled;
 use taskhook_core::unique::{Held, Until};
 use taskhook_core::{
     Attempt, CancelCall, ClaimKey, ConcurrencyKey, Context, Correlation, Edge, Event, EventId, EventKey,
@@ -17,7 +19,7 @@ use crate::store::row::oversight::{OversightRow, StatusRequestRow, WatchRow};
 use crate::store::row::{self, Mapped, flag};
 use crate::store::sqlite::SqliteTransaction;
 use crate::store::sqlite::queues::Standpoint;
-use crate::store::{Correlate, Name, Outgoing, cancel_task_id, headers_for};
+use crate::store::{Correlate, Name, Outgoing, headers_for};
 
 /// A SELECT of every column of a task, in the order in which [`task_of`] reads them.
 macro_rules! task_columns {
@@ -86,7 +88,7 @@ impl SqliteTransaction<'_> {
             Input::Reply(reply) => {
                 self.load_task(reply.task, subjects)?;
                 if let Some(Ok(external)) = &reply.external {
-                    self.load_external(external.key, cx.now, subjects)?;
+                    self.load_external(external.key, Timestamp(i64::MIN), subjects)?;
                 }
             }
             Input::FollowUp(follow_up) => self.load_for_follow_up(cx, *follow_up, subjects)?,
@@ -127,7 +129,7 @@ impl SqliteTransaction<'_> {
                 self.load_parked(task.into(), after, subjects)
             }
             FollowUp::UnparkExternal { external, after } => {
-                self.load_external(external, cx.now, subjects)?;
+                self.load_external(external, Timestamp(i64::MIN), subjects)?;
                 self.load_parked(external.into(), after, subjects)
             }
             FollowUp::EndDependents { parent, after, .. }
@@ -253,23 +255,20 @@ impl SqliteTransaction<'_> {
     /// What a task would take again if it is reopened: its unique key, and the id that it was created with.
     fn load_own(&mut self, task: TaskKey, subjects: &mut Subjects) -> rusqlite::Result<()> {
         self.load_key_of(task, subjects)?;
+        if !subjects.task(task).is_some_and(|task| task.has_external) {
+            subjects.put_own_external(task, None);
+            return Ok(());
+        }
         let mut statement = self.store.connection.prepare_cached(
             "SELECT s.external_id, n.text FROM spec s JOIN task t ON t.key = s.task JOIN name n ON n.key = t.source
-             WHERE s.task = ?1 AND s.external_id IS NOT NULL",
+             WHERE s.task = ?1",
         )?;
-        let found = statement
-            .query_row(params![task.0], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
-            .optional()?;
+        let (id, source): (String, String) =
+            statement.query_row(params![task.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
         drop(statement);
-        let external = match found {
-            None => None,
-            Some((id, source)) => {
-                let key = ExternalKey(self.key_of(&Name::external(&source, &id))?);
-                self.load_external(key, self.now - limits::PARKED_FOR, subjects)?;
-                Some(External { key, source: source.into(), id: id.into() })
-            }
-        };
-        subjects.put_own_external(task, external);
+        let key = ExternalKey(self.key_of(&Name::external(&source, &id))?);
+        self.load_external(key, Timestamp(i64::MIN), subjects)?;
+        subjects.put_own_external(task, Some(External { key, source: source.into(), id: id.into() }));
         Ok(())
     }
 
@@ -397,7 +396,7 @@ impl SqliteTransaction<'_> {
             subjects.put_cancel_call(task, generation, None);
             return Ok(());
         };
-        let key = TaskKey(self.key_of(&Name::task(&cancel_task_id(&of, generation)))?);
+        let key = TaskKey(self.key_of(&Name::task(&cancelled::call_id(&of, generation)))?);
         self.load_task(key, subjects)?;
         self.load_parked_count(key.into(), Timestamp(i64::MIN), subjects)?;
         let headers = headers_for(&cancel_url, url.as_deref(), headers.unwrap_or_default());
@@ -418,7 +417,8 @@ impl SqliteTransaction<'_> {
 
     pub(super) fn request_of(&self, task: TaskKey) -> rusqlite::Result<Outgoing> {
         let mut statement = self.store.connection.prepare_cached(
-            "SELECT n.text, s.method, s.url, s.headers, s.payload, s.correlate, CASE WHEN s.correlate IS NOT NULL THEN
+            "SELECT n.text, s.method, s.url, s.headers, s.payload,
+                 CASE WHEN s.external_id IS NULL THEN s.correlate END, CASE WHEN s.correlate IS NOT NULL THEN
                  (SELECT o.text FROM task t JOIN name o ON o.key = t.source WHERE t.key = s.task) END
              FROM spec s JOIN name n ON n.key = s.task WHERE s.task = ?1",
         )?;
@@ -458,6 +458,12 @@ pub(crate) fn known<T>(value: Option<T>, column: usize) -> rusqlite::Result<T> {
     })
 }
 
+/// A column that holds JSON, or nothing.
+pub(crate) fn json_of<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<T>> {
+    let text = row.get_ref(column)?.as_str_or_null()?;
+    text.map(|text| known(serde_json::from_str(text).ok(), column)).transpose()
+}
+
 /// The key that a task asks for.
 fn unique_of(row: &Row<'_>) -> rusqlite::Result<Option<Unique>> {
     let Some(hash) = row.get::<_, Option<[u8; 16]>>(34)? else { return Ok(None) };
@@ -471,12 +477,6 @@ fn scheduled_of(schedule: Option<i64>, at: Option<i64>) -> Option<Scheduled> {
 }
 
 /// A task from the columns of [`task_columns`].
-/// A column that holds JSON, or nothing.
-fn json_of<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<T>> {
-    let text: Option<&str> = row.get_ref(column)?.as_str_or_null()?;
-    text.map(|text| known(serde_json::from_str(text).ok(), column)).transpose()
-}
-
 pub(crate) fn task_of(row: &Row<'_>) -> rusqlite::Result<Task> {
     let flags: i64 = row.get(21)?;
     let is = |bit: i64| flags & bit != 0;
@@ -529,6 +529,7 @@ pub(crate) fn task_of(row: &Row<'_>) -> rusqlite::Result<Task> {
         dependencies_broken: row.get(20)?,
         dependencies_ignored: is(flag::DEPENDENCIES_IGNORED),
         deadline_lifted: is(flag::DEADLINE_LIFTED),
+        has_external: is(flag::HAS_EXTERNAL),
         location: watch.and_then(WatchRow::location),
         completed_by_response: is(flag::COMPLETED_BY_RESPONSE),
         answered_too_early: is(flag::ANSWERED_TOO_EARLY),

@@ -153,11 +153,10 @@ impl SqliteTransaction<'_> {
         for sql in [
             // One that the task holds for longer than it is kept.
             "DELETE FROM held_key WHERE hash = (SELECT unique_key FROM task WHERE key = ?1) AND task = ?1",
-            "DELETE FROM name WHERE key IN (SELECT key FROM external WHERE task = ?1)",
+            "DELETE FROM name WHERE key = ?1 OR key IN (SELECT key FROM external WHERE task = ?1)",
             "DELETE FROM external WHERE task = ?1",
             "DELETE FROM edge WHERE child = ?1",
             "DELETE FROM spec WHERE task = ?1",
-            "DELETE FROM name WHERE key = ?1",
             "DELETE FROM task WHERE key = ?1",
         ] {
             rows += self.store.connection.prepare_cached(sql)?.execute(params![key.0])?;

@@ -463,6 +463,7 @@ fn flags(task: &Task) -> i64 {
         (attempt.is_some_and(|attempt| attempt.open), flag::ATTEMPT_OPEN),
         (attempt.is_some_and(|attempt| attempt.replied), flag::ATTEMPT_REPLIED),
         (task.deadline_lifted, flag::DEADLINE_LIFTED),
+        (task.has_external, flag::HAS_EXTERNAL),
     ]
     .into_iter()
     .map(|(is, bit)| if is { bit } else { 0 })

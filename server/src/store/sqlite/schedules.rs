@@ -13,7 +13,7 @@ use taskhook_core::{
 use crate::store::Name;
 use crate::store::row::oversight::StatusRequestRow;
 use crate::store::row::schedules::{ProgressRow, ScheduleRow, ScheduleSettingsRow};
-use crate::store::sqlite::{SqliteTransaction, known, text_of};
+use crate::store::sqlite::{SqliteTransaction, json_of, known, text_of};
 
 /// A SELECT of every column of a schedule, in the order in which [`schedule_of`] reads them.
 macro_rules! schedule_columns {
@@ -268,13 +268,7 @@ pub(crate) fn schedule_of(row: &Row<'_>) -> rusqlite::Result<Schedule> {
         unique_key: None,
         request,
         correlate: row.get(16)?,
-        status: match row.get::<_, Option<String>>(17)? {
-            None => None,
-            Some(json) => {
-                let row: StatusRequestRow = known(serde_json::from_str(&json).ok(), 17)?;
-                Some(Arc::new(row.status()))
-            }
-        },
+        status: json_of::<StatusRequestRow>(row, 17)?.map(|row| Arc::new(row.status())),
         cancel_url: row.get(18)?,
         labels: known(serde_json::from_str(&json(13, "{}")?).ok(), 13)?,
         after: Vec::new(),

@@ -177,6 +177,10 @@ fn what_is_looked_for_in_steps_is_found_by_an_index() {
             "SCAN bulk USING INDEX bulk_ended",
         ),
         (
+            "SELECT wake_at, key FROM task WHERE state = 5 AND watch IS NOT NULL AND wake_at <= 5 ORDER BY wake_at",
+            "SEARCH task USING INDEX task_watched (wake_at<?)",
+        ),
+        (
             "SELECT queue, count(*) FROM task
                  WHERE watch IS NOT NULL AND state = 5 AND json_extract(watch, '$.count') > 0 GROUP BY queue",
             "SCAN task USING INDEX task_overdue",
@@ -208,7 +212,7 @@ fn a_store_from_before_retention_keeps_what_it_remembers() {
     tamper(
         &mut world,
         "DELETE FROM migration WHERE name >= '0003';
-         DROP INDEX task_overdue; ALTER TABLE task DROP COLUMN oversight; ALTER TABLE task DROP COLUMN watch;
+         DROP INDEX task_overdue; DROP INDEX task_watched; ALTER TABLE task DROP COLUMN oversight; ALTER TABLE task DROP COLUMN watch;
          ALTER TABLE spec DROP COLUMN status; ALTER TABLE spec DROP COLUMN cancel_url;
          DELETE FROM name WHERE key = -2; DELETE FROM queue WHERE key = -2;
          ALTER TABLE spec DROP COLUMN external_id; DROP TABLE external; ALTER TABLE spec DROP COLUMN correlate;
