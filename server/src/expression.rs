@@ -209,7 +209,7 @@ impl Walk<'_> {
                 if !self.known.contains(name) && !self.bound.contains(name) {
                     let known = self.known.join(", ");
                     return Err(format!(
-                        "asks for {}, which is not known here: there are {known}",
+                        "asks for {}, which is not known here; what is known: {known}",
                         cut(name)
                     ));
                 }
@@ -347,7 +347,7 @@ mod tests {
         check("  ", "is empty");
         check("body.", "is no expression");
         check("body.a body.b", "is no expression");
-        check("boddy.a", "asks for boddy, which is not known here: there are body, headers");
+        check("boddy.a", "asks for boddy, which is not known here; what is known: body, headers");
         check("x.map(y, y)", "asks for x");
         check("nothing(body)", "asks for nothing()");
         check("body.a.b.split('/')", "asks for split()");
