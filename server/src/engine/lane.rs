@@ -3,7 +3,8 @@
 //! It takes one input, takes all that queued up meanwhile, commits, answers every caller and hands over the
 //! effects. While one batch is in fsync the next one forms: group commit with no timer to tune.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ use crate::telemetry::Metrics;
 /// The longest sleep: after a jump of the clock, what is due is found within this.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Inputs of each kind in one transaction while the disk is full: what does not fit whole may fit in parts.
+/// The most inputs of each kind in one transaction while the disk is full.
 const FULL_INPUTS_MAX: usize = 16;
 
 /// The pause before the next sweep after one that found no room.
@@ -66,6 +67,10 @@ pub struct Lane {
     unsettled: VecDeque<Ask>,
     /// Since when there is no room but for what moves begun work.
     full: Option<Instant>,
+    /// Inputs of each kind in the next transaction while that is so: what does not fit whole may fit in parts.
+    full_max: usize,
+    /// The engines are gone, and there is no room for what is left.
+    is_over: bool,
     /// Room was made, and no transaction has succeeded since.
     made_room: bool,
     /// The earliest time at which a task may want to be looked at. May be early, never late.
@@ -169,6 +174,8 @@ pub fn lane(
         lost: VecDeque::new(),
         unsettled: VecDeque::new(),
         full: settings.full.then(Instant::now),
+        full_max: FULL_INPUTS_MAX,
+        is_over: false,
         made_room: false,
         next_wake: Timestamp(0),
         next_schedule: Timestamp(0),
@@ -196,15 +203,22 @@ impl Lane {
         }
         loop {
             self.look_for_room(store).await?;
-            let max = if self.full.is_some() { FULL_INPUTS_MAX } else { limits::BATCH_INPUTS_MAX };
-            let kept: Vec<Kept> = self.backlog.drain(..self.backlog.len().min(max / 2)).collect();
+            if self.full.is_some() {
+                match self.go_on_full(store).await? {
+                    ControlFlow::Continue(()) => continue,
+                    ControlFlow::Break(()) => return Ok(()),
+                }
+            }
+            let kept: Vec<Kept> =
+                self.backlog.drain(..self.backlog.len().min(limits::BATCH_INPUTS_MAX / 2)).collect();
             let ahead = self.take_ahead(store).await?;
             let due_now = !self.lost.is_empty()
                 || !self.queues.is_empty()
                 || !ahead.is_empty()
                 || (self.clock)() >= self.next()
                 || self.shown.now() >= self.next_schedule;
-            let mut asks: Vec<Ask> = self.unsettled.drain(..self.unsettled.len().min(max)).collect();
+            let again = self.unsettled.len().min(limits::BATCH_INPUTS_MAX);
+            let mut asks: Vec<Ask> = self.unsettled.drain(..again).collect();
             if kept.is_empty() && !due_now && asks.is_empty() {
                 match self.wait().await {
                     Waited::Ask(ask) => asks.push(ask),
@@ -213,10 +227,11 @@ impl Lane {
                 }
             }
             self.take_all(&mut asks);
-            let (mut due, bulks) = self.take_due(store, max).await?;
+            let (mut due, bulks) = self.take_due(store, limits::BATCH_INPUTS_MAX).await?;
             let schedules = self.take_due_schedules(store).await?;
-            let lost = self.lost.len().min(max);
-            due.extend(self.lost.drain(..lost));
+            let lost: Vec<TaskKey> =
+                self.lost.drain(..self.lost.len().min(limits::BATCH_INPUTS_MAX)).collect();
+            due.extend(&lost);
             let nothing = asks.is_empty() && due.is_empty() && kept.is_empty() && self.queues.is_empty();
             let nothing = nothing && schedules.is_empty() && ahead.is_empty() && bulks.is_empty();
             if nothing && self.wants.next().is_none_or(|at| at > (self.clock)()) {
@@ -224,13 +239,52 @@ impl Lane {
                 continue;
             }
             let batch = Batch { due, schedules, bulks, ahead, kept, ..Batch::default() };
-            self.settle(store, asks, batch).await?;
+            if !self.settle(store, asks, batch).await? {
+                self.lost.extend(lost);
+            }
             // Without a rest it goes on all the same: whoever comes meanwhile waits for one step.
             self.sweep.batches += 1;
             if self.sweep.batches >= limits::BATCHES_PER_SWEEP_STEP {
                 self.sweep_on(store).await?;
             }
         }
+    }
+
+    /// One transaction while the disk is full. It is small, since what does not fit whole may fit in parts; new work is
+    /// refused, and neither schedules nor bulks go on.
+    async fn go_on_full<S: Store>(&mut self, store: &mut S) -> Result<ControlFlow<()>, StoreError> {
+        self.next_schedule = self.next_schedule.max(self.shown.now() + LOOK_AGAIN);
+        let mut asks = Vec::new();
+        let again = !self.unsettled.is_empty() || !self.backlog.is_empty();
+        let due_now = !self.lost.is_empty() || !self.queues.is_empty() || (self.clock)() >= self.next();
+        if !again && !due_now {
+            match self.wait().await {
+                Waited::Ask(ask) => asks.push(ask),
+                Waited::Due => {}
+                Waited::Over => return Ok(ControlFlow::Break(())),
+            }
+        }
+        let refused = asks.extract_if(.., |ask| ask.submission.is_new_work());
+        let refused = refused.chain(std::iter::from_fn(|| self.work.try_recv().ok())).collect();
+        self.refuse(refused);
+        let max = self.full_max;
+        asks.extend(std::iter::from_fn(|| self.completions.try_recv().ok()).take(max - asks.len()));
+        let (mut batch, mut lost) = (Batch::default(), Vec::new());
+        // What is small enough to fit must not fail with what is not: in the end those who wait for an answer are alone.
+        if asks.is_empty() || max >= FULL_INPUTS_MAX / 2 {
+            asks.extend(self.unsettled.drain(..self.unsettled.len().min(max)));
+            batch.kept = self.backlog.drain(..self.backlog.len().min(max)).collect();
+            batch.due = self.take_due(store, max).await?.0;
+            lost = self.lost.drain(..self.lost.len().min(max)).collect();
+            batch.due.extend(&lost);
+        }
+        let nothing = asks.is_empty() && batch.due.is_empty() && batch.kept.is_empty();
+        let wants_nothing = self.wants.next().is_none_or(|at| at > (self.clock)());
+        if !(nothing && self.queues.is_empty() && wants_nothing) && !self.settle(store, asks, batch).await? {
+            self.lost.extend(lost);
+        }
+        self.sweep_on(store).await?;
+        Ok(if self.is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 
     /// Finds all that may begin: at a start, and where the server was held until now.
@@ -240,7 +294,8 @@ impl Lane {
         let now = (self.clock)();
         let found = store.exchanges(now + limits::LOST_AFTER, now + limits::POLL_PAUSE_MAX).await?;
         self.lost = found.into();
-        self.queues.extend(store.waiting_queues().await?);
+        let waiting = store.waiting_queues().await?;
+        self.look_at(waiting);
         self.next_schedule = Timestamp(0);
         Ok(())
     }
@@ -278,18 +333,8 @@ impl Lane {
     }
 
     /// Takes what has queued up: what moves begun work first, new work with what room is left, but never
-    /// none of it. While the disk is full, new work is refused.
+    /// none of it.
     fn take_all(&mut self, asks: &mut Vec<Ask>) {
-        if self.full.is_some() {
-            let mut refused: Vec<Ask> = asks.extract_if(.., |ask| ask.submission.is_new_work()).collect();
-            refused.extend(std::iter::from_fn(|| self.work.try_recv().ok()));
-            self.refuse(refused);
-            while asks.len() < FULL_INPUTS_MAX {
-                let Ok(ask) = self.completions.try_recv() else { break };
-                asks.push(ask);
-            }
-            return;
-        }
         let mut bytes: usize = asks.iter().map(|ask| ask.submission.bytes()).sum();
         let reserve = limits::BATCH_INPUTS_MAX / 8;
         for (channel, max, bytes_max) in [
@@ -321,10 +366,13 @@ impl Lane {
         };
         // Those of this page write their own next time when they are decided.
         self.next_wake = due.next.unwrap_or(Timestamp::MAX);
-        self.queues.extend(due.queues);
-        // Bulks go on when there is room: then everything that is due is looked for.
-        let bulks = if self.full.is_some() { Vec::new() } else { due.bulks };
-        Ok((due.tasks, bulks))
+        self.look_at(due.queues);
+        if self.full.is_some() && !due.bulks.is_empty() {
+            // Bulks go on when there is room: then everything that is due is looked for. They may be all that is due.
+            self.next_wake = self.next_wake.max(by + LOOK_AGAIN);
+            return Ok((due.tasks, Vec::new()));
+        }
+        Ok((due.tasks, due.bulks))
     }
 
     async fn take_due_schedules<S: Store>(&mut self, store: &mut S) -> Result<Vec<ScheduleKey>, StoreError> {
@@ -358,13 +406,19 @@ impl Lane {
         Ok(ahead)
     }
 
-    /// Decides a batch, answers its callers, and hands over what leaves.
+    /// Remembers queues to look at, each once.
+    fn look_at(&mut self, queues: Vec<QueueKey>) {
+        let known: BTreeSet<QueueKey> = self.queues.iter().copied().collect();
+        self.queues.extend(queues.into_iter().filter(|queue| !known.contains(queue)));
+    }
+
+    /// Decides a batch, answers its callers, and hands over what leaves. `false`: there was no room for it.
     async fn settle<S: Store>(
         &mut self,
         store: &mut S,
         asks: Vec<Ask>,
         batch: Batch<'_>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         for permit in asks.iter().filter_map(|ask| ask.permit) {
             self.node.permits.give_back(permit.host, permit.bytes);
             self.wants.returned(permit.host);
@@ -387,11 +441,13 @@ impl Lane {
             Ok(committed) => {
                 self.metrics.committed(begun.elapsed(), &committed.tally);
                 self.made_room = false;
+                self.full_max = (self.full_max * 2).min(FULL_INPUTS_MAX);
                 let hold = committed.hold;
                 self.hand_over(asks, committed);
                 if hold == Some(HoldChange::Resumed) {
                     self.take_up(store).await?;
                 }
+                Ok(true)
             }
             Err(StoreError::Full) => {
                 // Nothing happened: what is due is found again.
@@ -401,32 +457,37 @@ impl Lane {
                 }
                 self.next_schedule = Timestamp(0);
                 self.backlog.extend(kept);
-                self.queues.extend(queues);
+                self.look_at(queues);
                 let wants = hosts.into_iter().map(Want::Host).collect();
                 self.wants.add(wants, &self.node.permits, (self.clock)());
                 self.next_wake = (self.clock)();
                 self.find_no_room(store, asks).await?;
+                Ok(false)
             }
-            Err(error) => return Err(error),
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 
     /// A transaction found no room for these. Makes some; where that is not enough for everything, new work is refused from
     /// now on, and where it is for nothing, everybody.
     async fn find_no_room<S: Store>(&mut self, store: &mut S, asks: Vec<Ask>) -> Result<(), StoreError> {
         store.make_room().await?;
-        let was_full = self.full.is_some();
-        if !was_full && (std::mem::replace(&mut self.made_room, true) || !store.has_room().await?) {
-            self.is_full();
-        }
-        let (begun, refused): (Vec<Ask>, Vec<Ask>) = asks
-            .into_iter()
-            .partition(|ask| !was_full && (self.full.is_none() || !ask.submission.is_new_work()));
-        self.refuse(refused);
-        self.try_again(begun);
-        if was_full {
+        if self.full.is_some() {
+            self.refuse(asks);
+            self.full_max = (self.full_max / 2).max(1);
+            self.is_over = self.completions.is_closed() && self.completions.is_empty();
             tokio::time::sleep(FULL_PAUSE).await;
+            return Ok(());
+        }
+        let is_again = std::mem::replace(&mut self.made_room, true);
+        if is_again || !store.has_room().await? {
+            self.is_full();
+            self.full_max = FULL_INPUTS_MAX;
+            let (refused, begun) = asks.into_iter().partition(|ask| ask.submission.is_new_work());
+            self.refuse(refused);
+            self.try_again(begun);
+        } else {
+            self.try_again(asks);
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use http_body_util::BodyExt as _;
 use taskhook_core::{Answered, ClaimKey, Once, limits};
 
 use crate::engine::submission::Submission;
+use crate::engine::{Receipt, SubmitError};
 use crate::http::problem::{Code, Problem};
 use crate::http::{App, body, bulks, tasks, webhook};
 use crate::secrets::fingerprint;
@@ -128,7 +129,8 @@ async fn answer_again(
 }
 
 /// Keeps an answer for repeats, unless it is one that a repeat should not get. Of a large one, which may come in
-/// pieces, the status is kept, and the rest is made again.
+/// pieces, the status is kept, and the rest is made again. What has happened is answered though its answer cannot be kept: a
+/// repeat is answered from what was committed.
 async fn remember(app: &App, once: Once, response: Response) -> Result<Response, Problem> {
     let status = response.status();
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
@@ -138,12 +140,16 @@ async fn remember(app: &App, once: Once, response: Response) -> Result<Response,
     let answered = |body| Submission::Answered(Box::new(Answered { once, status: status.as_u16(), body }));
     let bytes_max = u64::try_from(limits::ANSWER_BYTES_KEPT).unwrap_or(u64::MAX);
     if body.size_hint().upper().is_none_or(|bytes| bytes > bytes_max) {
-        app.engine.submit(answered(None)).await?;
+        kept(status, app.engine.submit(answered(None)).await)?;
         return Ok(Response::from_parts(parts, body));
     }
     let bytes = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    app.engine.submit(answered(Some(bytes.to_vec()))).await?;
+    kept(status, app.engine.submit(answered(Some(bytes.to_vec()))).await)?;
     Ok(Response::from_parts(parts, Body::from(bytes)))
+}
+
+fn kept(status: StatusCode, kept: Result<Receipt, SubmitError>) -> Result<(), SubmitError> {
+    if status.is_success() { Ok(()) } else { kept.map(drop) }
 }
 
 fn replayed(status: StatusCode, body: Vec<u8>) -> Response {

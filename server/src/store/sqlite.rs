@@ -214,13 +214,13 @@ impl Store for SqliteStore {
 
     async fn make_room(&mut self) -> Result<(), StoreError> {
         if let Some(reserve) = &mut self.reserve {
-            reserve.give_up();
+            reserve.give_up().map_err(broken)?;
         }
         self.checkpoints.shorten(&self.connection)
     }
 
     async fn has_room(&mut self) -> Result<bool, StoreError> {
-        self.find_room().map_err(failed)
+        self.find_room()
     }
 }
 
@@ -232,11 +232,14 @@ impl SqliteStore {
 
     /// Makes the reserve whole, where it is not, or finds its worth in pages that retention has freed: they serve as well as
     /// those of the disk.
-    fn find_room(&mut self) -> rusqlite::Result<bool> {
+    fn find_room(&mut self) -> Result<bool, StoreError> {
         let Some(reserve) = &mut self.reserve else { return Ok(true) };
-        reserve.take();
-        let bytes = reserve.bytes();
-        Ok(reserve.is_held() || self.free_bytes()? >= bytes)
+        if reserve.take().map_err(broken)? {
+            return Ok(true);
+        }
+        // The log has to find its room on the disk all the same.
+        let (bytes, has_spare) = (reserve.bytes(), reserve.has_spare().map_err(broken)?);
+        Ok(has_spare && self.free_bytes().map_err(failed)? >= bytes)
     }
 
     /// The bytes of the database file that hold nothing.
@@ -400,6 +403,11 @@ fn failed(error: rusqlite::Error) -> StoreError {
         // G16: after an I/O error nothing may be answered, and no fsync may be tried again.
         _ => StoreError::Broken(format!("SQLite: {error}")),
     }
+}
+
+/// G16: an I/O error of the reserve is one of its disk.
+fn broken(error: std::io::Error) -> StoreError {
+    StoreError::Broken(format!("the reserve of the store: {error}"))
 }
 
 /// Whether there was no room. The index of the log, which is in shared memory, holds nothing that must last: where it cannot

@@ -108,6 +108,9 @@ pub enum OpenError {
         /// What the system says.
         error: std::io::Error,
     },
+    /// No room can be kept on its disk.
+    #[error("{0}")]
+    Reserve(String),
     /// The system refuses.
     #[error("the system gives no thread for the checkpoints of the store: {0}")]
     Thread(std::io::Error),
@@ -211,11 +214,6 @@ impl OpenError {
             _ => OpenError::Sqlite { path, error },
         }
     }
-
-    /// Whether there was no room on the disk.
-    fn is_full(&self) -> bool {
-        matches!(self, OpenError::Sqlite { error, .. } if is_full(error))
-    }
 }
 
 impl SqliteStore {
@@ -243,7 +241,7 @@ impl SqliteStore {
     fn open_with(
         path: &SqlitePath,
         clock: fn() -> Timestamp,
-        look: impl FnOnce(&mut Connection) -> Result<(), OpenError>,
+        look: impl Fn(&mut Connection) -> Result<(), OpenError>,
     ) -> Result<SqliteStore, OpenError> {
         if rusqlite::version_number() < SQLITE_VERSION_MIN {
             return Err(OpenError::OldSqlite(rusqlite::version().into()));
@@ -253,10 +251,23 @@ impl SqliteStore {
         let lock = lock(path)?;
         let is_new = !path.0.exists();
         let refused = |error| OpenError::of(error, path);
+        must_have_its_beginning(path)?;
         let mut reserve = Reserve::existing(path);
-        let mut connection = match connect(path) {
-            Err(error) if error.is_full() && reserve.as_mut().is_some_and(Reserve::give_up_whole) => {
-                connect(path)?
+        let connect = || {
+            let mut connection = Connection::open(&path.0).map_err(refused)?;
+            // Until it is known to be a sound store of ours, nothing is written: not even by closing it.
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(refused)?;
+            must_be_ours(&connection, path)?;
+            look(&mut connection)?;
+            settle(&connection, path)?;
+            migrate(&connection, path)?;
+            Ok(connection)
+        };
+        let mut connection = match connect() {
+            Err(OpenError::Sqlite { error, .. })
+                if is_full(&error) && reserve.as_mut().is_some_and(Reserve::give_up_whole) =>
+            {
+                connect()?
             }
             connected => connected?,
         };
@@ -265,17 +276,18 @@ impl SqliteStore {
         if is_new {
             sync_folder(path)?;
         }
-        look(&mut connection)?;
         let is_settled = match take_over(&connection) {
             Err(error) if is_full(&error) => {
-                reserve.iter_mut().for_each(Reserve::give_up);
+                let given = reserve.as_mut().map_or(Ok(()), Reserve::give_up);
+                given.map_err(|error| OpenError::File { path: path.text(), error })?;
                 match take_over(&connection) {
                     Err(error) if is_full(&error) => false,
-                    taken => taken.map(|()| true).map_err(refused)?,
+                    taken => taken.map_err(refused)?,
                 }
             }
-            taken => taken.map(|()| true).map_err(refused)?,
+            taken => taken.map_err(refused)?,
         };
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(refused)?;
         let max = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(refused);
         // The newest rows may be pruned: `swept` knows how far the keys had come by then.
         let last_now = max(
@@ -307,14 +319,14 @@ impl SqliteStore {
     /// whichever is larger. For a server; whoever only looks at a store needs none.
     ///
     /// # Errors
-    /// If its file cannot be made. `false`: there is no room for it.
+    /// If its file cannot be made, or its disk has errors. `false`: there is no room for it.
     pub fn reserve_room(&mut self) -> Result<bool, OpenError> {
         if self.reserve.is_none() {
             let path = SqlitePath(self.path().into());
             let refused = |error| OpenError::File { path: path.reserve().display().to_string(), error };
             self.reserve = Some(Reserve::create(&path).map_err(refused)?);
         }
-        self.find_room().map_err(|error| OpenError::of(error, &SqlitePath(self.path().into())))
+        self.find_room().map_err(|error| OpenError::Reserve(error.to_string()))
     }
 
     fn path(&self) -> String {
@@ -324,10 +336,9 @@ impl SqliteStore {
     /// Takes care of what an earlier process left, where there was no room for that when the store was opened.
     pub(super) fn settle(&mut self) -> Result<(), StoreError> {
         if !self.is_settled {
-            take_over(&self.connection).map_err(failed)?;
-            self.is_settled = true;
+            self.is_settled = take_over(&self.connection).map_err(failed)?;
         }
-        Ok(())
+        if self.is_settled { Ok(()) } else { Err(StoreError::Full) }
     }
 
     /// The settings in force.
@@ -398,14 +409,25 @@ fn lock(path: &SqlitePath) -> Result<File, OpenError> {
     }
 }
 
-/// A connection with its settings, to a store with its schema.
-fn connect(path: &SqlitePath) -> Result<Connection, OpenError> {
-    let connection = Connection::open(&path.0).map_err(|error| OpenError::of(error, path))?;
-    must_be_ours(&connection, path)?;
-    settle(&connection, path)?;
-    migrate(&connection, path)?;
-    Ok(connection)
+/// SQLite takes an empty file for a new database, and throws away the log that stands beside it.
+fn must_have_its_beginning(path: &SqlitePath) -> Result<(), OpenError> {
+    let bytes_of = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+    let [store, log] = path.files();
+    if bytes_of(&store) > 0 || bytes_of(&log) == 0 {
+        return Ok(());
+    }
+    let found = format!(
+        "it is empty or not there, and its log {} is not; to begin anew, move that away too",
+        log.display()
+    );
+    Err(OpenError::Corrupt { path: path.text(), found })
 }
+
+/// Steps of a look for damage, mostly cells of pages, after which it is asked whether there is still time.
+const STEPS_PER_LOOK: i32 = 1_000;
+
+/// So many are always made.
+const STEPS_ALWAYS: i32 = 200_000;
 
 /// Whether it had the time to look at all of the store.
 fn look_for_damage(
@@ -415,7 +437,13 @@ fn look_for_damage(
 ) -> Result<bool, OpenError> {
     let refused = |error| OpenError::of(error, path);
     let deadline = Instant::now() + time;
-    connection.progress_handler(1_000, Some(move || Instant::now() >= deadline)).map_err(refused)?;
+    // A small store is looked at whole, however slow the machine is.
+    let mut looks = 0;
+    let is_over = move || {
+        looks += 1;
+        looks > STEPS_ALWAYS / STEPS_PER_LOOK && Instant::now() >= deadline
+    };
+    connection.progress_handler(STEPS_PER_LOOK, Some(is_over)).map_err(refused)?;
     let found = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
     connection.progress_handler(0, None::<fn() -> bool>).map_err(refused)?;
     match found {
@@ -427,10 +455,10 @@ fn look_for_damage(
 }
 
 /// Takes care of what an earlier process left. What is in its log is rewritten and fsynced before anybody hears of it: pages
-/// whose fsync failed then may exist in the page cache alone.
-fn take_over(connection: &Connection) -> rusqlite::Result<()> {
+/// whose fsync failed then may exist in the page cache alone. Answers whether all of it was; a reader may stand in the way.
+fn take_over(connection: &Connection) -> rusqlite::Result<bool> {
     reopen_lines(connection)?;
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)).map(drop)
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).map(|busy: bool| !busy)
 }
 
 fn settle(connection: &Connection, path: &SqlitePath) -> Result<(), OpenError> {
@@ -479,7 +507,8 @@ fn reopen_lines(connection: &Connection) -> rusqlite::Result<()> {
 
 /// A database of somebody else gets no tables of ours.
 fn must_be_ours(connection: &Connection, path: &SqlitePath) -> Result<(), OpenError> {
-    let sql = "SELECT count(*) > 0 AND NOT total(name = 'migration') FROM sqlite_schema WHERE type = 'table'";
+    let sql = "SELECT count(*) > 0 AND (SELECT group_concat(name) IS NOT 'name,hash' FROM pragma_table_info('migration'))
+         FROM sqlite_schema WHERE type = 'table'";
     match connection.query_row(sql, [], |row| row.get(0)) {
         Ok(false) => Ok(()),
         Ok(true) => Err(OpenError::NotAStore(path.text())),
@@ -535,11 +564,11 @@ mod tests {
     fn the_look_for_damage_ends_in_time() {
         let folder = tempfile::tempdir().unwrap();
         let path = SqlitePath(folder.path().join("store.db"));
-        let mut connection = connect(&path).unwrap();
+        let mut connection = Connection::open(&path.0).unwrap();
         connection
             .execute_batch(
                 "CREATE TABLE wide (number INTEGER PRIMARY KEY, text TEXT);
-                 WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+                 WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 300000)
                  INSERT INTO wide SELECT i, hex(zeroblob(50)) FROM n",
             )
             .unwrap();

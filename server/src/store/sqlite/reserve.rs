@@ -5,8 +5,10 @@
 //! the same disk can therefore not take the last room away.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
 
@@ -28,6 +30,9 @@ const SPARE: u64 = 5;
 /// What is kept of it for the next start, which needs room before it can free any: for the index of the log.
 const FOR_A_START: u64 = 64 << 10;
 
+/// How often it is tried to make it whole again.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// The reserve of one store.
 #[derive(Debug)]
 pub(super) struct Reserve {
@@ -37,17 +42,11 @@ pub(super) struct Reserve {
     bytes: u64,
     /// What must be free beside it.
     spare: u64,
-    state: State,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// It has its size.
-    Held,
-    /// It was cut short, or never had its size.
-    Given,
-    /// The file system reserves nothing: there is room until there is none.
-    Impossible,
+    /// It has its size. Where the file system reserves nothing: there is as much room.
+    is_held: bool,
+    /// The file system reserves nothing.
+    is_impossible: bool,
+    tried: Option<Instant>,
 }
 
 impl Reserve {
@@ -67,8 +66,8 @@ impl Reserve {
         let system = fstatvfs(&file)?;
         let all = (system.f_blocks.saturating_mul(system.f_frsize) / PART).clamp(BYTES_MIN, BYTES_MAX);
         let (bytes, spare) = (all - all / SPARE, all / SPARE);
-        let state = if file.metadata()?.len() >= bytes { State::Held } else { State::Given };
-        Ok(Reserve { file, path: path.reserve(), bytes, spare, state })
+        let path = path.reserve();
+        Ok(Reserve { file, path, bytes, spare, is_held: false, is_impossible: false, tried: None })
     }
 
     /// How much it is to hold, in bytes.
@@ -76,81 +75,96 @@ impl Reserve {
         self.bytes
     }
 
-    /// Whether it holds that, or cannot be asked to.
+    /// Whether it holds that.
     pub(super) fn is_held(&self) -> bool {
-        self.state != State::Given
+        self.is_held
     }
 
-    /// Gives it its size again, if more than that is free.
-    pub(super) fn take(&mut self) {
-        if self.is_held() {
-            return;
+    /// Whether as much is free on the disk as must be beside it.
+    pub(super) fn has_spare(&self) -> io::Result<bool> {
+        Ok(self.free()? >= self.spare)
+    }
+
+    /// Gives it its size, if more than that is free. Answers whether it has it; that is looked at once a second.
+    ///
+    /// # Errors
+    /// What the system says, if it is not that there is no room.
+    pub(super) fn take(&mut self) -> io::Result<bool> {
+        let is_sure = self.is_held && !self.is_impossible;
+        if is_sure || self.tried.is_some_and(|tried| tried.elapsed() < AGAIN) {
+            return Ok(self.is_held);
         }
-        match self.grow() {
-            Ok(true) => self.state = State::Held,
-            Ok(false) => self.cut(),
-            Err(error) => {
-                tracing::warn!(%error, file = %self.path.display(), "no room can be reserved for completions");
-                self.state = State::Impossible;
-                self.cut();
-            }
-        }
+        self.tried = Some(Instant::now());
+        self.is_held = self.grow()?;
+        Ok(self.is_held)
     }
 
     /// Cuts it short.
-    pub(super) fn give_up(&mut self) {
-        if self.state == State::Held {
-            self.state = State::Given;
-            self.cut();
+    pub(super) fn give_up(&mut self) -> io::Result<()> {
+        (self.is_held, self.tried) = (false, None);
+        if self.file.metadata()?.len() > FOR_A_START {
+            self.file.set_len(FOR_A_START)?;
+            // A file system may free what was cut off only once that is on the disk.
+            self.file.sync_all()?;
         }
+        Ok(())
     }
 
     /// Cuts it to nothing, for a store that cannot be opened otherwise. Answers whether that made room.
     pub(super) fn give_up_whole(&mut self) -> bool {
+        self.is_held = false;
         let had = self.file.metadata().map_or(0, |file| file.len());
-        if self.state == State::Held {
-            self.state = State::Given;
-        }
         had > 0 && self.file.set_len(0).is_ok() && self.file.sync_all().is_ok()
     }
 
-    /// Whether it could grow.
-    fn grow(&mut self) -> io::Result<bool> {
-        match self.allocate() {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::StorageFull => return Ok(false),
-            Err(error) => return Err(error),
-        }
+    /// What is free on the disk, in bytes.
+    fn free(&self) -> io::Result<u64> {
         let system = fstatvfs(&self.file)?;
-        Ok(system.f_bavail.saturating_mul(system.f_frsize) >= self.spare)
+        Ok(system.f_bavail.saturating_mul(system.f_frsize))
     }
 
-    fn allocate(&mut self) -> io::Result<()> {
-        match fallocate(&self.file, FallocateFlags::empty(), 0, self.bytes) {
-            Ok(()) => return Ok(()),
-            Err(error) if matches!(io::Error::from(error).kind(), ErrorKind::Unsupported) => {}
-            Err(error) => return Err(error.into()),
+    fn grow(&mut self) -> io::Result<bool> {
+        let file = self.file.metadata()?;
+        if file.len() > self.bytes {
+            // It comes from a larger disk.
+            self.file.set_len(self.bytes)?;
         }
-        // Where nothing can be allocated it is written.
-        self.file.seek(SeekFrom::Start(0))?;
-        let zeros = [0; 1 << 16];
-        for _ in 0..self.bytes.div_ceil(zeros.len() as u64) {
-            self.file.write_all(&zeros)?;
+        // One that has its length and not its blocks was copied, and reserves nothing.
+        let has = (file.blocks() * 512).min(self.bytes);
+        if has == self.bytes && file.len() >= self.bytes {
+            return Ok(true);
         }
-        self.file.sync_all()
-    }
-
-    /// A file system may free what was cut off only once that is on the disk.
-    fn cut(&self) {
-        let cut = || -> io::Result<()> {
-            if self.file.metadata()?.len() > FOR_A_START {
-                self.file.set_len(FOR_A_START)?;
-                self.file.sync_all()?;
+        let is_room = self.free()? >= (self.bytes - has) + self.spare;
+        if self.is_impossible {
+            return Ok(is_room);
+        }
+        // Without room for all of it, enough for a start.
+        let bytes = if is_room { self.bytes } else { FOR_A_START };
+        if bytes <= has {
+            return Ok(false);
+        }
+        match self.allocate(bytes) {
+            Ok(()) => Ok(is_room),
+            Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                self.give_up()?;
+                Ok(false)
             }
-            Ok(())
-        };
-        if let Err(error) = cut() {
-            tracing::warn!(%error, file = %self.path.display(), "the reserve for completions could not be given up");
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                let file = self.path.display();
+                tracing::warn!(%file, "this file system reserves no room for completions; others may take the last");
+                self.is_impossible = true;
+                Ok(is_room)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        loop {
+            match fallocate(&self.file, FallocateFlags::empty(), 0, bytes).map_err(io::Error::from) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                allocated => return allocated,
+            }
         }
     }
 }

@@ -8,6 +8,35 @@ use crate::binary::process::{Process, RealServer, taskhook};
 const PAGE: usize = 4_096;
 
 #[tokio::test]
+async fn of_a_damaged_store_the_log_is_left_too() {
+    let mut server = RealServer::start().await;
+    for number in 0..50 {
+        server.create(json!({"id": format!("t{number}"), "labels": {"filler": "x".repeat(100)}})).await;
+    }
+    // Opened once more, so that the file holds something, and the log does too.
+    server.crash_and_restart().await;
+    server.create(json!({"id": "last"})).await;
+    server.kill();
+    let store = server.store();
+    let log = store.with_extension("db-wal");
+    let (sound, logged) = (std::fs::read(&store).expect("the store"), std::fs::read(&log).expect("its log"));
+    assert!(logged.len() > PAGE, "{} bytes are in the log", logged.len());
+    let mut damaged = sound.clone();
+    damaged[sound.len() / PAGE / 2 * PAGE..][..PAGE].fill(0xa5);
+    for damaged in [damaged, Vec::new()] {
+        std::fs::write(&store, &damaged).expect("a file");
+        let (status, said) = server.spawn().end().await;
+        assert_eq!(status.code(), Some(1), "{said}");
+        assert!(said.contains("is damaged") && said.contains("store.db-wal"), "{said}");
+        assert_eq!(std::fs::read(&store).expect("the store"), damaged, "the store was written to");
+        assert_eq!(std::fs::read(&log).expect("its log"), logged, "the log was written to");
+    }
+    std::fs::write(&store, &sound).expect("a file");
+    server.start_again().await;
+    assert_eq!(server.task("last").await["state"], "running");
+}
+
+#[tokio::test]
 async fn a_damaged_store_is_not_served() {
     let server = RealServer::start().await;
     for number in 0..50 {

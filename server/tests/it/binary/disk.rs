@@ -291,8 +291,55 @@ async fn a_server_starts_on_a_full_disk() {
     disk.serve().await;
     assert_eq!(disk.api.task(&created[0]).await["state"], "succeeded");
     is_full(&disk.create("new").await);
+    // Once more: what the start needed is kept for the next one.
+    disk.stop().await;
+    disk.fill(0);
+    disk.serve().await;
+    is_full(&disk.create("new").await);
     disk.empty();
     disk.until_there_is_room("late").await;
     assert_eq!(disk.complete(&created[completed]).await.expect(200)["task_state"], "succeeded");
     assert_eq!(disk.complete(&created[0]).await.expect(200)["outcome"], "ignored");
+}
+
+#[tokio::test]
+async fn who_waits_for_an_answer_gets_one_whatever_else_finds_no_room() {
+    let mut disk = SmallDisk::start().await;
+    let mut worker = Worker::start().await;
+    let mut calls = Vec::new();
+    for number in 0..24 {
+        let mut task = task_for(&worker, &format!("begun{number}"));
+        task["payload"] = json!("x".repeat(2_000));
+        disk.api.create(task).await;
+        calls.push(worker.call().await);
+    }
+    for _ in 0..8 {
+        let bulk =
+            json!({"action": "cancel", "filter": {"name": "nobody"}, "rate": {"limit": 1, "per": "5s"}});
+        disk.api.post("/v1/bulk", bulk).await.expect(202);
+    }
+    disk.fill(1 << 20);
+    let created = disk.create_until_full().await;
+    disk.fill(0);
+    // More responses than one transaction takes here, and each has a body for which there is no room.
+    for call in calls {
+        call.answer(202, &[("content-type", "text/plain")], "y".repeat(60_000));
+    }
+    for id in created.iter().take(3) {
+        let answer = disk.complete(id).await;
+        assert!([200, 503].contains(&answer.status), "{}", answer.status);
+    }
+    let said = disk.stop().await;
+    assert!(!said.contains("has not stopped in time"), "{said}");
+
+    disk.empty();
+    disk.serve().await;
+    disk.until_there_is_room("late").await;
+    for number in 0..24 {
+        let state = disk.api.task(&format!("begun{number}")).await["state"].clone();
+        assert!(
+            ["dispatching", "running"].contains(&state.as_str().unwrap_or_default()),
+            "{number}: {state}"
+        );
+    }
 }

@@ -296,7 +296,8 @@ impl RealServer {
         format!("sqlite:{}", self.store().display())
     }
 
-    fn store(&self) -> PathBuf {
+    /// The file of its store.
+    pub(crate) fn store(&self) -> PathBuf {
         self.folder.path().join("store.db")
     }
 }
