@@ -1,10 +1,12 @@
 //! `cargo xtask sim`: simulated worlds, each from its seed; and whether they notice bugs that are planted for them.
 //!
 //! A planted bug is one line under `cfg(planted = "name")`, in core or in the server. To build one, this program stands
-//! in front of the compiler (`RUSTC_WORKSPACE_WRAPPER`) and adds the `cfg` for the workspace's own crates alone: with
-//! `RUSTFLAGS` each bug would build every dependency anew.
+//! in front of the compiler (`RUSTC_WORKSPACE_WRAPPER`) and adds the `cfg` for the crate in which the bug stands, and for
+//! no other: with `RUSTFLAGS` each bug would build every dependency anew, and what the compiler remembers of a crate
+//! counts only for the same `cfg`.
 
 use std::env;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -65,6 +67,13 @@ pub(crate) fn as_wrapper() -> Option<ExitCode> {
     let name = env::var(PLANTED).ok()?;
     let mut words = env::args_os().skip(1);
     let compiler = words.next().filter(|word| word.to_string_lossy().contains("rustc"))?;
-    let status = Command::new(compiler).args(words).arg("--cfg").arg(format!("planted=\"{name}\"")).status();
-    Some(if status.is_ok_and(|status| status.success()) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let mut command = Command::new(compiler);
+    command.args(words);
+    // Cargo says in this variable which crate is being built.
+    let folder = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
+    if planted::stands_in(&Path::new(&folder).join("src"), &name).unwrap_or(true) {
+        command.arg("--cfg").arg(format!("planted=\"{name}\""));
+    }
+    let is_built = command.status().is_ok_and(|status| status.success());
+    Some(if is_built { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
