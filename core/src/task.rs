@@ -305,10 +305,15 @@ impl Task {
     }
 
     fn ends(&self) -> impl Iterator<Item = Timestamp> {
+        self.attempt_ends().chain(self.deadline())
+    }
+
+    /// When the open attempt ends by itself.
+    fn attempt_ends(&self) -> impl Iterator<Item = Timestamp> {
         let is_forgotten =
             cfg!(planted = "timeout_is_forgotten_once_running") && self.state == State::Running;
         let times_out_at = self.times_out_at().filter(|_| !is_forgotten);
-        [times_out_at, self.beats_until(), self.deadline()].into_iter().flatten()
+        times_out_at.into_iter().chain(self.beats_until())
     }
 
     /// Takes in a fact. The only way in which a task changes.
@@ -424,10 +429,10 @@ impl Task {
             State::Blocked | State::Queued => None,
             State::Succeeded | State::Failed | State::Cancelled | State::Skipped => return None,
         };
-        // What has run out already waits for the remote's last word.
+        // What has run out already waits for the remote's last word; a deadline waits for nobody.
         let is_asked = self.open_attempt().is_some_and(|attempt| attempt.polling.open);
-        let ends = self.ends().filter(|end| !is_asked || *end > at).map(|end| end.max(at));
-        own.into_iter().chain(ends).min()
+        let ends = self.attempt_ends().filter(|end| !is_asked || *end > at).chain(self.deadline());
+        own.into_iter().chain(ends.map(|end| end.max(at))).min()
     }
 
     /// When its remote is to be asked next, or when an answer that is awaited must have come.
