@@ -74,9 +74,9 @@ struct Asking {
     is_located: bool,
     sent_at: Option<Time>,
     count: u32,
-    /// Answers so far, and the time of the last.
     answers: u32,
-    answered_at: Time,
+    /// When it is to be asked again, since the last answer.
+    next_at: Option<Time>,
     is_open: bool,
     /// How often in a row the remote had no such task.
     not_found: u32,

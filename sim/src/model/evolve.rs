@@ -89,9 +89,10 @@ impl Model {
                 if task.open && matches!(told, Told::Running { .. }) {
                     task.alive_at = fact.at;
                 }
+                let next_at = fact.at + task.pause();
                 let asking = &mut task.asking;
                 asking.not_found = if *told == Told::NotFound { asking.not_found + 1 } else { 0 };
-                (asking.is_open, asking.answered_at) = (false, fact.at);
+                (asking.is_open, asking.next_at) = (false, Some(next_at));
                 asking.answers += 1;
             }
             _ => {

@@ -36,17 +36,16 @@ impl Task {
         self.began + status.after.unwrap_or(soon)
     }
 
-    /// When its remote is asked next, if nothing else happens: pauses double, up to five minutes.
+    /// When its remote is asked next, if nothing else happens.
     fn asks_at(&self, status: Status) -> Time {
-        let (asking, first_at) = (&self.asking, self.is_overdue_at(status));
-        match asking.sent_at {
-            None => first_at,
-            Some(sent_at) if asking.is_open => sent_at + PATIENCE,
-            Some(_) => {
-                let first = (first_at - self.began).clamp(SECOND, PAUSE_MAX);
-                asking.answered_at + (first << (asking.count - 1).min(16)).min(PAUSE_MAX)
-            }
-        }
+        self.asking.next_at.unwrap_or(self.is_overdue_at(status))
+    }
+
+    /// From an answer to the next question: pauses double, up to five minutes.
+    pub(super) fn pause(&self) -> Time {
+        let first = self.wish.watch.status.map_or(0, |status| self.is_overdue_at(status) - self.began);
+        let doublings = self.asking.count.saturating_sub(1).min(16);
+        (first.clamp(SECOND, PAUSE_MAX) << doublings).min(PAUSE_MAX)
     }
 
     /// Whether an answer may still come to a process that has been up since `up_since`.
@@ -173,16 +172,18 @@ impl Model {
         let of_attempt = match task.can_be_asked() {
             None => ends,
             Some(status) => {
-                let sent_at = task.asking.sent_at.filter(|_| task.asking.is_open);
-                let overdue_at = task.is_overdue_at(status);
+                let (asking, overdue_at) = (&task.asking, task.is_overdue_at(status));
                 let starts = self.up_since.values().copied();
                 // After a time without a node, all that is overdue is asked for at once.
-                let first = starts
-                    .filter(|up| overdue_at <= *up && task.asking.sent_at.unwrap_or(task.began) < *up)
-                    .min();
-                let asks_at = first.into_iter().chain(ends).chain([task.asks_at(status)]).min();
-                let at = sent_at.map(|sent_at| sent_at + PATIENCE).or(asks_at);
-                at.filter(|_| has_places && !status.is_shared)
+                let is_first = |up: &Time| overdue_at <= *up && asking.sent_at.unwrap_or(task.began) < *up;
+                let first = starts.filter(is_first).min();
+                let patience = asking.sent_at.filter(|_| asking.is_open).map(|sent_at| sent_at + PATIENCE);
+                let asks_at = patience.max(Some(task.asks_at(status)));
+                let next = first.into_iter().chain(ends).chain(asks_at).min();
+                // Where the process lives that has asked, its answer is awaited.
+                let is_awaited = self.up_since.values().any(|up| asking.sent_at >= Some(*up));
+                let next = next.max(patience.filter(|_| is_awaited));
+                next.filter(|_| has_places && !status.is_shared)
             }
         };
         deadline.into_iter().chain(of_attempt).min()
