@@ -78,7 +78,8 @@ impl Due {
             return None;
         }
         let settings = &schedule.settings;
-        let after = schedule.decided_until;
+        // What was before the schedule begins is not made up for.
+        let after = schedule.not_before(schedule.decided_until);
         let until = shown.min(settings.end_at.unwrap_or(Timestamp::MAX));
         let first = schedule.instants(recurrence, after).next().filter(|first| *first <= until)?;
         let newest = recurrence.latest_between(after, until)?;
