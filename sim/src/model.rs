@@ -5,6 +5,7 @@
 //! follow from what was said, and what was said must have its fact.
 
 mod evolve;
+mod instants;
 mod legal;
 mod limits;
 mod rest;
@@ -60,6 +61,8 @@ struct Task {
     met: BTreeSet<String>,
     ignores: bool,
     generation: u32,
+    /// The commit in which it was reopened last.
+    reopened_step: u64,
     /// Why its latest fact came about.
     last: Option<Why>,
     expect: Option<(Why, Expect)>,
@@ -100,6 +103,7 @@ pub struct Model {
     asked: BTreeMap<(String, u32), (u32, u32)>,
     /// The tasks that are to tell a remote of a cancel and are not there yet.
     calls: BTreeSet<String>,
+    schedules: BTreeMap<String, instants::Schedule>,
     commands: BTreeSet<(String, u8)>,
     externals: BTreeMap<String, (String, Option<u32>, u64, Time)>,
     queues: BTreeMap<String, Limits>,
@@ -319,8 +323,11 @@ impl Model {
     fn is_created(&mut self, fact: &Fact) -> Verdict {
         let id = &fact.task;
         must(!self.tasks.contains_key(id), || "G4: created twice".into())?;
-        let wish =
-            self.wishes.get(id).and_then(|wishes| wishes.first()).ok_or("nobody asked for it")?.clone();
+        let asked = self.wishes.get(id).and_then(|wishes| wishes.first()).cloned();
+        let wish = match asked {
+            Some(wish) => wish,
+            None => self.of_instant(fact)?.ok_or("nobody asked for it")?,
+        };
         let mut met = BTreeSet::new();
         for (parent, on) in &wish.after {
             let parent_task = self.tasks.get(parent).ok_or("G11: it waits for nobody")?;
@@ -365,6 +372,7 @@ impl Model {
             met,
             ignores: false,
             generation: 0,
+            reopened_step: 0,
             knows: BTreeMap::new(),
             last: None,
             expect: None,

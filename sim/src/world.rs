@@ -69,6 +69,8 @@ pub struct World<G: Ground> {
     jobs: BTreeMap<(String, u32), Job>,
     happenings: BTreeMap<(Time, u64), Happening>,
     drafts: BTreeMap<u64, Draft>,
+    /// How many schedules were asked for.
+    schedules: u32,
     names: BTreeMap<TaskKey, String>,
     position: i64,
     /// How often each task's remote was asked about which attempt, as far as is known.
@@ -112,6 +114,7 @@ impl<G: Ground> World<G> {
             jobs: BTreeMap::new(),
             happenings: BTreeMap::new(),
             drafts: BTreeMap::new(),
+            schedules: 0,
             names: BTreeMap::new(),
             position: i64::MIN,
             questions: BTreeMap::new(),
@@ -490,6 +493,10 @@ impl<G: Ground> World<G> {
             let missing = |key: &TaskKey| self.names.get(key).cloned().unwrap_or_else(|| format!("{key:?}"));
             let ids: Vec<String> = created.iter().map(|(key, _)| missing(key)).collect();
             self.model.created(&ids)?;
+        }
+        if let Submission::Schedule(name, _) = &ask.submission {
+            self.model.schedule_is_known(name, self.clock.now().0);
+            self.say(|| format!("schedule {name} is answered: {outcome:?}"));
         }
         let From::Sender(post, number) = ask.from else { return Ok(()) };
         self.say(|| format!("webhook {number} is answered: {outcome:?}"));

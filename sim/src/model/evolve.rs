@@ -4,7 +4,7 @@ use super::*;
 
 impl Model {
     pub(super) fn evolve(&mut self, fact: &Fact) {
-        let starts = self.starts;
+        let (starts, step) = (self.starts, self.step);
         let asked_to_ignore = self.commands.contains(&(fact.task.clone(), 3));
         if let What::Correlated(external, attempt) = &fact.what {
             self.externals.insert(external.clone(), (fact.task.clone(), *attempt, self.step, fact.at));
@@ -58,7 +58,7 @@ impl Model {
             What::Reopened => {
                 task.state = State::New;
                 task.deadline = task.deadline.filter(|deadline| *deadline > fact.at);
-                task.generation += 1;
+                (task.generation, task.reopened_step) = (task.generation + 1, step);
                 task.due = if task.attempt == 0 { task.wish.run_at.max(fact.at) } else { fact.at };
                 (task.before, task.used, task.open) = (task.attempt, 0, false);
                 task.ignores |= asked_to_ignore && fact.why == Why::Command;

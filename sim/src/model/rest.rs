@@ -51,7 +51,7 @@ impl Model {
             let late = due.into_iter().chain(self.is_due(task, has_places)).min();
             must(late.is_none_or(|at| at >= now), || format!("G14: {id} is overlooked at {now}: {task:?}"))?;
         }
-        Ok(())
+        self.decides_instants(now)
     }
 
     /// Whether everything has ended.

@@ -78,6 +78,36 @@ pub struct Status {
     pub is_shared: bool,
 }
 
+/// A schedule.
+#[derive(Debug, Clone)]
+pub struct Timetable {
+    /// No instant before this one; intervals are counted from it.
+    pub from: Time,
+    pub every: Every,
+    /// No instant behind this one.
+    pub until: Time,
+    pub missed: Missed,
+    /// An instant makes no task while an earlier one has not ended.
+    pub skips: bool,
+    /// Of each of its tasks.
+    pub wish: Wish,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Every {
+    Span(Time),
+    /// In each minute of the hour that can be divided by this.
+    Minutes(Time),
+}
+
+/// Which instants make a task that were not looked at in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missed {
+    Latest,
+    All,
+    None,
+}
+
 /// What a remote says when it is asked how an attempt is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Told {

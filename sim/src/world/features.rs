@@ -74,6 +74,7 @@ features! {
     Deadlines "tasks have deadlines",
     LateRefused "a success of an older attempt is refused",
     CancelUrls "remotes are told when a task is cancelled",
+    Schedules "schedules make tasks",
 }
 
 /// Those that are faults, which a tenth of the seeds does without.

@@ -50,6 +50,8 @@ pub const SOMETIMES: &[&str] = &[
     "a worker that cancels",
     "an attempt that ends by its deadline",
     "an attempt that was lost four times",
+    "an instant of a schedule",
+    "an instant that is made up for",
 ];
 
 /// What came of a plan.

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskhook::engine::submission::{Draft, Heard, OtherHosts, Submission};
+use taskhook::engine::submission::{Draft, Heard, OtherHosts, ScheduleAsk, ScheduleDraft, Submission};
 use taskhook_core::{
     Asked, ClaimKey, Command, Completion, ConcurrencyKey, Deadline, EventKind, Failure, On, OversightAsked,
     QueueCommand, QueueKey, Rate, Received, Request, RetryAsked, SourceKey, Spec, StatusAsked, StatusRequest,
-    Timestamp, Unique, UniqueKey, queue, unique::Until,
+    Timestamp, Unique, UniqueKey, queue, schedule, unique::Until,
 };
 
 use super::features::Feature;
@@ -16,7 +16,7 @@ use super::node::{Ask, From};
 use super::remote::Post;
 use super::seen::id_of;
 use super::{Happening, World};
-use crate::model::{self, Kind, Limits, Said, Watch, Wish};
+use crate::model::{self, Every, Kind, Limits, Missed, Said, Timetable, Watch, Wish};
 
 const SECOND: i64 = 1_000_000;
 
@@ -70,6 +70,7 @@ impl<G: Ground> World<G> {
                 let command = if self.chance(600) { QueueCommand::Resume } else { QueueCommand::Pause };
                 self.asks(Submission::Queue(queue.into(), command));
             }
+            85..90 if self.has(Feature::Schedules) && self.schedules < 2 => self.wants_schedule(),
             72..85 if self.has(Feature::Strangers) => {
                 let number = self.random.below(u64::from(self.plan.tasks) + 2);
                 self.speaks_of(format!("t{number}"));
@@ -141,6 +142,46 @@ impl<G: Ground> World<G> {
         if !drafts.is_empty() {
             self.later_asks(Submission::Create(drafts));
         }
+    }
+
+    /// Asks for a schedule. It comes to an end, since a world with one that does not would never rest.
+    fn wants_schedule(&mut self) {
+        self.schedules += 1;
+        let name = format!("s{}", self.schedules);
+        let second = self.now().div_euclid(SECOND) * SECOND;
+        let (every, step) = self.pick(&[
+            (Every::Span(7 * SECOND), 7),
+            (Every::Span(60 * SECOND), 60),
+            (Every::Minutes(1), 60),
+            (Every::Minutes(7), 420),
+        ]);
+        let from = second + self.pick(&[5 * SECOND, 60 * SECOND]);
+        let until = from + step * SECOND * self.pick(&[3, 20]);
+        let skips = self.chance(300);
+        // What is made up for where instants may not overlap waits for its turn, and is not simulated.
+        let missed = match skips {
+            true => self.pick(&[Missed::Latest, Missed::None]),
+            false => self.pick(&[Missed::Latest, Missed::All, Missed::None]),
+        };
+        let plain = Wish { unique: None, key: None, is_external: false, ..self.wish(0) };
+        let wish = Wish {
+            after: Vec::new(),
+            queue: "default".into(),
+            timeout: Some(Some(60 * SECOND)),
+            watch: Watch::default(),
+            ..plain
+        };
+        let timetable = Timetable { from, every, until, missed, skips, wish };
+        let draft = ScheduleDraft {
+            settings: settings_of(&timetable),
+            host: Some("h0".into()),
+            other_hosts: OtherHosts::default(),
+            queue: "default".into(),
+            source: "default".into(),
+            paused: false,
+        };
+        self.model.asks_for_schedule(&name, timetable);
+        self.asks(Submission::Schedule(name, ScheduleAsk::Define(Arc::new(draft))));
     }
 
     /// Asks now, and perhaps once more, as somebody does who hears nothing.
@@ -381,6 +422,29 @@ fn asked_of(wish: &Wish) -> Asked {
         payload_bytes: 0,
         scheduled: None,
         oversight: OversightAsked::default(),
+    }
+}
+
+fn settings_of(timetable: &Timetable) -> schedule::Settings {
+    let request = Request { method: "POST".into(), url: "http://h0/".into(), ..Request::default() };
+    schedule::Settings {
+        rule: match timetable.every {
+            Every::Span(every) => schedule::Rule::Every(span(every)),
+            Every::Minutes(minutes) => schedule::Rule::Cron(format!("*/{minutes} * * * *")),
+        },
+        timezone: "UTC".into(),
+        asked: asked_of(&timetable.wish),
+        spec: Spec { request: Some(Arc::new(request)), ..Spec::default() },
+        overlap: if timetable.skips { schedule::Overlap::Skip } else { schedule::Overlap::Allow },
+        catch_up: Duration::from_secs(30 * 86_400),
+        missed: match timetable.missed {
+            Missed::Latest => schedule::Missed::Latest,
+            Missed::All => schedule::Missed::All,
+            Missed::None => schedule::Missed::Skip,
+        },
+        jitter: Duration::ZERO,
+        start_at: Some(Timestamp(timetable.from)),
+        end_at: Some(Timestamp(timetable.until)),
     }
 }
 
