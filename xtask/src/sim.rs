@@ -35,7 +35,10 @@ pub(crate) fn sim(workspace: &Workspace, seeds: u64, from: u64, trace: bool) -> 
 /// Builds each of these bugs, or all, and shows the first seed that notices it.
 pub(crate) fn plant(workspace: &Workspace, name: Option<&str>) -> Result<()> {
     let every = planted::names(workspace)?;
-    let chosen: Vec<&String> = every.iter().filter(|one| name.is_none_or(|name| name == *one)).collect();
+    let mut chosen: Vec<&String> = every.iter().filter(|one| name.is_none_or(|name| name == *one)).collect();
+    // Those of the server go last: with each of them the largest crate is built anew, and with core's it is not.
+    let server = workspace.root.join("server").join("src");
+    chosen.sort_by_key(|name| planted::stands_in(&server, name).unwrap_or(false));
     ensure!(!chosen.is_empty(), "no such bug is planted; there are {}", every.join(", "));
     let mut missed = Vec::new();
     for name in chosen {
