@@ -130,6 +130,7 @@ fn take_permit(cx: &mut Context, subjects: &Subjects, effect: Effect) {
     let Some(task) = subjects.task(effect.task()) else { return };
     let place = match effect {
         Effect::Dispatch { .. } => task.plan.host.map(|host| (host, task.plan.payload_bytes)),
+        Effect::Poll { .. } if cfg!(planted = "poll_takes_no_place") => None,
         Effect::Poll { .. } => task.status_host().map(|host| (host, 0)),
     };
     if let Some((host, bytes)) = place {

@@ -270,7 +270,9 @@ impl Task {
     /// When the open attempt times out.
     #[must_use]
     pub fn times_out_at(&self) -> Option<Timestamp> {
-        Some(self.open_attempt()?.began_at + self.plan.timeout?)
+        let attempt = self.open_attempt()?;
+        let is_extended = cfg!(planted = "running_extends_the_timeout");
+        Some(if is_extended { attempt.alive_at } else { attempt.began_at } + self.plan.timeout?)
     }
 
     /// The host that is asked how the open attempt is; `None` where nobody can be asked.
@@ -283,14 +285,16 @@ impl Task {
     /// By when the open attempt must give its next sign of life.
     #[must_use]
     pub fn beats_until(&self) -> Option<Timestamp> {
-        let attempt = self.open_attempt().filter(|_| self.state == State::Running)?;
+        let is_watched = self.state == State::Running && !cfg!(planted = "heartbeat_is_overlooked");
+        let attempt = self.open_attempt().filter(|_| is_watched)?;
         Some(attempt.alive_at + self.plan.oversight.heartbeat?)
     }
 
     /// By when it is over, whatever happens. Whoever reopens it later than that has decided otherwise.
     #[must_use]
     pub fn deadline(&self) -> Option<Timestamp> {
-        self.plan.oversight.deadline.filter(|_| !self.deadline_lifted)
+        let is_forgotten = cfg!(planted = "deadline_is_forgotten_on_retry") && self.attempts_used > 0;
+        self.plan.oversight.deadline.filter(|_| !self.deadline_lifted && !is_forgotten)
     }
 
     /// When what it does now ends by itself, if nothing comes: by its time-out, for want of a sign of life, or by its
@@ -301,10 +305,15 @@ impl Task {
     }
 
     fn ends(&self) -> impl Iterator<Item = Timestamp> {
+        self.attempt_ends().chain(self.deadline())
+    }
+
+    /// When the open attempt ends by itself.
+    fn attempt_ends(&self) -> impl Iterator<Item = Timestamp> {
         let is_forgotten =
             cfg!(planted = "timeout_is_forgotten_once_running") && self.state == State::Running;
         let times_out_at = self.times_out_at().filter(|_| !is_forgotten);
-        [times_out_at, self.beats_until(), self.deadline()].into_iter().flatten()
+        times_out_at.into_iter().chain(self.beats_until())
     }
 
     /// Takes in a fact. The only way in which a task changes.
@@ -420,10 +429,10 @@ impl Task {
             State::Blocked | State::Queued => None,
             State::Succeeded | State::Failed | State::Cancelled | State::Skipped => return None,
         };
-        // What has run out already waits for the remote's last word.
+        // What has run out already waits for the remote's last word; a deadline waits for nobody.
         let is_asked = self.open_attempt().is_some_and(|attempt| attempt.polling.open);
-        let ends = self.ends().filter(|end| !is_asked || *end > at).map(|end| end.max(at));
-        own.into_iter().chain(ends).min()
+        let ends = self.attempt_ends().filter(|end| !is_asked || *end > at).chain(self.deadline());
+        own.into_iter().chain(ends.map(|end| end.max(at))).min()
     }
 
     /// When its remote is to be asked next, or when an answer that is awaited must have come.
@@ -501,7 +510,7 @@ impl Task {
     }
 
     fn give_sign(&mut self, at: Timestamp) {
-        if self.plan.oversight.keeps_watch() {
+        if self.plan.oversight.keeps_watch() && !cfg!(planted = "sign_of_life_is_not_counted") {
             self.with_attempt(|attempt| attempt.alive_at = at);
         }
     }

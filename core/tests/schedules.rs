@@ -78,6 +78,8 @@ fn what_was_not_decided_in_time_is_made_up_for_as_the_schedule_says() {
         schedule every=1m missed=all overlap=allow, wait 3m + pass 0s => a dispatching #1, b dispatching #1, c dispatching #1
         schedule every=1m missed=all catch_up=2m, wait 5m + pass 0s -> 2 from 14:01 to 14:02 missed (too late), 14:03 a, 14:04 b, 14:05 c
         schedule every=1h missed=all catch_up=10m, wait 130m + pass 0s -> 15:00 missed (too late), 16:00 a
+        schedule cron=*_*_*_*_* start=10m missed=all, wait 12m + pass 0s -> 14:10 a, 14:11 b, 14:12 c
+        schedule cron=*_*_*_*_* start=10m, wait 12m + pass 0s -> 2 from 14:10 to 14:11 missed (newer), 14:12 a
         schedule every=1m end=3m, wait 10m         + pass 0s -> 2 from 14:01 to 14:02 missed (newer), 14:03 a
         schedule every=1s, wait 72h                + pass 0s -> 10000 from 14:00:01 to 11-26 13:59:59 missed (newer), 11-26 14:00 a
         schedule cron=*_*_*_*_*, wait 720h         + pass 0s -> 10000 from 14:01 to 12-23 13:59 missed (newer), 12-23 14:00 a

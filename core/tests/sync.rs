@@ -208,6 +208,18 @@ fn past_its_deadline_a_task_fails_from_wherever_it_is() {
 }
 
 #[test]
+fn a_deadline_that_passed_during_downtime_does_not_wait_for_a_remote_that_is_asked() {
+    let mut world = World::after("new status=2 ask=10s deadline=1m timeout=none, 202, pass 12s, asked runs");
+    world.now = world.now + std::time::Duration::from_secs(600);
+    world.play("restart");
+    assert_eq!(world.polls.len(), 1, "asked at once, and it does not answer");
+    world.play("pass 29s");
+    assert_eq!(world.tasks[&key_of("a")].state, State::Running);
+    world.play("pass 1s");
+    assert_eq!(world.tasks[&key_of("a")].state, State::Failed);
+}
+
+#[test]
 fn only_a_success_of_the_current_attempt_counts_where_a_task_says_so() {
     check(
         "

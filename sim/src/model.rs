@@ -4,11 +4,19 @@
 //! users ask, what webhooks say and what targets answer, then each fact that a store has kept, in order. Every fact must
 //! follow from what was said, and what was said must have its fact.
 
+mod evolve;
+mod instants;
+mod legal;
+mod limits;
+mod rest;
+mod watch;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use words::*;
+
+use evolve::expected;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expect {
@@ -16,14 +24,21 @@ enum Expect {
     Stale,
     Alive,
     Success,
-    Failure { final_: bool },
+    Failure {
+        final_: bool,
+    },
     Cancel,
     Postponed(Time),
+    /// The deadline has passed, and that is to be told.
+    Late,
 }
 
 #[derive(Debug)]
 struct Task {
     wish: Wish,
+    timeout: Option<Time>,
+    /// Past which it is over; none once it was reopened behind it.
+    deadline: Option<Time>,
     state: State,
     created_step: u64,
     created_at: Time,
@@ -35,6 +50,9 @@ struct Task {
     before: u32,
     used: u32,
     responses: u32,
+    /// When its worker gave the last sign of life.
+    alive_at: Time,
+    asking: Asking,
     due: Time,
     /// How it ended, in each generation.
     ends: Vec<(u32, State)>,
@@ -43,11 +61,28 @@ struct Task {
     met: BTreeSet<String>,
     ignores: bool,
     generation: u32,
+    /// The commit in which it was reopened last.
+    reopened_step: u64,
     /// Why its latest fact came about.
     last: Option<Why>,
     expect: Option<(Why, Expect)>,
     /// The last fact was the failure of an attempt; whether it is final.
     failing: Option<Expect>,
+}
+
+/// What came of asking how the newest attempt is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Asking {
+    /// The answer to the dispatch has named the URL.
+    is_located: bool,
+    sent_at: Option<Time>,
+    count: u32,
+    answers: u32,
+    /// When it is to be asked again, since the last answer.
+    next_at: Option<Time>,
+    is_open: bool,
+    /// How often in a row the remote had no such task.
+    not_found: u32,
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +96,14 @@ pub struct Model {
     acknowledged: BTreeSet<u64>,
     waiting: BTreeSet<u64>,
     answers: BTreeMap<(String, u32), Vec<Answer>>,
+    /// Attempts whose answers have named a status URL.
+    located: BTreeSet<(String, u32)>,
+    told: BTreeMap<(String, u32), Vec<Told>>,
+    /// How often each attempt was to be asked about, and was.
+    asked: BTreeMap<(String, u32), (u32, u32)>,
+    /// The tasks that are to tell a remote of a cancel and are not there yet.
+    calls: BTreeSet<String>,
+    schedules: BTreeMap<String, instants::Schedule>,
     commands: BTreeSet<(String, u8)>,
     externals: BTreeMap<String, (String, Option<u32>, u64, Time)>,
     queues: BTreeMap<String, Limits>,
@@ -75,6 +118,9 @@ pub struct Model {
     /// The interesting things that have happened.
     pub happened: BTreeMap<&'static str, u64>,
 }
+
+const SECOND: Time = 1_000_000;
+const HOUR: Time = 3_600 * SECOND;
 
 fn must(holds: bool, words: impl FnOnce() -> String) -> Verdict {
     if holds { Ok(()) } else { Err(words()) }
@@ -106,8 +152,16 @@ impl Model {
         self.commands.insert((task.into(), number));
     }
 
-    pub fn exchange_ends(&mut self, task: &str, attempt: u32, answer: Answer) {
+    pub fn exchange_ends(&mut self, task: &str, attempt: u32, answer: Answer, names_url: bool) {
         self.answers.entry((task.into(), attempt)).or_default().push(answer);
+        if names_url {
+            self.located.insert((task.into(), attempt));
+        }
+    }
+
+    /// A remote was asked how an attempt is, and this comes of it.
+    pub fn poll_ends(&mut self, task: &str, attempt: u32, told: Told) {
+        self.told.entry((task.into(), attempt)).or_default().push(told);
     }
 
     /// A queue is known to be paused from now on, or may start again from now on.
@@ -122,12 +176,6 @@ impl Model {
     pub fn node_starts(&mut self, node: usize, now: Time) {
         self.starts += 1;
         self.up_since.insert(node, now);
-    }
-
-    /// When a node judges what ran out at `at`. Who may have been cut off meanwhile gets 30 s from its start on.
-    fn judged_at(&self, at: Time) -> impl Iterator<Item = Time> {
-        let starts = self.up_since.values();
-        starts.map(move |up_since| if at <= *up_since { up_since + 30_000_000 } else { at })
     }
 
     /// The facts of one commit, in order.
@@ -234,6 +282,13 @@ impl Model {
         must(*seen <= 4, || format!("G10: attempt {attempt} of {id} was seen {seen} times"))
     }
 
+    /// A question leaves for its remote.
+    pub fn polls(&mut self, id: &str, attempt: u32) -> Verdict {
+        let (sent, left) = self.asked.entry((id.into(), attempt)).or_default();
+        *left += 1;
+        must(left <= sent, || format!("G1: {id} is asked about {left} times of {sent}"))
+    }
+
     fn note(&mut self, what: &'static str) {
         *self.happened.entry(what).or_default() += 1;
     }
@@ -253,6 +308,8 @@ impl Model {
             && task.last.as_ref() != Some(&fact.why)
         {
             self.is_reported(fact, event)?;
+        } else if fact.why == Why::Asked && task.failing.is_none() && !matches!(fact.what, What::Told(..)) {
+            self.is_told_of_an_older_attempt(fact)?;
         }
         self.note_of(fact);
         self.is_legal(fact)?;
@@ -266,8 +323,11 @@ impl Model {
     fn is_created(&mut self, fact: &Fact) -> Verdict {
         let id = &fact.task;
         must(!self.tasks.contains_key(id), || "G4: created twice".into())?;
-        let wish =
-            self.wishes.get(id).and_then(|wishes| wishes.first()).ok_or("nobody asked for it")?.clone();
+        let asked = self.wishes.get(id).and_then(|wishes| wishes.first()).cloned();
+        let wish = match asked {
+            Some(wish) => wish,
+            None => self.of_instant(fact)?.ok_or("nobody asked for it")?,
+        };
         let mut met = BTreeSet::new();
         for (parent, on) in &wish.after {
             let parent_task = self.tasks.get(parent).ok_or("G11: it waits for nobody")?;
@@ -281,8 +341,19 @@ impl Model {
             must(holder.is_none(), || format!("a second task under the key {key}"))?;
         }
         let due = wish.run_at;
+        let is_watched = wish.is_external || wish.watch.heartbeat.is_some();
+        let timeout = wish.timeout.unwrap_or((!is_watched).then_some(HOUR));
+        let deadline = wish.watch.deadline.map(|deadline| match deadline {
+            Deadline::At(at) => at,
+            Deadline::After(span) => fact.at + span,
+        });
+        if self.calls.remove(id) {
+            self.note("a remote that is told of a cancel");
+        }
         let task = Task {
             wish,
+            timeout,
+            deadline,
             state: State::New,
             created_step: self.step,
             created_at: fact.at,
@@ -294,11 +365,14 @@ impl Model {
             before: 0,
             used: 0,
             responses: 0,
+            alive_at: 0,
+            asking: Asking::default(),
             due,
             ends: Vec::new(),
             met,
             ignores: false,
             generation: 0,
+            reopened_step: 0,
             knows: BTreeMap::new(),
             last: None,
             expect: None,
@@ -331,6 +405,10 @@ impl Model {
         if is_before && !task.wish.is_external || may_be_before && before {
             expect = Expect::Ignored;
         }
+        if expect == Expect::Stale && said.kind == Kind::Completed && attempt.is_some_and(|n| n > task.before)
+        {
+            self.note("a late success that is refused");
+        }
         if step < self.step {
             self.note("a webhook applied to a task that came later");
             self.waiting.remove(&event);
@@ -356,6 +434,16 @@ impl Model {
         let of_reply = task.responses > 0;
         let what = match (&fact.what, &fact.why) {
             (What::Succeeded(n), _) if *n < task.attempt => "a success of an older attempt",
+            (What::Succeeded(_), Why::Asked) => "a lost callback that is found",
+            (What::AttemptFailed(_), Why::Asked) if task.asking.not_found > 1 => {
+                "a remote that has no such task"
+            }
+            (What::Told(..), _) if !task.open => "a callback that is faster than an answer",
+            (What::Told(_, Told::NotFound), _) if task.asking.not_found == 0 => {
+                "a remote that knows nothing once"
+            }
+            (What::Located(_, true), _) => "a status URL in an answer",
+            (What::DeadlinePassed, _) => "a deadline that has passed",
             (What::Succeeded(_), Why::Event(_)) if task.state == State::Scheduled => {
                 "a success during a back-off"
             }
@@ -368,7 +456,7 @@ impl Model {
             (What::Stale, _) => "a stale webhook",
             (What::Ignored, _) if task.state.is_end() => "a webhook after the end",
             (What::AttemptFailed(_), Why::Time) if task.sends >= 4 => "an attempt that was lost four times",
-            (What::AttemptFailed(_), Why::Time) => "a time-out",
+            (What::AttemptFailed(_), Why::Time) => self.why_over(task, fact.at),
             (What::Skipped(_), _) => "a skipped task",
             (What::Reopened, Why::Parent(_)) => "a skipped task that is reopened with its parent",
             (What::Reopened, _) => "a retry by a user",
@@ -378,400 +466,5 @@ impl Model {
             _ => return,
         };
         self.note(what);
-    }
-
-    /// Whether a fact may be true now, and follows from what was said.
-    fn is_legal(&mut self, fact: &Fact) -> Verdict {
-        let task = &self.tasks[&fact.task];
-        let (state, now) = (task.state, fact.at);
-        let moves = !matches!(
-            fact.what,
-            What::Alive
-                | What::Responded(..)
-                | What::Ignored
-                | What::Stale
-                | What::Correlated(..)
-                | What::DependencyEnded { .. }
-                | What::DependencyReopened { .. }
-                | What::Other
-                | What::Reopened
-        );
-        must(!(moves && state.is_end()), || format!("G5: {} has ended as {state:?}", fact.task))?;
-        if let Some(failing) = task.failing {
-            let follows = match (&fact.what, failing) {
-                (What::Failed, Expect::Failure { final_ }) => final_,
-                (What::RetryPlanned(at), Expect::Failure { final_ }) => {
-                    !final_ && *at - now <= task.wish.pause_max && *at >= now
-                }
-                (What::RetryPlanned(at), Expect::Postponed(pause)) => {
-                    *at - now == pause.clamp(1_000_000, 86_400_000_000)
-                }
-                _ => false,
-            };
-            return must(follows, || format!("after {failing:?} of {task:?}"));
-        }
-        match &fact.what {
-            What::Blocked
-            | What::Scheduled
-            | What::Queued
-            | What::Begun(_)
-            | What::Dispatched(_)
-            | What::Resent(..) => self.may_begin(fact),
-            What::Skipped(_)
-            | What::DependencyEnded { .. }
-            | What::Triggered
-            | What::Reopened
-            | What::Cancelled => self.may_be_asked(fact),
-            _ => self.may_be_reported(fact),
-        }
-    }
-
-    /// The way of a task up to a sent attempt.
-    fn may_begin(&mut self, fact: &Fact) -> Verdict {
-        let task = &self.tasks[&fact.task];
-        let (state, now) = (task.state, fact.at);
-        let starts = |external: bool| {
-            must(task.wish.is_external == external, || "it is of the other kind".into())?;
-            let unmet = task.wish.after.iter().find(|(parent, _)| !task.met.contains(parent));
-            must(unmet.is_none() || task.ignores, || format!("G11: it starts before {unmet:?}"))
-        };
-        match &fact.what {
-            What::Blocked => must(state == State::New, || "G4: blocked again".into()),
-            What::Scheduled => {
-                must(matches!(state, State::New | State::Blocked) && task.due > now, || {
-                    format!("G4: {task:?}")
-                })?;
-                starts(task.wish.is_external)
-            }
-            What::Queued => {
-                let waited = matches!(state, State::New | State::Blocked | State::Scheduled);
-                must(waited && task.due <= now, || format!("it starts early: {task:?}"))?;
-                starts(false)
-            }
-            What::Begun(n) => {
-                must(*n == task.attempt + 1 && !task.open, || "G4: attempts without order".into())?;
-                if task.expect.is_some() {
-                    return Ok(());
-                }
-                must(task.due <= now, || "it starts early".into())?;
-                starts(true)
-            }
-            What::Dispatched(n) => {
-                must(state == State::Queued && *n == task.attempt + 1 && !task.open, || {
-                    format!("G4: {task:?}")
-                })?;
-                must(task.used < task.wish.attempts_max, || "more attempts than asked for".into())?;
-                starts(false)?;
-                self.is_within_limits(fact)
-            }
-            What::Resent(n, send) => {
-                let current = state == State::Dispatching && *n == task.attempt && task.open;
-                must(current && *send == task.sends + 1 && *send <= 4, || format!("G10: {task:?}"))?;
-                must(task.starts < self.starts, || "G10: sent again without a crash".into())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// What workers and time do to an attempt.
-    fn may_be_reported(&self, fact: &Fact) -> Verdict {
-        let task = &self.tasks[&fact.task];
-        let (state, now) = (task.state, fact.at);
-        let expected = task.expect.as_ref().map(|(_, expect)| *expect);
-        match &fact.what {
-            What::Started => must(state == State::Dispatching, || "G8: it starts twice".into()),
-            What::Alive => must(expected == Some(Expect::Alive), || "nobody is alive".into()),
-            What::Ignored => must(expected == Some(Expect::Ignored), || format!("G6: wanted {expected:?}")),
-            What::Stale => must(expected == Some(Expect::Stale), || format!("G8: wanted {expected:?}")),
-            What::Responded(n, answer) => {
-                let answers = self.answers.get(&(fact.task.clone(), *n));
-                let came = answers.is_some_and(|all| all.contains(answer));
-                must(came && fact.why == Why::Reply(*n), || "nobody has answered so".into())
-            }
-            What::AttemptFailed(n) => {
-                must(task.open && *n == task.attempt, || {
-                    format!("G8: attempt {n} is not the open one: {task:?}")
-                })?;
-                match fact.why {
-                    Why::Event(_) | Why::Reply(_) => {
-                        let fails = matches!(expected, Some(Expect::Failure { .. } | Expect::Postponed(_)));
-                        must(fails, || format!("G6: it fails, wanted {expected:?}"))
-                    }
-                    Why::Time => {
-                        let times_out_at = task.wish.timeout.map(|timeout| task.began + timeout);
-                        let over = times_out_at.is_some_and(|at| self.judged_at(at).any(|at| at <= now));
-                        must(over || task.sends >= 4, || format!("it is not over: {task:?}"))
-                    }
-                    _ => Err("G5: nothing failed".into()),
-                }
-            }
-            What::Succeeded(n) => {
-                must(*n > task.before && *n <= task.attempt, || format!("G8: {task:?}"))?;
-                must(expected == Some(Expect::Success), || format!("G6: it succeeds, wanted {expected:?}"))
-            }
-            What::RetryPlanned(_) | What::Failed | What::Created | What::Defect => {
-                Err("G5: out of nothing".into())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// What users and other tasks do to a task.
-    fn may_be_asked(&self, fact: &Fact) -> Verdict {
-        let task = &self.tasks[&fact.task];
-        let state = task.state;
-        let expected = task.expect.as_ref().map(|(_, expect)| *expect);
-        let asked = |number: u8| self.commands.contains(&(fact.task.clone(), number));
-        let by_command = fact.why == Why::Command;
-        match &fact.what {
-            What::Cancelled => {
-                let may = expected == Some(Expect::Cancel) || (by_command && asked(0));
-                must(may, || "nobody has cancelled it".into())
-            }
-            What::Skipped(parent) => {
-                let edge = task.wish.after.iter().find(|(id, _)| id == parent).ok_or("G11: a stranger")?;
-                let ends = &self.tasks[parent].ends;
-                must(ends.iter().any(|(_, end)| !allows(edge.1, *end)), || {
-                    "G11: skipped for nothing".into()
-                })?;
-                must(matches!(state, State::New | State::Blocked), || "G11: skipped on its way".into())
-            }
-            What::DependencyEnded { parent, generation, end, allowed } => {
-                let edge = task.wish.after.iter().find(|(id, _)| id == parent).ok_or("G11: a stranger")?;
-                let ends = &self.tasks[parent].ends;
-                must(ends.contains(&(*generation, *end)), || format!("G11: {parent} never ended so"))?;
-                let is_new = task.knows.get(parent).is_none_or(|known| generation >= known);
-                must(is_new, || format!("G11: {parent} was reopened since, and it knows"))?;
-                must(allows(edge.1, *end) == *allowed, || "G11: judged wrong".into())
-            }
-            What::Triggered => {
-                must(state == State::Scheduled && by_command && asked(1), || "not asked".into())
-            }
-            What::Reopened => {
-                let ended = matches!(state, State::Failed | State::Cancelled | State::Skipped);
-                must(ended, || format!("G5: {state:?} is reopened"))?;
-                let key = task.wish.unique;
-                let holder = self
-                    .tasks
-                    .values()
-                    .find(|other| key.is_some() && other.wish.unique == key && !other.state.is_end());
-                must(holder.is_none(), || "its unique key is another's".into())?;
-                match &fact.why {
-                    Why::Command => must(asked(2) || asked(3), || "G5: nobody asked".into()),
-                    Why::Parent(parent) => {
-                        // Word of its end may come later than the reopening, so that the order says nothing.
-                        let later = self.tasks.get(parent).is_some_and(|parent| parent.generation > 0);
-                        must(state == State::Skipped && later, || "G5: reopened for nothing".into())
-                    }
-                    _ => Err("G5: it is reopened by itself".into()),
-                }
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// G12: at no commit more attempts are open, or begun in a window, than the limits say.
-    fn is_within_limits(&mut self, fact: &Fact) -> Verdict {
-        let wish = &self.tasks[&fact.task].wish;
-        let (queue, key) = (wish.queue.clone(), wish.key.clone());
-        let limits = self.queues.get(&queue).cloned().unwrap_or_default();
-        must(!self.paused.contains(&queue), || format!("{queue} is paused"))?;
-        let mut all = vec![(None, limits.concurrency, limits.rate)];
-        if key.is_some() {
-            all.push((key, limits.key_concurrency, limits.key_rate));
-        }
-        for (key, concurrency, rate) in all {
-            let is_counted = |task: &&Task| {
-                let place = task.open && !task.wish.is_external && task.wish.queue == queue;
-                place && (key.is_none() || task.wish.key == key)
-            };
-            if let Some(limit) = concurrency {
-                let open = self.tasks.values().filter(is_counted).count();
-                must(open < limit as usize, || {
-                    format!("G12: {open} attempts of {limit} are open in {queue}")
-                })?;
-                if open + 1 == limit as usize {
-                    self.note("a limit that is reached");
-                }
-            }
-            let begun = self.begun.entry((queue.clone(), key)).or_default();
-            if let Some(rate) = rate {
-                let within = begun.iter().rev().take_while(|at| **at > fact.at - rate.per).count();
-                let most = (rate.limit + rate.burst - 1) as usize;
-                must(within < most, || format!("G12: {within} of {most} began in one window in {queue}"))?;
-            }
-            begun.push(fact.at);
-            if rate.is_some() {
-                self.note("a rate that is looked at");
-            }
-        }
-        Ok(())
-    }
-
-    fn evolve(&mut self, fact: &Fact) {
-        let starts = self.starts;
-        let asked_to_ignore = self.commands.contains(&(fact.task.clone(), 3));
-        if let What::Correlated(external, attempt) = &fact.what {
-            self.externals.insert(external.clone(), (fact.task.clone(), *attempt, self.step, fact.at));
-        }
-        let Some(task) = self.tasks.get_mut(&fact.task) else { return };
-        let expect = task.expect.as_ref().map(|(_, expect)| *expect);
-        let failing = std::mem::take(&mut task.failing);
-        match &fact.what {
-            What::Blocked => task.state = State::Blocked,
-            What::Scheduled => task.state = State::Scheduled,
-            What::Queued => task.state = State::Queued,
-            What::Begun(n) | What::Dispatched(n) => {
-                let state = if task.wish.is_external { State::Running } else { State::Dispatching };
-                (task.state, task.attempt, task.open, task.began) = (state, *n, true, fact.at);
-                (task.sends, task.starts, task.responses) = (1, starts, 0);
-            }
-            What::Resent(_, send) => (task.sends, task.starts) = (*send, starts),
-            What::Started => (task.state, task.expect) = (State::Running, None),
-            What::Alive => task.expect = None,
-            What::Ignored | What::Stale => task.expect = None,
-            What::Responded(n, answer) => {
-                task.responses += u32::from(*n == task.attempt);
-                let expect = if task.open && *n == task.attempt { of_answer(task, *answer) } else { None };
-                let moves = expect.filter(|what| task.state != State::Running || *what != Expect::Alive);
-                task.expect = moves.map(|expect| (fact.why.clone(), expect));
-            }
-            What::AttemptFailed(_) => {
-                task.open = false;
-                let failing = expect.unwrap_or(Expect::Failure { final_: false });
-                if matches!(failing, Expect::Failure { .. }) {
-                    task.used += 1;
-                }
-                let over = task.used >= task.wish.attempts_max || task.wish.is_external;
-                task.failing = Some(match failing {
-                    Expect::Failure { final_ } => Expect::Failure { final_: final_ || over },
-                    other => other,
-                });
-                task.expect = None;
-            }
-            What::RetryPlanned(at) => (task.state, task.due) = (State::Scheduled, *at),
-            What::Failed => self.end(&fact.task, State::Failed),
-            What::Succeeded(_) => self.end(&fact.task, State::Succeeded),
-            What::Cancelled => self.end(&fact.task, State::Cancelled),
-            What::Skipped(_) => self.end(&fact.task, State::Skipped),
-            What::Triggered => task.due = fact.at,
-            What::Reopened => {
-                task.state = State::New;
-                task.generation += 1;
-                task.due = if task.attempt == 0 { task.wish.run_at.max(fact.at) } else { fact.at };
-                (task.before, task.used, task.open) = (task.attempt, 0, false);
-                task.ignores |= asked_to_ignore && fact.why == Why::Command;
-            }
-            What::DependencyReopened { parent, generation } => {
-                task.knows.insert(parent.clone(), *generation);
-            }
-            What::DependencyEnded { parent, allowed, .. } => {
-                if *allowed {
-                    task.met.insert(parent.clone());
-                }
-                task.due = task.due.max(fact.at);
-            }
-            What::Correlated(..) | What::Other | What::Created | What::Defect => task.failing = failing,
-        }
-    }
-
-    fn end(&mut self, id: &str, state: State) {
-        let Some(task) = self.tasks.get_mut(id) else { return };
-        (task.state, task.open, task.expect) = (state, false, None);
-        task.ends.push((task.generation, state));
-    }
-
-    /// Nothing is left to do by itself: everything has ended but what cannot, and it is known why.
-    pub fn rests(&self) -> Verdict {
-        for (id, task) in &self.tasks {
-            let ended = |parent: &str| self.tasks[parent].state;
-            let reason = match task.state {
-                State::Running => task.wish.timeout.is_none(),
-                State::Blocked => task.wish.after.iter().any(|(parent, _)| !ended(parent).is_end()),
-                // Somebody has its place, and will not give it back by itself.
-                State::Queued => self.tasks.values().any(|other| {
-                    other.state == State::Running
-                        && !other.wish.is_external
-                        && other.wish.queue == task.wish.queue
-                }),
-                State::Skipped => {
-                    task.wish
-                        .after
-                        .iter()
-                        .any(|(parent, on)| ended(parent).is_end() && !allows(*on, ended(parent)))
-                        || task.wish.unique.is_some()
-                }
-                State::New | State::Scheduled | State::Dispatching => false,
-                _ => true,
-            };
-            must(reason, || format!("G14: {id} does not end: {task:?}"))?;
-        }
-        for event in &self.waiting {
-            let (said, _) = &self.said[event];
-            let in_time = |task: &Task| task.created_at - self.heard_at[event] <= 86_400_000_000;
-            let task = said.task.as_ref().is_some_and(|task| self.tasks.get(task).is_some_and(in_time));
-            let known = said.external.as_ref().and_then(|id| self.externals.get(id));
-            let external = known.is_some_and(|(.., at)| at - self.heard_at[event] <= 86_400_000_000);
-            must(!task && !external, || format!("G7: webhook {event} still waits for its task: {said:?}"))?;
-        }
-        Ok(())
-    }
-
-    /// Without faults, nothing is late.
-    pub fn is_punctual(&self, now: Time) -> Verdict {
-        for (id, task) in &self.tasks {
-            let late = match task.state {
-                State::Scheduled => Some(task.due),
-                State::Dispatching | State::Running if task.open => {
-                    let timeout = task.wish.timeout;
-                    timeout.and_then(|timeout| self.judged_at(task.began + timeout).max())
-                }
-                _ => None,
-            };
-            must(late.is_none_or(|at| at >= now), || format!("G14: {id} is overlooked at {now}: {task:?}"))?;
-        }
-        Ok(())
-    }
-
-    /// Whether everything has ended.
-    pub fn is_over(&self) -> Verdict {
-        let open = self.tasks.iter().find(|(_, task)| !task.state.is_end());
-        must(open.is_none(), || format!("G14: it does not end: {open:?}"))
-    }
-}
-
-/// What a webhook does to a task, by the contract's rules of the race.
-fn expected(task: &Task, kind: Kind, attempt: Option<u32>) -> Expect {
-    let named = attempt.unwrap_or(task.attempt);
-    match () {
-        () if attempt.is_some() && (named == 0 || named > task.attempt) => Expect::Ignored,
-        () if attempt.is_some() && named <= task.before => Expect::Stale,
-        () if named < task.attempt && kind != Kind::Completed => Expect::Stale,
-        () if task.state.is_end() => Expect::Ignored,
-        () if !task.wish.is_external && task.attempt == task.before => Expect::Ignored,
-        () => match kind {
-            Kind::Completed => Expect::Success,
-            Kind::Cancelled => Expect::Cancel,
-            Kind::Failed { .. } if task.wish.is_external => Expect::Failure { final_: true },
-            Kind::Failed { .. } | Kind::Alive if !task.open => Expect::Ignored,
-            Kind::Failed { retryable } => Expect::Failure { final_: !retryable },
-            Kind::Alive => Expect::Alive,
-        },
-    }
-}
-
-/// What an answer does to its open attempt.
-fn of_answer(task: &Task, answer: Answer) -> Option<Expect> {
-    match (answer.status, answer.retry_after) {
-        (0, _) if task.state == State::Running => None,
-        (0, _) => Some(Expect::Failure { final_: false }),
-        (200..300, _) => Some(match task.wish.completion {
-            Completion::Auto if answer.status == 202 => Expect::Alive,
-            Completion::Callback => Expect::Alive,
-            _ => Expect::Success,
-        }),
-        (429 | 503, Some(pause)) => Some(Expect::Postponed(pause)),
-        (408 | 409 | 423 | 425 | 429 | 500.., _) => Some(Expect::Failure { final_: false }),
-        _ => Some(Expect::Failure { final_: true }),
     }
 }

@@ -21,12 +21,12 @@ use taskhook::store::StoreError;
 use taskhook_core::{Command, Permits, QueueCommand, TaskKey, Timestamp};
 
 use crate::clock::Clock;
-use crate::model::{Answer, Fact, Kind, Model, Said, State, Time, Verdict, What};
+use crate::model::{Fact, Kind, Model, Said, State, Time, Verdict, What};
 use crate::random::Random;
 use features::{Feature, Plan};
 use ground::Ground;
 use node::{Ask, Exchanges, From, Leaving, Node, Settled};
-use remote::{Exchange, Post};
+use remote::{Came, Exchange, Job, Post};
 
 /// When every world begins.
 const START: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -44,7 +44,7 @@ enum Happening {
     /// A request arrives at its target.
     Arrives { number: u64, node: usize, life: u64 },
     /// An exchange ends for its node.
-    Ends { number: u64, node: usize, life: u64, answer: Answer },
+    Ends { number: u64, node: usize, life: u64, came: Came },
     /// A webhook is sent.
     Posts(Post),
     /// A process starts.
@@ -63,10 +63,18 @@ pub struct World<G: Ground> {
     /// How many processes have started, by node.
     lives: Vec<u64>,
     exchanges: Exchanges,
+    /// How many exchanges each node may have.
+    places: Vec<u32>,
+    /// What remotes do, by task and attempt, whatever they say of it.
+    jobs: BTreeMap<(String, u32), Job>,
     happenings: BTreeMap<(Time, u64), Happening>,
     drafts: BTreeMap<u64, Draft>,
+    /// How many schedules were asked for.
+    schedules: u32,
     names: BTreeMap<TaskKey, String>,
     position: i64,
+    /// How often each task's remote was asked about which attempt, as far as is known.
+    questions: BTreeMap<TaskKey, (u32, u32)>,
     model: Model,
     acts_left: u32,
     /// Numbers for everything that needs one of its own.
@@ -102,10 +110,14 @@ impl<G: Ground> World<G> {
             nodes: (0..count).map(|_| None).collect(),
             lives: vec![0; count],
             exchanges: BTreeMap::new(),
+            places: vec![0; count],
+            jobs: BTreeMap::new(),
             happenings: BTreeMap::new(),
             drafts: BTreeMap::new(),
+            schedules: 0,
             names: BTreeMap::new(),
             position: i64::MIN,
+            questions: BTreeMap::new(),
             model: Model::default(),
             acts_left: plan.acts,
             last: 0,
@@ -201,7 +213,8 @@ impl<G: Ground> World<G> {
             return Ok(true);
         }
         if self.calm && busy.is_empty() {
-            self.model.is_punctual(now.0)?;
+            let has_places = !self.plan.has(Feature::FewPlaces) && !self.plan.is_large();
+            self.model.is_punctual(now.0, has_places)?;
         }
         self.time_moves(now)
     }
@@ -254,11 +267,14 @@ impl<G: Ground> World<G> {
             Happening::Asks(submission) => self.asks(submission),
             Happening::Arrives { number, node, life } => {
                 if let Some(exchange) = self.exchanges.get(&number).cloned() {
-                    self.say(|| format!("attempt {} of {} arrives", exchange.attempt, exchange.id));
-                    self.arrives(number, node, life, &exchange);
+                    self.say(|| exchange.words("arrives"));
+                    match exchange.is_poll {
+                        true => self.is_asked(number, node, life, &exchange),
+                        false => self.arrives(number, node, life, &exchange),
+                    }
                 }
             }
-            Happening::Ends { number, node, life, answer } => self.exchange_ends(number, node, life, answer),
+            Happening::Ends { number, node, life, came } => self.exchange_ends(number, node, life, came),
             Happening::Posts(post) => self.posts(post),
             Happening::Starts(node) => {
                 if self.nodes[node].is_none() {
@@ -270,21 +286,28 @@ impl<G: Ground> World<G> {
         Ok(())
     }
 
-    fn exchange_ends(&mut self, number: u64, node: usize, life: u64, answer: Answer) {
+    fn exchange_ends(&mut self, number: u64, node: usize, life: u64, came: Came) {
         let Some(exchange) = self.exchanges.remove(&number) else { return };
         if self.lives[node] != life {
             return;
         }
         let Some(process) = &mut self.nodes[node] else { return };
         process.open.remove(&number);
-        self.model.exchange_ends(&exchange.id, exchange.attempt, answer);
-        let submission = Submission::Reply(Box::new(remote::reply(&exchange, answer)));
+        let submission = match came {
+            Came::Answer(answer) => {
+                let names_url = exchange.names_url(answer);
+                self.model.exchange_ends(&exchange.id, exchange.attempt, answer, names_url);
+                Submission::Reply(Box::new(remote::reply(&exchange, answer)))
+            }
+            Came::Told(told) => {
+                self.model.poll_ends(&exchange.id, exchange.attempt, told);
+                Submission::Polled(Box::new(remote::polled(&exchange, told)))
+            }
+        };
         process
             .inbox
             .push_back(Ask { submission, from: From::Exchange(Some((exchange.host, exchange.bytes))) });
-        self.say(|| {
-            format!("node {node} hears {} for attempt {} of {}", answer.status, exchange.attempt, exchange.id)
-        });
+        self.say(|| exchange.words(&format!("is heard of by node {node}: {came:?}")));
     }
 
     /// A webhook is sent to some node. Where nobody is there, it is sent again later.
@@ -318,6 +341,7 @@ impl<G: Ground> World<G> {
         let process =
             Node::start(store, now, Permits::new(places.0, places.1), &of_others).map_err(broken)?;
         self.lives[node] += 1;
+        self.places[node] = places.0;
         self.nodes[node] = Some(process);
         self.model.node_starts(node, now.0);
         self.say(|| format!("node {node} starts"));
@@ -436,19 +460,20 @@ impl<G: Ground> World<G> {
         match leaving {
             Some(Leaving::Answer(answer)) => self.is_answered(answer.0, &answer.1),
             Some(Leaving::Dispatch(dispatch)) => {
-                self.model.sends(&dispatch.id, dispatch.attempt)?;
-                self.say(|| {
-                    format!(
-                        "node {node} sends attempt {} of {}, send {}",
-                        dispatch.attempt, dispatch.id, dispatch.send
-                    )
-                });
                 let now = self.now();
                 let exchange = Exchange::of(&dispatch, now);
+                match exchange.is_poll {
+                    true => self.model.polls(&dispatch.id, dispatch.attempt)?,
+                    false => self.model.sends(&dispatch.id, dispatch.attempt)?,
+                }
+                self.say(|| exchange.words(&format!("leaves node {node}, send {}", dispatch.send)));
                 let number = self.fresh();
                 self.exchanges.insert(number, exchange);
                 if let Some(process) = &mut self.nodes[node] {
                     process.open.insert(number);
+                    if process.open.len() > self.places[node] as usize {
+                        return Err(format!("G12: node {node} has {} exchanges open", process.open.len()));
+                    }
                 }
                 let life = self.lives[node];
                 let at = now + self.pick(&[1_000, 30_000, 2 * SECOND]);
@@ -468,6 +493,10 @@ impl<G: Ground> World<G> {
             let missing = |key: &TaskKey| self.names.get(key).cloned().unwrap_or_else(|| format!("{key:?}"));
             let ids: Vec<String> = created.iter().map(|(key, _)| missing(key)).collect();
             self.model.created(&ids)?;
+        }
+        if let Submission::Schedule(name, _) = &ask.submission {
+            self.model.schedule_is_known(name, self.clock.now().0);
+            self.say(|| format!("schedule {name} is answered: {outcome:?}"));
         }
         let From::Sender(post, number) = ask.from else { return Ok(()) };
         self.say(|| format!("webhook {number} is answered: {outcome:?}"));

@@ -30,9 +30,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Builds the product and runs every test: doctests, the demo, then all others
+    /// Builds the product and runs every test: doctests, the demo, simulated worlds, then all others
     Test {
-        /// Run only tests whose names contain one of these, without the demo
+        /// Run only tests whose names contain one of these, without the demo and the worlds
         filters: Vec<String>,
     },
     /// Checks format, lints, documentation, dependencies and the project's own rules

@@ -1,10 +1,12 @@
 //! `cargo xtask sim`: simulated worlds, each from its seed; and whether they notice bugs that are planted for them.
 //!
 //! A planted bug is one line under `cfg(planted = "name")`, in core or in the server. To build one, this program stands
-//! in front of the compiler (`RUSTC_WORKSPACE_WRAPPER`) and adds the `cfg` for the workspace's own crates alone: with
-//! `RUSTFLAGS` each bug would build every dependency anew.
+//! in front of the compiler (`RUSTC_WORKSPACE_WRAPPER`) and adds the `cfg` for the crate in which the bug stands, and for
+//! no other: with `RUSTFLAGS` each bug would build every dependency anew, and what the compiler remembers of a crate
+//! counts only for the same `cfg`.
 
 use std::env;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -33,7 +35,10 @@ pub(crate) fn sim(workspace: &Workspace, seeds: u64, from: u64, trace: bool) -> 
 /// Builds each of these bugs, or all, and shows the first seed that notices it.
 pub(crate) fn plant(workspace: &Workspace, name: Option<&str>) -> Result<()> {
     let every = planted::names(workspace)?;
-    let chosen: Vec<&String> = every.iter().filter(|one| name.is_none_or(|name| name == *one)).collect();
+    let mut chosen: Vec<&String> = every.iter().filter(|one| name.is_none_or(|name| name == *one)).collect();
+    // Those of the server go last: with each of them the largest crate is built anew, and with core's it is not.
+    let server = workspace.root.join("server").join("src");
+    chosen.sort_by_key(|name| planted::stands_in(&server, name).unwrap_or(false));
     ensure!(!chosen.is_empty(), "no such bug is planted; there are {}", every.join(", "));
     let mut missed = Vec::new();
     for name in chosen {
@@ -65,6 +70,13 @@ pub(crate) fn as_wrapper() -> Option<ExitCode> {
     let name = env::var(PLANTED).ok()?;
     let mut words = env::args_os().skip(1);
     let compiler = words.next().filter(|word| word.to_string_lossy().contains("rustc"))?;
-    let status = Command::new(compiler).args(words).arg("--cfg").arg(format!("planted=\"{name}\"")).status();
-    Some(if status.is_ok_and(|status| status.success()) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let mut command = Command::new(compiler);
+    command.args(words);
+    // Cargo says in this variable which crate is being built.
+    let folder = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
+    if planted::stands_in(&Path::new(&folder).join("src"), &name).unwrap_or(true) {
+        command.arg("--cfg").arg(format!("planted=\"{name}\""));
+    }
+    let is_built = command.status().is_ok_and(|status| status.success());
+    Some(if is_built { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -6,11 +6,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::sim;
 use crate::tools::{self, Node};
 use crate::workspace::{Workspace, output, run};
 
 /// The demo takes seconds; after this time it hangs.
 const DEMO_TIME_MAX: Duration = Duration::from_secs(300);
+
+/// The worlds that are simulated: with the build of the simulator they take two quiet cores about three minutes. Other
+/// seeds than those of a plain `cargo xtask sim`.
+const WORLDS: u64 = 60_000;
+/// The first of them.
+const WORLDS_FROM: u64 = 1_000_000;
 
 /// Runs all tests, or those whose names contain one of `filters`. A part that fails does not hide the parts after it.
 pub(crate) fn test(workspace: &Workspace, filters: &[String]) -> Result<()> {
@@ -30,8 +37,12 @@ pub(crate) fn test(workspace: &Workspace, filters: &[String]) -> Result<()> {
         if !demo(workspace.command(&taskhook, &["demo"]))? {
             failed.push("demo");
         }
+        println!("\n$ simulate {WORLDS} worlds");
+        if sim::sim(workspace, WORLDS, WORLDS_FROM, false).is_err() {
+            failed.push("simulation");
+        }
     } else {
-        println!("\nThe demo runs only without a filter.");
+        println!("\nThe demo and the simulation run only without a filter.");
     }
     if !run(&mut for_tests(tests(workspace, filters), &taskhook, tools))? {
         failed.push("tests");

@@ -78,7 +78,11 @@ impl Due {
             return None;
         }
         let settings = &schedule.settings;
-        let after = schedule.decided_until;
+        // What was before the schedule begins is not made up for.
+        let after = match cfg!(planted = "start_of_a_schedule_is_overlooked") {
+            true => schedule.decided_until,
+            false => schedule.not_before(schedule.decided_until),
+        };
         let until = shown.min(settings.end_at.unwrap_or(Timestamp::MAX));
         let first = schedule.instants(recurrence, after).next().filter(|first| *first <= until)?;
         let newest = recurrence.latest_between(after, until)?;
@@ -97,7 +101,7 @@ impl Due {
         if first == newest && !schedule.catching_up {
             return due(vec![newest], by_schedule, None);
         }
-        if settings.missed != Missed::All {
+        if settings.missed != Missed::All || cfg!(planted = "missed_instants_are_left_out") {
             let before = Timestamp(newest.0 - 1);
             let why = if settings.missed == Missed::Skip { Why::Skip } else { Why::Newer };
             return due(vec![newest], by_schedule, Some((before, why)));

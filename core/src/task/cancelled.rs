@@ -14,7 +14,8 @@ use crate::task::{Completion, Task, steps};
 /// The end of a task that a user cancels. Its remote is told if it ever heard of it.
 pub(crate) fn by_user(task: &Task) -> Decision {
     let decision = steps::end(task, [Change::Cancelled]);
-    let was_dispatched = task.attempt_number() > task.attempts_before;
+    let was_dispatched =
+        task.attempt_number() > task.attempts_before && !cfg!(planted = "cancel_is_not_told");
     match task.plan.oversight.cancel_host {
         Some(_) if was_dispatched => {
             decision.then(FollowUp::CallCancel { task: task.key, generation: task.generation })

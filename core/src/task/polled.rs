@@ -7,7 +7,7 @@ use crate::decision::{Change, Decision, Ignored, Outcome};
 use crate::input::{EventKind, Failure, PollAnswer, Polled};
 use crate::limits;
 use crate::subjects::Subjects;
-use crate::task::{Task, reported, steps};
+use crate::task::{Attempt, Task, reported, steps};
 
 /// The remote has answered, or has not. What it says counts as a webhook would that names the attempt: a callback that was
 /// faster has made its transition already, and there is no second one.
@@ -23,7 +23,10 @@ pub fn decide(cx: &Context, subjects: &Subjects, polled: &Polled) -> Decision {
     let mut decision = match &polled.answer {
         // A sign of life is in the answer itself, and "it runs" is no progress.
         PollAnswer::Says(EventKind::Progress(None, None)) => Decision::answer(Outcome::Applied),
-        PollAnswer::Says(kind) => reported::said(cx, task, Some(attempt), kind),
+        PollAnswer::Says(kind) => {
+            let about = Some(attempt).filter(|_| !cfg!(planted = "poll_of_an_older_attempt_counts"));
+            reported::said(cx, task, about, kind)
+        }
         PollAnswer::NotFound if is_newest && is_gone(task) => {
             let times = limits::NOT_FOUND_MAX;
             let message = format!("the remote answered 404 {times} times in a row: it has no such task");
@@ -47,7 +50,9 @@ pub fn decide(cx: &Context, subjects: &Subjects, polled: &Polled) -> Decision {
 
 /// Whether one more 404 is the last one. An external task was dispatched by nobody, but its remote has lost it all the same.
 fn is_gone(task: &Task) -> bool {
-    task.open_attempt().is_some_and(|attempt| attempt.polling.not_found + 1 >= limits::NOT_FOUND_MAX)
+    let before =
+        |attempt: Attempt| attempt.polling.not_found + u8::from(cfg!(planted = "not_found_once_is_enough"));
+    task.open_attempt().is_some_and(|attempt| before(attempt) + 1 >= limits::NOT_FOUND_MAX)
 }
 
 /// The pause behind the `count`-th poll: it begins with the time after which the remote was asked first, and doubles.

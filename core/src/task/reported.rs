@@ -148,7 +148,9 @@ pub(super) fn said(cx: &Context, task: &Task, attempt: Option<u32>, kind: &Event
     let before_retry = attempt.is_some_and(|number| {
         number <= task.attempts_before && !cfg!(planted = "success_before_retry_counts")
     });
-    let counts = matches!(kind, EventKind::Completed(_)) && !task.plan.oversight.rejects_late_success;
+    let is_refused =
+        task.plan.oversight.rejects_late_success && !cfg!(planted = "late_success_is_never_refused");
+    let counts = matches!(kind, EventKind::Completed(_)) && !is_refused;
     if before_retry || (named < newest && !counts && !cfg!(planted = "stale_failure_counts")) {
         return noted(task, Outcome::Stale);
     }

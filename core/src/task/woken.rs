@@ -79,7 +79,8 @@ fn rearmed(cx: &Context, task: &Task, wake_at: Timestamp) -> Decision {
 
 /// What ran out while no node was up is judged a while after its start: senders who retry get their chance.
 fn judged_at(cx: &Context, at: Option<Timestamp>, grace: Duration) -> Option<Timestamp> {
-    at.map(|at| if at <= cx.up_since { cx.up_since + grace } else { at })
+    let is_put_off = |at| at <= cx.up_since && !cfg!(planted = "grace_is_forgotten");
+    at.map(|at| if is_put_off(at) { cx.up_since + grace } else { at })
 }
 
 fn has_run_out(cx: &Context, at: Option<Timestamp>, grace: Duration) -> bool {
@@ -138,7 +139,9 @@ fn last_word(cx: &Context, task: &Task, at: Timestamp) -> LastWord {
     let Some(attempt) = task.open_attempt().filter(|_| task.state == State::Running) else {
         return LastWord::Said;
     };
-    let Some(host) = task.status_host() else { return LastWord::Said };
+    let Some(host) = task.status_host().filter(|_| !cfg!(planted = "no_last_word")) else {
+        return LastWord::Said;
+    };
     let polling = attempt.polling;
     let asked_at = polling.sent_at.filter(|sent_at| *sent_at >= at.max(cx.up_since));
     match asked_at {
@@ -167,7 +170,8 @@ fn wants_poll(cx: &Context, task: &Task, attempt: Attempt) -> bool {
     let polling = attempt.polling;
     let is_overdue = attempt.began_at + status.after <= cx.now;
     let is_time = polling.next_at.is_some_and(|at| at <= cx.now);
-    let is_first_since_start = polling.sent_at.unwrap_or(attempt.began_at) < cx.up_since;
+    let is_first_since_start = polling.sent_at.unwrap_or(attempt.began_at) < cx.up_since
+        && !cfg!(planted = "poll_is_forgotten_after_downtime");
     !is_awaited(cx, attempt) && (is_time || (is_overdue && is_first_since_start))
 }
 

@@ -42,10 +42,83 @@ pub struct Wish {
     pub key: Option<String>,
     pub unique: Option<u8>,
     pub run_at: Time,
-    pub timeout: Option<Time>,
+    /// `None`: nothing is said of it.
+    pub timeout: Option<Option<Time>>,
     pub completion: Completion,
     pub attempts_max: u32,
     pub pause_max: Time,
+    pub watch: Watch,
+}
+
+/// How a task is watched over.
+#[derive(Debug, Clone, Default)]
+pub struct Watch {
+    pub heartbeat: Option<Time>,
+    pub deadline: Option<Deadline>,
+    pub rejects_late_success: bool,
+    pub status: Option<Status>,
+    /// Its remote is told when it is cancelled.
+    pub tells_cancel: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Deadline {
+    At(Time),
+    After(Time),
+}
+
+/// Where a task's remote is asked how it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Status {
+    /// How long after the beginning of an attempt, where that is said.
+    pub after: Option<Time>,
+    /// The answer to the dispatch names the URL.
+    pub is_located: bool,
+    /// Its host is that of a task, and may be out of order.
+    pub is_shared: bool,
+}
+
+/// A schedule.
+#[derive(Debug, Clone)]
+pub struct Timetable {
+    /// No instant before this one; intervals are counted from it.
+    pub from: Time,
+    pub every: Every,
+    /// No instant behind this one.
+    pub until: Time,
+    pub missed: Missed,
+    /// An instant makes no task while an earlier one has not ended.
+    pub skips: bool,
+    /// Of each of its tasks.
+    pub wish: Wish,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Every {
+    Span(Time),
+    /// In each minute of the hour that can be divided by this.
+    Minutes(Time),
+}
+
+/// Which instants make a task that were not looked at in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missed {
+    Latest,
+    All,
+    None,
+}
+
+/// What a remote says when it is asked how an attempt is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    Running {
+        shows_progress: bool,
+    },
+    Ended(Kind),
+    /// It has no such task.
+    NotFound,
+    /// Nothing that could be understood, or nothing at all.
+    Nothing,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +177,8 @@ pub enum Why {
     Time,
     Parent(String),
     Queue,
+    /// A remote was asked.
+    Asked,
     Other,
 }
 
@@ -130,8 +205,21 @@ pub enum What {
     Ignored,
     Stale,
     Correlated(String, Option<u32>),
-    DependencyEnded { parent: String, generation: u32, end: State, allowed: bool },
-    DependencyReopened { parent: String, generation: u32 },
+    /// The answer has named the status URL, or has not.
+    Located(u32, bool),
+    Asks(u32),
+    Told(u32, Told),
+    DeadlinePassed,
+    DependencyEnded {
+        parent: String,
+        generation: u32,
+        end: State,
+        allowed: bool,
+    },
+    DependencyReopened {
+        parent: String,
+        generation: u32,
+    },
     Defect,
     Other,
 }

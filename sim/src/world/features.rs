@@ -63,10 +63,22 @@ features! {
     Reopens "users retry",
     Triggers "users trigger",
     Pauses "users pause queues",
+    NoCallbacks "no callback ever comes",
+    StatusUrls "tasks say where their remote can be asked",
+    Locations "answers name the status URL",
+    StatusLies "remotes that are asked say what is not so",
+    StatusFlaps "remotes that are asked know nothing now and then",
+    StatusErrors "remotes that are asked do not answer, or not so that it is understood",
+    StatusSlow "remotes that are asked take their time",
+    Heartbeats "tasks have to give signs of life",
+    Deadlines "tasks have deadlines",
+    LateRefused "a success of an older attempt is refused",
+    CancelUrls "remotes are told when a task is cancelled",
+    Schedules "schedules make tasks",
 }
 
 /// Those that are faults, which a tenth of the seeds does without.
-const FAULTS: [Feature; 15] = [
+const FAULTS: [Feature; 19] = [
     Feature::Crashes,
     Feature::CrashesInCommit,
     Feature::Contention,
@@ -82,6 +94,10 @@ const FAULTS: [Feature; 15] = [
     Feature::LostAnswers,
     Feature::Strangers,
     Feature::Slow,
+    Feature::NoCallbacks,
+    Feature::StatusLies,
+    Feature::StatusFlaps,
+    Feature::StatusErrors,
 ];
 
 /// What a world is made from.
@@ -104,7 +120,9 @@ impl Plan {
         let mut random = Random::new(seed ^ 0x7461_736b_686f_6f6b);
         let mut mask = 0;
         for feature in Feature::ALL {
-            mask |= u64::from(random.per_mille(500)) << *feature as u64;
+            // Where no callback ever comes there is little of anything else.
+            let rate = if *feature == Feature::NoCallbacks { 150 } else { 500 };
+            mask |= u64::from(random.per_mille(rate)) << *feature as u64;
         }
         let mut plan = Plan { seed, mask, acts: 60, tasks: 8 + u32::try_from(random.below(9)).unwrap_or(0) };
         if seed % 10 == 9 {
@@ -148,6 +166,7 @@ impl std::fmt::Display for Plan {
 /// Whether it is over once everything is mended.
 #[must_use]
 pub fn is_fault(feature: Feature) -> bool {
-    FAULTS.contains(&feature)
+    // Lost callbacks are found by asking, whether or not they come again.
+    (FAULTS.contains(&feature) && feature != Feature::NoCallbacks)
         || matches!(feature, Feature::Failures | Feature::LateCallbacks | Feature::Pauses)
 }

@@ -52,6 +52,7 @@ pub(super) struct Node<S> {
     pub(super) inbox: VecDeque<Ask>,
     pub(super) outbox: VecDeque<Leaving>,
     next_wake: Timestamp,
+    next_schedule: Timestamp,
     /// The disk was full: nothing is tried before this.
     pub(super) rests_until: Timestamp,
 }
@@ -89,6 +90,7 @@ impl<S: Store> Node<S> {
             inbox: VecDeque::new(),
             outbox: VecDeque::new(),
             next_wake: Timestamp(0),
+            next_schedule: Timestamp(0),
             rests_until: Timestamp(0),
         })
     }
@@ -115,7 +117,8 @@ impl<S: Store> Node<S> {
     /// When there is something to do by time alone.
     pub(super) fn next(&self, now: Timestamp) -> Timestamp {
         let wants = self.wants.next().map(|at| at.max(now));
-        wants.map_or(self.next_wake, |at| at.min(self.next_wake)).max(self.rests_until)
+        let next = self.next_wake.min(self.next_schedule);
+        wants.map_or(next, |at| at.min(next)).max(self.rests_until)
     }
 
     /// Commits some of what there is to do. With `hurry`, all of it.
@@ -143,6 +146,8 @@ impl<S: Store> Node<S> {
         let due = ready(self.store.due(now, some(64).max(1)))?;
         self.next_wake = due.next.unwrap_or(Timestamp::MAX);
         self.queues.extend(due.queues);
+        let (schedules, next) = ready(self.store.due_schedules(now, limits::SCHEDULES_PER_BATCH))?;
+        self.next_schedule = next.unwrap_or(Timestamp::MAX);
         let mut tasks = due.tasks;
         tasks.extend(std::mem::take(&mut self.lost));
         let mut queues: Vec<QueueKey> = std::mem::take(&mut self.queues).into_iter().collect();
@@ -150,7 +155,7 @@ impl<S: Store> Node<S> {
         let hosts = self.wants.take_hosts(&self.known.permits, now);
         self.known.shown = now;
         let submissions = asks.iter().map(|ask| &ask.submission).collect();
-        let batch = Batch { submissions, due: tasks, queues, hosts, kept, ..Batch::default() };
+        let batch = Batch { submissions, due: tasks, schedules, queues, hosts, kept, ..Batch::default() };
         let next_id = || {
             *batches += 1;
             BatchId(*batches)
@@ -165,6 +170,8 @@ impl<S: Store> Node<S> {
                 self.wants.add(std::mem::take(&mut committed.wants), &self.known.permits, now);
                 self.backlog.extend(std::mem::take(&mut committed.kept));
                 self.next_wake = committed.next_wake.map_or(self.next_wake, |wake| wake.min(self.next_wake));
+                self.next_schedule =
+                    committed.next_schedule.unwrap_or(Timestamp::MAX).min(self.next_schedule);
                 Ok(Settled::Done(asks, Box::new(committed)))
             }
             Err(StoreError::Full) => {
@@ -173,7 +180,7 @@ impl<S: Store> Node<S> {
                 self.queues.extend(queues);
                 let wants = hosts.into_iter().map(Want::Host).collect();
                 self.wants.add(wants, &self.known.permits, now);
-                self.next_wake = now;
+                (self.next_wake, self.next_schedule) = (now, now);
                 self.lost =
                     ready(self.store.exchanges(now + limits::LOST_AFTER, now + limits::POLL_PAUSE_MAX))?
                         .into();

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use taskhook::engine::commit::Dispatch;
 use taskhook::store::row::micros;
-use taskhook_core::{External, ExternalKey, Failure, HostKey, Reply, ReplyKind, Response, TaskKey};
+use taskhook_core::{
+    EventKind, External, ExternalKey, Failure, HostKey, Location, PollAnswer, Polled, Reply, ReplyKind,
+    Response, TaskKey,
+};
 
 use super::features::Feature;
 use super::ground::Ground;
 use super::{Happening, World};
-use crate::model::{Answer, Kind, Said, Time};
+use crate::model::{Answer, Kind, Said, Time, Told};
 
 const MILLI: Time = 1_000;
 const SECOND: Time = 1_000_000;
@@ -27,6 +30,22 @@ pub(super) struct Post {
     pub(super) tries: u32,
 }
 
+/// What a remote does, and when it has done it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Job {
+    ends_at: Time,
+    end: Kind,
+}
+
+/// What came of an exchange.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Came {
+    /// Of a dispatch.
+    Answer(Answer),
+    /// Of a poll.
+    Told(Told),
+}
+
 /// An exchange that is open.
 #[derive(Debug, Clone)]
 pub(super) struct Exchange {
@@ -35,7 +54,12 @@ pub(super) struct Exchange {
     pub(super) attempt: u32,
     pub(super) host: HostKey,
     pub(super) bytes: u32,
+    /// It asks how the attempt is.
+    pub(super) is_poll: bool,
+    is_external: bool,
     own_ids: bool,
+    /// The task asks for the status URL in the answer, and is told it.
+    is_located: Option<bool>,
     /// When the node gives up.
     gives_up_at: Time,
 }
@@ -43,6 +67,9 @@ pub(super) struct Exchange {
 impl Exchange {
     pub(super) fn of(dispatch: &Dispatch, now: Time) -> Exchange {
         let plan = &dispatch.task.plan;
+        let is_poll = dispatch.poll.is_some();
+        let permit = dispatch.permit();
+        let asks_for_url = plan.oversight.status.is_some_and(|status| status.host.is_none());
         let began = dispatch.task.attempt.map_or(now, |attempt| attempt.began_at.0);
         let limit = now + micros(plan.request_timeout);
         let over = plan.timeout.map_or(limit, |timeout| began + micros(timeout));
@@ -50,11 +77,24 @@ impl Exchange {
             id: dispatch.id.clone(),
             task: dispatch.task.key,
             attempt: dispatch.attempt,
-            host: plan.host.unwrap_or(HostKey(0)),
-            bytes: plan.payload_bytes,
+            host: permit.map_or(HostKey(0), |permit| permit.host),
+            bytes: permit.map_or(0, |permit| permit.bytes),
+            is_poll,
+            is_external: plan.host.is_none(),
             own_ids: dispatch.correlate.is_some(),
-            gives_up_at: limit.min(over).max(now),
+            is_located: asks_for_url.then_some((dispatch.task.key.0 + i64::from(dispatch.attempt)) % 5 != 0),
+            gives_up_at: if is_poll { now + 30 * SECOND } else { limit.min(over).max(now) },
         }
+    }
+
+    /// Whether this answer names the status URL.
+    pub(super) fn names_url(&self, answer: Answer) -> bool {
+        self.is_located == Some(true) && (200..300).contains(&answer.status)
+    }
+
+    pub(super) fn words(&self, what: &str) -> String {
+        let kind = if self.is_poll { "the question about attempt" } else { "attempt" };
+        format!("{kind} {} of {} {what}", self.attempt, self.id)
     }
 }
 
@@ -98,6 +138,11 @@ impl<G: Ground> World<G> {
         let knows = exchange.own_ids && (200..300).contains(&answer.status);
         if calls_back || (self.calm && answer.status == 202) {
             self.works(exchange, (now, delay), fails, knows);
+        } else if (200..300).contains(&answer.status) && self.chance(500) {
+            // It does what was asked, and tells nobody.
+            let end = if fails { Kind::Failed { retryable: true } } else { Kind::Completed };
+            let ends_at = now + self.pick(&[MILLI, 30 * SECOND, 600 * SECOND]);
+            self.jobs.entry((exchange.id.clone(), exchange.attempt)).or_insert(Job { ends_at, end });
         }
         self.ends(number, node, life, exchange, (at, answer));
     }
@@ -112,7 +157,40 @@ impl<G: Ground> World<G> {
     ) {
         let (at, answer) =
             if at >= exchange.gives_up_at { (exchange.gives_up_at, Answer::default()) } else { (at, answer) };
-        self.later(at, Happening::Ends { number, node, life, answer });
+        self.later(at, Happening::Ends { number, node, life, came: Came::Answer(answer) });
+    }
+
+    /// A remote is asked how an attempt is. Once everything is mended it says what is so.
+    pub(super) fn is_asked(&mut self, number: u64, node: usize, life: u64, exchange: &Exchange) {
+        let now = self.now();
+        let key = (exchange.id.clone(), exchange.attempt);
+        if exchange.is_external && !self.jobs.contains_key(&key) {
+            let ends_at = now + self.pick(&[0, 30 * SECOND, 600 * SECOND]);
+            let end = self.pick(&[Kind::Completed, Kind::Completed, Kind::Cancelled]);
+            self.jobs.insert(key.clone(), Job { ends_at, end });
+        }
+        let mut told = match self.jobs.get(&key) {
+            None => Told::NotFound,
+            Some(job) if job.ends_at <= now => Told::Ended(job.end),
+            Some(_) => Told::Running { shows_progress: self.chance(300) },
+        };
+        if self.has(Feature::StatusLies) && self.chance(200) {
+            let failed = Kind::Failed { retryable: true };
+            let running = Told::Running { shows_progress: true };
+            told = self.pick(&[running, Told::Ended(Kind::Completed), Told::Ended(failed), Told::NotFound]);
+        }
+        if self.has(Feature::StatusFlaps) && self.chance(300) {
+            told = Told::NotFound;
+        }
+        if self.has(Feature::StatusErrors) && self.chance(250) {
+            told = Told::Nothing;
+        }
+        let slow = self.has(Feature::StatusSlow) && self.chance(300);
+        let at =
+            now + if slow { self.pick(&[10, 29, 60]) * SECOND } else { self.pick(&[MILLI, 300 * MILLI]) };
+        let (at, told) =
+            if at >= exchange.gives_up_at { (exchange.gives_up_at, Told::Nothing) } else { (at, told) };
+        self.later(at, Happening::Ends { number, node, life, came: Came::Told(told) });
     }
 
     /// The target works, and calls back.
@@ -120,6 +198,7 @@ impl<G: Ground> World<G> {
         let early = self.has(Feature::EarlyCallbacks) && self.chance(400);
         let long = self.pick(&[MILLI, 2 * SECOND, 30 * SECOND, 600 * SECOND]);
         let mut at = if early { now + delay / 2 } else { now + delay + long };
+        let ends_at = at;
         if self.has(Feature::LateCallbacks) && self.chance(250) {
             at += self.pick(&[60 * SECOND, 3_600 * SECOND, 90_000 * SECOND]);
         }
@@ -129,11 +208,13 @@ impl<G: Ground> World<G> {
         }
         let fails = fails || (!self.calm && self.has(Feature::Failures) && self.chance(150));
         let failed = Kind::Failed { retryable: self.chance(800) };
-        kinds.push(match fails {
+        let end = match fails {
             true => failed,
             false if !self.calm && self.has(Feature::Cancels) && self.chance(40) => Kind::Cancelled,
             false => Kind::Completed,
-        });
+        };
+        self.jobs.entry((exchange.id.clone(), exchange.attempt)).or_insert(Job { ends_at, end });
+        kinds.push(end);
         if self.has(Feature::Contradictions) && self.chance(250) {
             kinds.push(if fails { Kind::Completed } else { failed });
         }
@@ -172,7 +253,7 @@ impl<G: Ground> World<G> {
         };
         let token = (by_token && !own).then_some(exchange.task);
         let post = Post { said, token, flavour: self.random.below(4), tries: 3 };
-        let lost = self.has(Feature::LostCallbacks) && self.chance(250);
+        let lost = self.has(Feature::NoCallbacks) || (self.has(Feature::LostCallbacks) && self.chance(250));
         let doubled = self.has(Feature::DoubledCallbacks) && self.chance(300);
         let copies = if lost { 0 } else { 1 + i64::from(doubled) * self.pick(&[1, 2, 5]) };
         (post, copies)
@@ -192,5 +273,25 @@ pub(super) fn reply(exchange: &Exchange, answer: Answer) -> Reply {
     let knows = exchange.own_ids && (200..300).contains(&answer.status);
     let id = format!("r-{}-{}", exchange.id, exchange.attempt).into();
     let external = knows.then(|| Ok(External { key: ExternalKey::default(), source: "default".into(), id }));
-    Reply { task: exchange.task, attempt: exchange.attempt, kind, external, location: None }
+    let location = exchange.is_located.filter(|_| (200..300).contains(&answer.status)).map(|_| {
+        let location = Location { url: "http://s9/job".into(), host_name: "s9".into(), host: HostKey(0) };
+        if exchange.names_url(answer) { Ok(location) } else { Err("it names no Location".into()) }
+    });
+    Reply { task: exchange.task, attempt: exchange.attempt, kind, external, location }
+}
+
+/// What came of a poll, as its node hears of it.
+pub(super) fn polled(exchange: &Exchange, told: Told) -> Polled {
+    let failure = || Failure { code: "remote".into(), message: "it broke".into() };
+    let answer = match told {
+        Told::Running { shows_progress } => {
+            PollAnswer::Says(EventKind::Progress(shows_progress.then_some(0.5), None))
+        }
+        Told::Ended(Kind::Failed { retryable }) => PollAnswer::Says(EventKind::Failed(failure(), retryable)),
+        Told::Ended(Kind::Cancelled) => PollAnswer::Says(EventKind::Cancelled),
+        Told::Ended(Kind::Completed | Kind::Alive) => PollAnswer::Says(EventKind::Completed(None)),
+        Told::NotFound => PollAnswer::NotFound,
+        Told::Nothing => PollAnswer::Lost(failure()),
+    };
+    Polled { task: exchange.task, attempt: exchange.attempt, answer }
 }

@@ -1,12 +1,13 @@
 //! What the store tells, in the oracle's words.
 
 use taskhook::store::row::micros;
-use taskhook_core::{Cause, Change, EventId, Outcome};
+use taskhook_core::{Cause, Change, EventId, EventKind, Outcome, PollAnswer};
 
 use super::World;
+use super::features::Feature;
 use super::ground::Ground;
 use crate::memory::Entry;
-use crate::model::{self, Answer, Fact, State, What, Why};
+use crate::model::{self, Answer, Fact, Kind, State, Told, What, Why};
 
 /// The number of a webhook is its id.
 pub(super) fn number_of(id: EventId) -> u64 {
@@ -44,12 +45,54 @@ pub(super) fn outcome(outcome: &Outcome) -> model::Outcome {
     }
 }
 
+fn is_end(what: &What) -> bool {
+    matches!(what, What::Succeeded(_) | What::Failed | What::Cancelled)
+}
+
+fn told(answer: &PollAnswer) -> Told {
+    match answer {
+        PollAnswer::Says(EventKind::Completed(_)) => Told::Ended(Kind::Completed),
+        PollAnswer::Says(EventKind::Failed(_, retryable)) => {
+            Told::Ended(Kind::Failed { retryable: *retryable })
+        }
+        PollAnswer::Says(EventKind::Cancelled) => Told::Ended(Kind::Cancelled),
+        PollAnswer::Says(EventKind::Progress(None, None)) => Told::Running { shows_progress: false },
+        PollAnswer::Says(EventKind::Progress(..)) => Told::Running { shows_progress: true },
+        PollAnswer::NotFound => Told::NotFound,
+        PollAnswer::Says(_) | PollAnswer::Unclear(_) | PollAnswer::Lost(_) => Told::Nothing,
+    }
+}
+
 impl<G: Ground> World<G> {
     /// What has become true since the last look.
     pub(super) fn look(&mut self) -> Vec<Fact> {
         let told = self.ground.told_since(self.position);
         self.position = told.last().map_or(self.position, |(position, _)| *position);
-        told.into_iter().map(|(_, entry)| self.fact(&entry)).collect()
+        let mut facts = told.into_iter().map(|(_, entry)| self.fact(&entry)).collect();
+        if self.plan.has(Feature::StatusUrls) {
+            self.sees_questions(&mut facts);
+        }
+        facts
+    }
+
+    /// That a remote is asked stands in no history: it is seen by what is known of the attempt.
+    fn sees_questions(&mut self, facts: &mut Vec<Fact>) {
+        let (names, questions) = (&self.names, &mut self.questions);
+        self.ground.each_task(&mut |task| {
+            let Some(attempt) = task.attempt.filter(|attempt| attempt.polling.count > 0) else { return };
+            let question = (attempt.number, attempt.polling.count);
+            if questions.insert(task.key, question) == Some(question) {
+                return;
+            }
+            let id = names.get(&task.key).cloned().unwrap_or_default();
+            // Whatever ends the attempt in the same commit comes behind it.
+            let is_end = |fact: &Fact| {
+                fact.task == id && (matches!(fact.what, What::AttemptFailed(_)) || is_end(&fact.what))
+            };
+            let place = facts.iter().position(is_end).unwrap_or(facts.len());
+            let at = attempt.polling.sent_at.map_or(0, |at| at.0);
+            facts.insert(place, Fact { at, task: id, why: Why::Time, what: What::Asks(attempt.number) });
+        });
     }
 
     fn fact(&mut self, entry: &Entry) -> Fact {
@@ -64,6 +107,7 @@ impl<G: Ground> World<G> {
             Cause::Time => Why::Time,
             Cause::Parent(parent) => Why::Parent(name(parent)),
             Cause::Queue => Why::Queue,
+            Cause::Reconciliation => Why::Asked,
             _ => Why::Other,
         };
         let what = match &entry.change {
@@ -103,6 +147,10 @@ impl<G: Ground> World<G> {
             Change::DependencyReopened { parent, generation, .. } => {
                 What::DependencyReopened { parent: name(*parent), generation: *generation }
             }
+            Change::Located { attempt, location } => What::Located(*attempt, location.is_ok()),
+            Change::PollSent { attempt } => What::Asks(*attempt),
+            Change::Polled { attempt, answer } => What::Told(*attempt, told(answer)),
+            Change::DeadlinePassed => What::DeadlinePassed,
             Change::Quarantined => What::Defect,
             _ => What::Other,
         };

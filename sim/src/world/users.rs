@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskhook::engine::submission::{Draft, Heard, OtherHosts, Submission};
+use taskhook::engine::submission::{Draft, Heard, OtherHosts, ScheduleAsk, ScheduleDraft, Submission};
 use taskhook_core::{
-    Asked, ClaimKey, Command, Completion, ConcurrencyKey, EventKind, Failure, On, OversightAsked,
-    QueueCommand, QueueKey, Rate, Received, Request, RetryAsked, SourceKey, Spec, Timestamp, Unique,
-    UniqueKey, queue, unique::Until,
+    Asked, ClaimKey, Command, Completion, ConcurrencyKey, Deadline, EventKind, Failure, On, OversightAsked,
+    QueueCommand, QueueKey, Rate, Received, Request, RetryAsked, SourceKey, Spec, StatusAsked, StatusRequest,
+    Timestamp, Unique, UniqueKey, queue, schedule, unique::Until,
 };
 
 use super::features::Feature;
@@ -16,7 +16,7 @@ use super::node::{Ask, From};
 use super::remote::Post;
 use super::seen::id_of;
 use super::{Happening, World};
-use crate::model::{self, Kind, Limits, Said, Wish};
+use crate::model::{self, Every, Kind, Limits, Missed, Said, Timetable, Watch, Wish};
 
 const SECOND: i64 = 1_000_000;
 
@@ -70,6 +70,7 @@ impl<G: Ground> World<G> {
                 let command = if self.chance(600) { QueueCommand::Resume } else { QueueCommand::Pause };
                 self.asks(Submission::Queue(queue.into(), command));
             }
+            85..90 if self.has(Feature::Schedules) && self.schedules < 2 => self.wants_schedule(),
             72..85 if self.has(Feature::Strangers) => {
                 let number = self.random.below(u64::from(self.plan.tasks) + 2);
                 self.speaks_of(format!("t{number}"));
@@ -143,6 +144,46 @@ impl<G: Ground> World<G> {
         }
     }
 
+    /// Asks for a schedule. It comes to an end, since a world with one that does not would never rest.
+    fn wants_schedule(&mut self) {
+        self.schedules += 1;
+        let name = format!("s{}", self.schedules);
+        let second = self.now().div_euclid(SECOND) * SECOND;
+        let (every, step) = self.pick(&[
+            (Every::Span(7 * SECOND), 7),
+            (Every::Span(60 * SECOND), 60),
+            (Every::Minutes(1), 60),
+            (Every::Minutes(7), 420),
+        ]);
+        let from = second + self.pick(&[5 * SECOND, 60 * SECOND]);
+        let until = from + step * SECOND * self.pick(&[3, 20]);
+        let skips = self.chance(300);
+        // What is made up for where instants may not overlap waits for its turn, and is not simulated.
+        let missed = match skips {
+            true => self.pick(&[Missed::Latest, Missed::None]),
+            false => self.pick(&[Missed::Latest, Missed::All, Missed::None]),
+        };
+        let plain = Wish { unique: None, key: None, is_external: false, ..self.wish(0) };
+        let wish = Wish {
+            after: Vec::new(),
+            queue: "default".into(),
+            timeout: Some(Some(60 * SECOND)),
+            watch: Watch::default(),
+            ..plain
+        };
+        let timetable = Timetable { from, every, until, missed, skips, wish };
+        let draft = ScheduleDraft {
+            settings: settings_of(&timetable),
+            host: Some("h0".into()),
+            other_hosts: OtherHosts::default(),
+            queue: "default".into(),
+            source: "default".into(),
+            paused: false,
+        };
+        self.model.asks_for_schedule(&name, timetable);
+        self.asks(Submission::Schedule(name, ScheduleAsk::Define(Arc::new(draft))));
+    }
+
     /// Asks now, and perhaps once more, as somebody does who hears nothing.
     fn later_asks(&mut self, submission: Submission) {
         self.asks(submission.clone());
@@ -155,6 +196,42 @@ impl<G: Ground> World<G> {
     /// A task that is to be, and the same for the oracle.
     fn draft(&mut self, number: u64) -> Draft {
         let id = format!("t{number}");
+        let wish = self.wish(number);
+        let priority = if self.has(Feature::Priorities) { self.pick(&[-1, 0, 1]) } else { 0 };
+        let host = (!wish.is_external).then(|| format!("h{}", self.random.below(3)));
+        let correlate = !wish.is_external && self.has(Feature::OwnIds) && self.chance(600);
+        let request = host.as_ref().map(|host| {
+            Arc::new(Request { method: "POST".into(), url: format!("http://{host}/"), ..Request::default() })
+        });
+        let (oversight, other_hosts) = asked(&wish.watch, number);
+        let asks_at = other_hosts.status.clone();
+        self.model.asks(&id, wish.clone());
+        Draft {
+            id,
+            host,
+            queue: wish.queue.clone(),
+            source: "default".into(),
+            external: None,
+            other_hosts,
+            asked: Asked { priority, oversight, ..asked_of(&wish) },
+            spec: Spec {
+                request,
+                correlate: correlate.then(|| "response.id".into()),
+                status: wish.watch.status.map(|_| {
+                    let url = asks_at.map(|host| format!("http://{host}/job"));
+                    let request = url.map(|url| Request { method: "GET".into(), url, ..Request::default() });
+                    Arc::new(StatusRequest { request, ..StatusRequest::default() })
+                }),
+                cancel_url: wish.watch.tells_cancel.then(|| "http://c0/".into()),
+                after: wish.after.iter().map(|(parent, on)| (parent.clone(), on_of(*on))).collect(),
+                ..Spec::default()
+            },
+            content: [0; 16],
+        }
+    }
+
+    /// What is asked of a task.
+    fn wish(&mut self, number: u64) -> Wish {
         let is_external = self.has(Feature::External) && self.chance(250);
         let after = self.parents(number);
         let queue = if self.has(Feature::Limits) || self.has(Feature::Keys) || self.has(Feature::Pauses) {
@@ -166,87 +243,55 @@ impl<G: Ground> World<G> {
         let unique = (self.has(Feature::Unique) && self.chance(250)).then(|| self.pick(&[1_u8, 2]));
         let delay =
             if self.has(Feature::Delays) { self.pick(&[0, 0, 1, 2 * SECOND, 45 * SECOND]) } else { 0 };
-        let run_at = self.now() + delay;
         let timeout = match self.has(Feature::Timeouts) {
             true => self.pick(&[None, Some(SECOND), Some(60 * SECOND), Some(3_600 * SECOND)]),
             false => None,
         };
         let timeout = timeout.filter(|_| !is_external);
-        let completion =
-            self.pick(&[Completion::Auto, Completion::Auto, Completion::Response, Completion::Callback]);
-        let attempts_max = if self.has(Feature::Retries) { self.pick(&[2, 3, 5]) } else { 1 };
-        let pause_max = self.pick(&[1, SECOND, 20 * SECOND]);
-        let priority = if self.has(Feature::Priorities) { self.pick(&[-1, 0, 1]) } else { 0 };
-        let host = (!is_external).then(|| format!("h{}", self.random.below(3)));
-        let correlate = !is_external && self.has(Feature::OwnIds) && self.chance(600);
-        let request = host.as_ref().map(|host| {
-            Arc::new(Request { method: "POST".into(), url: format!("http://{host}/"), ..Request::default() })
-        });
-        let pause = Duration::from_micros(pause_max.unsigned_abs());
-        let draft = Draft {
-            id: id.clone(),
-            host,
-            queue: queue.into(),
-            source: "default".into(),
-            external: None,
-            other_hosts: OtherHosts::default(),
-            asked: Asked {
-                host: None,
-                queue: QueueKey::DEFAULT,
-                source: SourceKey::DEFAULT,
-                concurrency_key: key.map_or(ConcurrencyKey::NONE, ConcurrencyKey),
-                unique: unique.map(|key| Unique { key: UniqueKey([key; 16]), until: Until::Finished }),
-                priority,
-                run_at: Timestamp(run_at),
-                completion: Some(completion),
-                timeout: Some(timeout.map(|timeout: i64| Duration::from_micros(timeout.unsigned_abs()))),
-                request_timeout: Some(Duration::from_secs(30)),
-                retry: RetryAsked {
-                    max_attempts: Some(attempts_max),
-                    initial: Some(pause),
-                    factor: Some(1.0),
-                    max: Some(pause),
-                },
-                payload_bytes: 0,
-                scheduled: None,
-                oversight: OversightAsked::default(),
-            },
-            spec: Spec {
-                request,
-                correlate: correlate.then(|| "response.id".into()),
-                after: after.clone(),
-                ..Spec::default()
-            },
-            content: [0; 16],
-        };
-        let on = |on: On| match on {
-            On::Succeeded => model::On::Succeeded,
-            On::Failed => model::On::Failed,
-            On::NotFailed => model::On::NotFailed,
-            On::Finished => model::On::Finished,
-        };
-        let wish = Wish {
+        let says_nothing = self.has(Feature::Heartbeats) && self.chance(400);
+        let (auto, callback) = (model::Completion::Auto, model::Completion::Callback);
+        Wish {
             is_external,
-            after: after.into_iter().map(|(parent, asked)| (parent, on(asked))).collect(),
+            after,
             queue: queue.into(),
             key: key.map(|key| key.to_string()),
             unique,
-            run_at,
-            timeout,
-            completion: match completion {
-                Completion::Auto => model::Completion::Auto,
-                Completion::Response => model::Completion::Response,
-                Completion::Callback => model::Completion::Callback,
-            },
-            attempts_max,
-            pause_max,
-        };
-        self.model.asks(&id, wish);
-        draft
+            run_at: self.now() + delay,
+            timeout: (!says_nothing).then_some(timeout),
+            completion: self.pick(&[auto, auto, model::Completion::Response, callback]),
+            attempts_max: if self.has(Feature::Retries) { self.pick(&[2, 3, 5]) } else { 1 },
+            pause_max: self.pick(&[1, SECOND, 20 * SECOND]),
+            watch: self.watch(is_external),
+        }
+    }
+
+    /// How a task is to be watched over.
+    fn watch(&mut self, is_external: bool) -> Watch {
+        let mut watch = Watch::default();
+        if self.has(Feature::Heartbeats) {
+            watch.heartbeat = self.pick(&[None, Some(5 * SECOND), Some(60 * SECOND), Some(600 * SECOND)]);
+        }
+        if self.has(Feature::Deadlines) && self.chance(400) {
+            let now = self.now();
+            let at = [10 * SECOND, 86_400 * SECOND].map(|span| model::Deadline::At(now + span));
+            let after = [60 * SECOND, 3_600 * SECOND].map(model::Deadline::After);
+            watch.deadline = Some(self.pick(&[at[0], at[1], after[0], after[1]]));
+        }
+        watch.rejects_late_success = self.has(Feature::LateRefused) && self.chance(600);
+        if self.has(Feature::StatusUrls) && self.chance(700) {
+            watch.status = Some(model::Status {
+                after: self.pick(&[None, Some(SECOND), Some(20 * SECOND), Some(400 * SECOND)]),
+                is_located: !is_external && self.has(Feature::Locations) && self.chance(500),
+                is_shared: self.chance(300),
+            });
+        }
+        watch.tells_cancel = !is_external && self.has(Feature::CancelUrls) && self.chance(600);
+        watch
     }
 
     /// Whom a task waits for: in large worlds many for one.
-    fn parents(&mut self, number: u64) -> Vec<(String, On)> {
+    fn parents(&mut self, number: u64) -> Vec<(String, model::On)> {
+        use model::On;
         let mut after: Vec<(String, On)> = Vec::new();
         if self.has(Feature::Dependencies) && number > 0 {
             let wide = self.plan.is_large() && self.chance(700);
@@ -339,6 +384,94 @@ pub(super) fn heard(post: &Post, number: u64) -> Submission {
     }))
 }
 
+fn on_of(on: model::On) -> On {
+    match on {
+        model::On::Succeeded => On::Succeeded,
+        model::On::Failed => On::Failed,
+        model::On::NotFailed => On::NotFailed,
+        model::On::Finished => On::Finished,
+    }
+}
+
+/// The same as the product is asked for it.
+fn asked_of(wish: &Wish) -> Asked {
+    let key = wish.key.as_ref().and_then(|key| key.parse().ok());
+    let pause = span(wish.pause_max);
+    let retry = RetryAsked {
+        max_attempts: Some(wish.attempts_max),
+        initial: Some(pause),
+        factor: Some(1.0),
+        max: Some(pause),
+    };
+    Asked {
+        host: None,
+        queue: QueueKey::DEFAULT,
+        source: SourceKey::DEFAULT,
+        concurrency_key: key.map_or(ConcurrencyKey::NONE, ConcurrencyKey),
+        unique: wish.unique.map(|key| Unique { key: UniqueKey([key; 16]), until: Until::Finished }),
+        priority: 0,
+        run_at: Timestamp(wish.run_at),
+        completion: Some(match wish.completion {
+            model::Completion::Auto => Completion::Auto,
+            model::Completion::Response => Completion::Response,
+            model::Completion::Callback => Completion::Callback,
+        }),
+        timeout: wish.timeout.map(|timeout| timeout.map(span)),
+        request_timeout: Some(Duration::from_secs(30)),
+        retry,
+        payload_bytes: 0,
+        scheduled: None,
+        oversight: OversightAsked::default(),
+    }
+}
+
+fn settings_of(timetable: &Timetable) -> schedule::Settings {
+    let request = Request { method: "POST".into(), url: "http://h0/".into(), ..Request::default() };
+    schedule::Settings {
+        rule: match timetable.every {
+            Every::Span(every) => schedule::Rule::Every(span(every)),
+            Every::Minutes(minutes) => schedule::Rule::Cron(format!("*/{minutes} * * * *")),
+        },
+        timezone: "UTC".into(),
+        asked: asked_of(&timetable.wish),
+        spec: Spec { request: Some(Arc::new(request)), ..Spec::default() },
+        overlap: if timetable.skips { schedule::Overlap::Skip } else { schedule::Overlap::Allow },
+        catch_up: Duration::from_secs(30 * 86_400),
+        missed: match timetable.missed {
+            Missed::Latest => schedule::Missed::Latest,
+            Missed::All => schedule::Missed::All,
+            Missed::None => schedule::Missed::Skip,
+        },
+        jitter: Duration::ZERO,
+        start_at: Some(Timestamp(timetable.from)),
+        end_at: Some(Timestamp(timetable.until)),
+    }
+}
+
+fn span(time: i64) -> Duration {
+    Duration::from_micros(time.unsigned_abs())
+}
+
+/// How a task is watched over, as it is asked for, and whom that may call.
+fn asked(watch: &Watch, number: u64) -> (OversightAsked, OtherHosts) {
+    let host = |status: model::Status| {
+        let kind = if status.is_shared { 'h' } else { 's' };
+        (!status.is_located).then(|| format!("{kind}{}", number % 3))
+    };
+    let asked = OversightAsked {
+        heartbeat: watch.heartbeat.map(span),
+        deadline: watch.deadline.map(|deadline| match deadline {
+            model::Deadline::At(at) => Deadline::At(Timestamp(at)),
+            model::Deadline::After(after) => Deadline::After(span(after)),
+        }),
+        rejects_late_success: watch.rejects_late_success,
+        status: watch.status.map(|status| StatusAsked { host: None, after: status.after.map(span) }),
+        cancel_host: None,
+    };
+    let cancel = watch.tells_cancel.then(|| "c0".to_owned());
+    (asked, OtherHosts { status: watch.status.and_then(host), cancel })
+}
+
 fn words(submission: &Submission) -> String {
     match submission {
         Submission::Create(drafts) => {
@@ -347,14 +480,15 @@ fn words(submission: &Submission) -> String {
                     draft.spec.after.iter().map(|(id, on)| format!("{id} {on:?}")).collect();
                 let asked = &draft.asked;
                 format!(
-                    "{} (host {:?}, queue {}, after [{}], {:?}, timeout {:?}, attempts {:?})",
+                    "{} (host {:?}, queue {}, after [{}], {:?}, timeout {:?}, attempts {:?}, {:?})",
                     draft.id,
                     draft.host,
                     draft.queue,
                     after.join(", "),
                     asked.completion,
                     asked.timeout,
-                    asked.retry.max_attempts
+                    asked.retry.max_attempts,
+                    asked.oversight
                 )
             };
             format!("create {}", drafts.iter().map(of).collect::<Vec<_>>().join(", "))

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
@@ -17,6 +18,25 @@ const LISTS: [&str; 2] = ["core/src/planted.rs", "Cargo.toml"];
 pub(crate) fn names(workspace: &Workspace) -> Result<Vec<String>> {
     let text = fs::read_to_string(workspace.root.join(TABLE)).context(TABLE)?;
     Ok(rows(&text).map(str::to_owned).collect())
+}
+
+/// Whether this bug stands in a source file in or under this folder.
+pub(crate) fn stands_in(folder: &Path, name: &str) -> Result<bool> {
+    let wanted = format!("planted = \"{name}\"");
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let is_here = match path.is_dir() {
+            true => stands_in(&path, name)?,
+            false => {
+                path.extension().is_some_and(|end| end == "rs")
+                    && fs::read_to_string(&path)?.contains(&wanted)
+            }
+        };
+        if is_here {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The names in the first column of the rows.

@@ -1,0 +1,191 @@
+//! How a task is watched over: when time ends an attempt, and when its remote is asked how it is.
+
+use super::*;
+
+/// Whoever may have been cut off gets so long from the start of a node on.
+const GRACE: Time = 30 * SECOND;
+/// What is not answered after this time is not answered any more.
+const PATIENCE: Time = 60 * SECOND;
+/// The longest pause between two questions.
+const PAUSE_MAX: Time = 300 * SECOND;
+
+impl Task {
+    fn is_running(&self) -> bool {
+        self.open && self.state == State::Running
+    }
+
+    pub(super) fn times_out_at(&self) -> Option<Time> {
+        Some(self.began + self.timeout?).filter(|_| self.open)
+    }
+
+    /// By when it must give its next sign of life, and how long that is put off by a start.
+    pub(super) fn beats_until(&self) -> Option<(Time, Time)> {
+        let heartbeat = self.wish.watch.heartbeat.filter(|_| self.is_running())?;
+        Some((self.alive_at + heartbeat, heartbeat.max(GRACE)))
+    }
+
+    /// How its remote can be asked how the attempt is.
+    pub(super) fn can_be_asked(&self) -> Option<Status> {
+        let status = self.wish.watch.status.filter(|_| self.is_running())?;
+        Some(status).filter(|status| !status.is_located || self.asking.is_located)
+    }
+
+    /// From when on a callback is overdue.
+    fn is_overdue_at(&self, status: Status) -> Time {
+        let soon = self.timeout.map_or(60 * SECOND, |timeout| (timeout / 4).min(60 * SECOND));
+        self.began + status.after.unwrap_or(soon)
+    }
+
+    /// When its remote is asked next, if nothing else happens.
+    fn asks_at(&self, status: Status) -> Time {
+        self.asking.next_at.unwrap_or(self.is_overdue_at(status))
+    }
+
+    /// From an answer to the next question: pauses double, up to five minutes.
+    pub(super) fn pause(&self) -> Time {
+        let first = self.wish.watch.status.map_or(0, |status| self.is_overdue_at(status) - self.began);
+        let doublings = self.asking.count.saturating_sub(1).min(16);
+        (first.clamp(SECOND, PAUSE_MAX) << doublings).min(PAUSE_MAX)
+    }
+
+    /// Whether an answer may still come to a process that has been up since `up_since`.
+    fn is_awaited(&self, now: Time, up_since: Time) -> bool {
+        let sent_at = self.asking.sent_at.filter(|_| self.asking.is_open);
+        sent_at.is_some_and(|sent_at| sent_at >= up_since && now < sent_at + PATIENCE)
+    }
+}
+
+impl Model {
+    /// When each node judges what ran out at `at`. What ran out while it was down waits for so long from its start on.
+    fn judged_at(&self, at: Time, grace: Time) -> impl Iterator<Item = Time> {
+        let starts = self.up_since.values();
+        starts.map(move |up_since| if at <= *up_since { up_since + grace } else { at })
+    }
+
+    /// What ends the open attempt by itself, and how long each is put off by a start.
+    fn ends(task: &Task) -> impl Iterator<Item = (Time, Time)> {
+        let times_out_at = task.times_out_at().map(|at| (at, GRACE));
+        times_out_at.into_iter().chain(task.beats_until())
+    }
+
+    fn has_run_out(&self, (at, grace): (Time, Time), now: Time) -> bool {
+        self.judged_at(at, grace).any(|judged_at| judged_at <= now)
+    }
+
+    /// Whether the time of the open attempt is over, and its remote has had its last word.
+    pub(super) fn may_run_out(&self, task: &Task, now: Time) -> Verdict {
+        let mut over = Model::ends(task).filter(|end| self.has_run_out(*end, now));
+        let is_lost = task.state == State::Dispatching && task.sends >= 4;
+        let ends = over.any(|(at, _)| self.has_last_word(task, at, now));
+        must(is_lost || ends, || format!("G14: its time is not over: {task:?}"))
+    }
+
+    /// G14: nothing is declared lost before its remote was asked once more.
+    fn has_last_word(&self, task: &Task, at: Time, now: Time) -> bool {
+        let Some(status) = task.can_be_asked() else { return true };
+        let asked = task.asking.sent_at.is_some_and(|sent_at| sent_at >= at);
+        // A host that is out of order is waited for a while.
+        let waited = status.is_shared && at + PATIENCE <= now;
+        (asked && !task.is_awaited(now, Time::MIN)) || (!asked && waited)
+    }
+
+    pub(super) fn is_past_deadline(&self, task: &Task, now: Time) -> bool {
+        task.deadline.is_some_and(|deadline| self.has_run_out((deadline, GRACE), now))
+    }
+
+    /// For what an attempt ended that nobody has ended.
+    pub(super) fn why_over(&self, task: &Task, now: Time) -> &'static str {
+        let (times_out_at, beats_until) = (task.times_out_at(), task.beats_until());
+        let is_over = |end: Option<Time>| end.is_some_and(|at| at <= now);
+        match () {
+            () if self.may_run_out(task, now).is_err() => "an attempt that ends by its deadline",
+            () if is_over(times_out_at) && task.can_be_asked().is_some() => "a time-out after a last word",
+            () if is_over(times_out_at) && times_out_at.is_some_and(|at| at + GRACE <= now) => {
+                "a time-out that a start has put off"
+            }
+            () if is_over(times_out_at) => "a time-out",
+            () if is_over(beats_until.map(|(at, _)| at)) => "a missed heartbeat",
+            () => "a time-out",
+        }
+    }
+
+    /// Questions to a remote, its answers, and the deadline.
+    pub(super) fn may_be_watched(&self, fact: &Fact) -> Verdict {
+        let task = &self.tasks[&fact.task];
+        let now = fact.at;
+        match &fact.what {
+            What::Asks(n) => {
+                let status = task.can_be_asked().ok_or("nobody can be asked")?;
+                must(*n == task.attempt && fact.why == Why::Time, || "G8: asked about another".into())?;
+                let mut nodes = self.up_since.values();
+                must(nodes.any(|up_since| self.may_ask(task, status, now, *up_since)), || {
+                    format!("it is asked too early: {task:?}")
+                })
+            }
+            What::Told(n, told) => {
+                let came = self.told.get(&(fact.task.clone(), *n)).is_some_and(|all| all.contains(told));
+                must(came && fact.why == Why::Asked, || "no remote has said so".into())?;
+                let is_awaited = *n == task.attempt && task.asking.answers < task.asking.count;
+                must(is_awaited, || format!("G8: nobody has asked: {task:?}"))
+            }
+            _ => {
+                let passed = self.is_past_deadline(task, now) && fact.why == Why::Time;
+                must(passed, || format!("its deadline has not passed: {task:?}"))
+            }
+        }
+    }
+
+    /// Whether a node that has been up since `up_since` may ask now.
+    fn may_ask(&self, task: &Task, status: Status, now: Time, up_since: Time) -> bool {
+        let is_first = task.asking.sent_at.unwrap_or(task.began) < up_since;
+        let is_time = task.asks_at(status) <= now || (is_first && task.is_overdue_at(status) <= now);
+        let is_over = Model::ends(task).any(|end| self.has_run_out(end, now));
+        (is_time || is_over) && !task.is_awaited(now, up_since)
+    }
+
+    /// An answer about an attempt that is no longer the newest: only its success counts, if any does.
+    pub(super) fn is_told_of_an_older_attempt(&mut self, fact: &Fact) -> Verdict {
+        let task = &self.tasks[&fact.task];
+        let says_done = |n: &u32| {
+            let told = self.told.get(&(fact.task.clone(), *n));
+            told.is_some_and(|told| told.contains(&Told::Ended(Kind::Completed)))
+        };
+        let expect = match &fact.what {
+            What::Succeeded(n) if *n < task.attempt && says_done(n) => {
+                expected(task, Kind::Completed, Some(*n))
+            }
+            What::Ignored if (task.before + 1..task.attempt).any(|n| says_done(&n)) => Expect::Ignored,
+            _ => return Err("G8: an answer about an older attempt".into()),
+        };
+        if let Some(task) = self.tasks.get_mut(&fact.task) {
+            task.expect = Some((fact.why.clone(), expect));
+        }
+        Ok(())
+    }
+
+    /// By when something must have become of a task that waits for its end; `None` where that is up to others.
+    /// `has_places`: exchanges never wait for one.
+    pub(super) fn is_due(&self, task: &Task, has_places: bool) -> Option<Time> {
+        let latest = |(at, grace)| self.judged_at(at, grace).max();
+        let deadline = task.deadline.and_then(|at| latest((at, GRACE)));
+        let ends = Model::ends(task).filter_map(latest).min();
+        let of_attempt = match task.can_be_asked() {
+            None => ends,
+            Some(status) => {
+                let (asking, overdue_at) = (&task.asking, task.is_overdue_at(status));
+                let starts = self.up_since.values().copied();
+                // After a time without a node, all that is overdue is asked for at once.
+                let is_first = |up: &Time| overdue_at <= *up && asking.sent_at.unwrap_or(task.began) < *up;
+                let first = starts.filter(is_first).min();
+                let patience = asking.sent_at.filter(|_| asking.is_open).map(|sent_at| sent_at + PATIENCE);
+                let asks_at = patience.max(Some(task.asks_at(status)));
+                let next = first.into_iter().chain(ends).chain(asks_at).min();
+                // Where the process lives that has asked, its answer is awaited.
+                let is_awaited = self.up_since.values().any(|up| asking.sent_at >= Some(*up));
+                let next = next.max(patience.filter(|_| is_awaited));
+                next.filter(|_| has_places && !status.is_shared)
+            }
+        };
+        deadline.into_iter().chain(of_attempt).min()
+    }
+}
