@@ -38,7 +38,7 @@ pub(crate) fn test(workspace: &Workspace, filters: &[String]) -> Result<()> {
             failed.push("demo");
         }
         println!("\n$ simulate {WORLDS} worlds");
-        if sim::sim(workspace, WORLDS, WORLDS_FROM, false).is_err() {
+        if sim::sim(workspace, None, WORLDS, WORLDS_FROM, false).is_err() {
             failed.push("simulation");
         }
     } else {
