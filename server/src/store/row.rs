@@ -179,6 +179,9 @@ pub struct Detail {
     /// Whether the attempt counts towards `max_attempts`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counted: Option<bool>,
+    /// Whether the failure that a remote told of may pass; `None`: it may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retryable: Option<bool>,
     /// The time of the next attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<i64>,
@@ -356,9 +359,11 @@ fn polled(answer: &PollAnswer) -> Detail {
             Detail { progress: *progress, ..said("running") }
         }
         PollAnswer::Says(EventKind::Completed(_)) => said("completed"),
-        PollAnswer::Says(EventKind::Failed(failure, _)) => {
-            Detail { said: Some("failed".into()), ..failure_detail(failure) }
-        }
+        PollAnswer::Says(EventKind::Failed(failure, retryable)) => Detail {
+            said: Some("failed".into()),
+            retryable: Some(false).filter(|_| !retryable),
+            ..failure_detail(failure)
+        },
         PollAnswer::Says(EventKind::Cancelled) => said("cancelled"),
         PollAnswer::Says(_) => said("running"),
         PollAnswer::NotFound => said("not_found"),

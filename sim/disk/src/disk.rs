@@ -33,6 +33,7 @@ pub struct Handle {
     shared: Arc<Shared>,
     file: usize,
     life: u64,
+    heard: AtomicU64,
 }
 
 /// A lock that nobody else can have. It ends with its process, or when it is dropped.
@@ -214,7 +215,8 @@ impl Disk {
         let state = self.state();
         let file = state.names.get(&text(path)).filter(|_| state.has_power);
         let file = *file.ok_or(io::ErrorKind::NotFound)?;
-        Ok(Handle { shared: self.shared.clone(), file, life: state.life })
+        let heard = AtomicU64::new(state.files[file].failures);
+        Ok(Handle { shared: self.shared.clone(), file, life: state.life, heard })
     }
 
     /// The one lock of this name; `None`: somebody has it.
@@ -243,7 +245,8 @@ impl Disk {
                 return Err(io::Error::other("the file could not be written"));
             }
         }
-        if !state.sync(file) {
+        let mut heard = state.files[file].failures;
+        if !state.sync(file, &mut heard) {
             return Err(io::Error::other("the file could not be synced"));
         }
         Ok(())
@@ -276,7 +279,10 @@ impl Handle {
     pub fn sync(&self) -> io::Result<()> {
         self.shared.happens_between();
         let mut state = self.shared.state();
-        if !state.is_alive(self.life) || !state.sync(self.file) {
+        let mut heard = self.heard.load(Ordering::Relaxed);
+        let is_synced = state.is_alive(self.life) && state.sync(self.file, &mut heard);
+        self.heard.store(heard, Ordering::Relaxed);
+        if !is_synced {
             return Err(io::Error::other("the file could not be synced"));
         }
         Ok(())
@@ -398,9 +404,19 @@ impl State {
         goes
     }
 
-    /// Makes a file durable. Whether that could be done.
-    pub(crate) fn sync(&mut self, file: usize) -> bool {
-        match self.step(Step::Sync) {
+    /// Makes a file durable. Whether that could be done. `heard` is of how many failures this handle knows.
+    pub(crate) fn sync(&mut self, file: usize, heard: &mut u64) -> bool {
+        let fault = self.step(Step::Sync);
+        if fault == Some(Fault::SyncFails) {
+            self.files[file].failures += 1;
+        }
+        let is_new = *heard < self.files[file].failures;
+        *heard = self.files[file].failures;
+        match fault {
+            None if is_new => {
+                self.files[file].sync();
+                false
+            }
             None => {
                 self.files[file].sync();
                 if std::mem::take(&mut self.files[file].syncs_folder) {

@@ -36,6 +36,8 @@ pub(crate) struct File {
     changes: Vec<Change>,
     /// Its first sync makes the names of its folder durable too, as SQLite does for logs on Unix.
     pub(crate) syncs_folder: bool,
+    /// How many syncs have failed. Each handle that was open then hears of it once, as on Linux.
+    pub(crate) failures: u64,
     pub(crate) locks: Locks,
     pub(crate) shared_memory: SharedMemory,
 }

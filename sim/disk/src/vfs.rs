@@ -39,6 +39,8 @@ struct FileHandle {
     shared: Arc<Shared>,
     file: usize,
     life: u64,
+    /// Of how many failed syncs it knows.
+    heard: u64,
     level: c_int,
     /// Kept as long as SQLite may look at them, whatever becomes of the disk.
     regions: Vec<Arc<[AtomicU64]>>,
@@ -294,11 +296,13 @@ unsafe extern "C" fn open(
     };
     drop(state);
     let Some(found) = found else { return ffi::SQLITE_CANTOPEN };
+    let heard = shared.state().file(found).failures;
     let deletes = flags & ffi::SQLITE_OPEN_DELETEONCLOSE != 0;
     let handle = Box::new(FileHandle {
         shared,
         file: found,
         life,
+        heard,
         level: ffi::SQLITE_LOCK_NONE,
         regions: Vec::new(),
         uses_memory: false,
@@ -386,8 +390,9 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, _flags: c_int) -> c_int 
     // SAFETY: as promised.
     let handle = unsafe { handle(file) };
     handle.shared.happens_between();
-    let file = handle.file;
-    let goes = handle.state(false, |state| state.sync(file));
+    let (file, mut heard) = (handle.file, handle.heard);
+    let goes = handle.state(false, |state| state.sync(file, &mut heard));
+    handle.heard = heard;
     if goes { ffi::SQLITE_OK } else { ffi::SQLITE_IOERR_FSYNC }
 }
 

@@ -1,5 +1,7 @@
 //! SQLite on a disk that crashes: what it promises of its settings is what this disk shows of them.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};

@@ -236,7 +236,7 @@ impl Ground for SqliteGround {
         (self.reader, self.lingering) = (Some(reader), Some(lingering));
         if std::mem::take(&mut self.is_suspect) {
             self.is_sound()?;
-            if self.random.below(4) < 9 {
+            if self.random.below(4) == 0 {
                 inspected(&store)?;
             }
         }

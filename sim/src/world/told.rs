@@ -146,7 +146,7 @@ fn polled(detail: &Detail) -> Option<PollAnswer> {
     Some(match detail.said.as_deref()? {
         "running" => PollAnswer::Says(EventKind::Progress(detail.progress, None)),
         "completed" => PollAnswer::Says(EventKind::Completed(None)),
-        "failed" => PollAnswer::Says(EventKind::Failed(failure(detail), true)),
+        "failed" => PollAnswer::Says(EventKind::Failed(failure(detail), detail.retryable.unwrap_or(true))),
         "cancelled" => PollAnswer::Says(EventKind::Cancelled),
         "not_found" => PollAnswer::NotFound,
         "unclear" => PollAnswer::Unclear(detail.reason.clone().unwrap_or_default().into()),
