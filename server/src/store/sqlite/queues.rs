@@ -434,7 +434,16 @@ impl SqliteTransaction<'_> {
             "UPDATE key_use SET closed = 0, free_at = NULL
              WHERE queue = ?1 AND concurrency_key = ?2 AND closed > 0",
         )?;
-        statement.execute(params![line.queue.0, line.key.0])?;
+        if statement.execute(params![line.queue.0, line.key.0])? == 0 {
+            return Ok(());
+        }
+        // That was said of the key, and so of its lines with other priorities too: nothing else would open them now.
+        let mut statement = connection.prepare_cached(
+            "INSERT OR IGNORE INTO line (queue, rank, concurrency_key) VALUES (?1, ?2, ?3)",
+        )?;
+        for rank in self.ranks_with(line.queue, line.key)? {
+            statement.execute(params![line.queue.0, rank, line.key.0])?;
+        }
         Ok(())
     }
 

@@ -101,6 +101,7 @@ suite! {
         a_rate_is_kept_over_restarts,
         a_key_that_has_room_again_is_found_among_many,
         a_key_whose_place_is_free_and_that_is_at_its_rate_is_not_forgotten,
+        a_line_that_its_host_opens_leaves_no_line_of_its_key_closed,
         a_queue_keeps_its_tasks_as_long_as_it_says,
         limits_hold_whatever_happens;
     ready:

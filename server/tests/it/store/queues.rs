@@ -6,7 +6,8 @@ use std::time::Duration;
 use taskhook::engine::submission::{Draft, Submission};
 use taskhook_core::queue::{SecretAsked, Settings};
 use taskhook_core::{
-    ConcurrencyKey, Outcome, Permits, QueueCommand, QueueKey, Rate, Refused, State, Task, TaskKey, limits,
+    Command, ConcurrencyKey, Outcome, Permits, QueueCommand, QueueKey, Rate, Refused, State, Task, TaskKey,
+    limits,
 };
 use taskhook_sim::Random;
 
@@ -166,6 +167,30 @@ pub(super) fn a_key_whose_place_is_free_and_that_is_at_its_rate_is_not_forgotten
     world.clock.set(START + Duration::from_secs(10));
     world.wake();
     assert_eq!(world.state("t1"), State::Dispatching);
+}
+
+pub(super) fn a_line_that_its_host_opens_leaves_no_line_of_its_key_closed<B: Backend>(world: &mut World<B>) {
+    let task = |id: &str, host: &str, priority| {
+        let mut draft = in_queue(hosted(id, host), "mail", 7);
+        draft.asked.priority = priority;
+        draft
+    };
+    world.node.permits = Permits::new(12, 1);
+    world.settle(&[define("mail", Settings { key_concurrency: Some(1), ..Settings::default() })]);
+    world.settle(&[create([hosted("other", "busy")])]);
+    world.settle(&[create([task("low", "busy", -1)])]);
+    assert_eq!(world.state("low"), State::Queued, "it waits for its host");
+    world.settle(&[create([task("first", "free", -1)])]);
+    assert_eq!(world.state("first"), State::Dispatching, "it has the place of their key");
+    world.settle(&[create([task("high", "elsewhere", 1)])]);
+    assert_eq!(world.state("high"), State::Queued, "it waits for their key");
+    // The line that waits for the host is opened, and found empty.
+    world.settle(&[Submission::Command("low".into(), Command::Cancel)]);
+    world.settle(&[completed(1, "other")]);
+    let (other, first) = (world.key("other"), world.key("first"));
+    world.settle(&[answered(other, 1, 200)]);
+    world.settle(&[answered(first, 1, 200)]);
+    assert_eq!(world.state("high"), State::Dispatching);
 }
 
 pub(super) fn a_queue_keeps_its_tasks_as_long_as_it_says<B: Backend>(world: &mut World<B>) {
