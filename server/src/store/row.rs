@@ -161,6 +161,9 @@ pub struct Detail {
     /// The other task: the dependency that ended or was reopened, or the one because of which it was skipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<i64>,
+    /// The generation of that one, which a retry has raised; `None`: 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u32>,
     /// How that one ended, by state number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<i64>,
@@ -278,18 +281,20 @@ pub fn change_row(change: &Change) -> Option<ChangeRow> {
     Some(match change {
         Change::Created { .. } => plain(1),
         Change::Blocked => plain(2),
-        Change::DependencyEnded { parent, end, allowed, .. } => with(
+        Change::DependencyEnded { parent, generation, end, allowed } => with(
             plain(3),
             Detail {
                 task: Some(parent.0),
+                generation: Some(*generation).filter(|generation| *generation > 0),
                 end: Some(state_number(*end)),
                 allowed: Some(*allowed),
                 ..Detail::default()
             },
         ),
-        Change::DependencyReopened { parent, .. } => {
-            with(plain(4), Detail { task: Some(parent.0), ..Detail::default() })
-        }
+        Change::DependencyReopened { parent, generation, .. } => with(
+            plain(4),
+            Detail { task: Some(parent.0), generation: Some(*generation), ..Detail::default() },
+        ),
         Change::Scheduled => plain(5),
         Change::Queued => plain(6),
         Change::Begun { attempt } => of(7, *attempt),

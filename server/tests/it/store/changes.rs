@@ -221,11 +221,13 @@ fn told(one: TaskKey, two: TaskKey) -> Vec<String> {
         "+0ns creation: blocked".into(),
         format!(r#"+1ms parent {one}: dependency_ended {{"task":{one},"end":6,"allowed":false}}"#),
         format!(r#"+2ms parent {one}: skipped {{"task":{one}}}"#),
-        format!(r#"+3ms parent {one}: dependency_reopened {{"task":{one}}}"#),
+        format!(r#"+3ms parent {one}: dependency_reopened {{"task":{one},"generation":1}}"#),
         format!(r#"+4ms parent {one}: reopened {{"ignore_dependencies":false}}"#),
         format!("+5ms parent {one}: blocked"),
-        format!(r#"+6ms parent {one}: dependency_reopened {{"task":{one}}}"#),
-        format!(r#"+7ms parent {one}: dependency_ended {{"task":{one},"end":7,"allowed":true}}"#),
+        format!(r#"+6ms parent {one}: dependency_reopened {{"task":{one},"generation":2}}"#),
+        format!(
+            r#"+7ms parent {one}: dependency_ended {{"task":{one},"generation":2,"end":7,"allowed":true}}"#
+        ),
         format!(r#"+8ms parent {two}: dependency_ended {{"task":{two},"end":6,"allowed":true}}"#),
         format!("+9ms parent {two}: scheduled"),
         // The wake-up that found nothing to do is no part of the story.
