@@ -31,9 +31,10 @@ pub use queues::{QueueView, WaitingCount};
 pub use schedules::ScheduleView;
 pub use sources::SourceView;
 pub use stats::{GroupBy, TaskGroup, TaskStats};
-pub use tasks::{HistoryEntry, SpecView, TaskFilter, TaskView};
+pub use tasks::{HistoryEntry, SpecView, TaskFilter, TaskView, each_task};
 
-use crate::store::sqlite::{SqlitePath, keep_plans};
+use crate::store::sqlite::platform::{Platform, System};
+use crate::store::sqlite::{SqlitePath, connect, keep_plans};
 
 /// Rows that one page of a list may look at before it answers with what it has found so far.
 const ROWS_LOOKED_AT_MAX: usize = 20_000;
@@ -117,7 +118,7 @@ impl Reader {
     /// # Errors
     /// What SQLite says.
     pub fn open(path: &SqlitePath, node: Arc<NodeStatus>) -> Result<Reader, ReadError> {
-        let connections = (0..READERS).map(|_| open(path)).collect::<Result<Vec<_>, _>>()?;
+        let connections = (0..READERS).map(|_| open_on(&System, path)).collect::<Result<Vec<_>, _>>()?;
         Ok(Reader {
             idle: Arc::new(Mutex::new(connections)),
             turns: Arc::new(tokio::sync::Semaphore::new(READERS)),
@@ -154,9 +155,13 @@ impl Reader {
     }
 }
 
-fn open(path: &SqlitePath) -> Result<Connection, ReadError> {
+/// A connection that reads the store at `path`, which exists.
+///
+/// # Errors
+/// What SQLite says.
+pub fn open_on(platform: &dyn Platform, path: &SqlitePath) -> Result<Connection, ReadError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(&path.0, flags)?;
+    let connection = connect(platform, path, flags)?;
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.execute_batch("PRAGMA query_only = 1; PRAGMA cache_size = -8192;")?;
     connection.set_prepared_statement_cache_capacity(64);

@@ -225,6 +225,19 @@ impl Reader {
     }
 }
 
+/// Calls `see` with every task, in key order: for whoever looks at a small store as a whole.
+///
+/// # Errors
+/// What SQLite says.
+pub fn each_task(connection: &Connection, see: &mut dyn FnMut(&Task)) -> Result<(), ReadError> {
+    let mut statement = connection.prepare_cached(task_columns!("FROM task ORDER BY key"))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        see(&task_of(row)?);
+    }
+    Ok(())
+}
+
 fn key_of(connection: &Connection, id: &str) -> rusqlite::Result<Option<TaskKey>> {
     let mut statement = connection.prepare_cached(
         "SELECT t.key FROM name n JOIN task t ON t.key = n.key WHERE n.namespace = 1 AND n.kind = 1 AND n.text = ?1",

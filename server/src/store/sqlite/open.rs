@@ -1,9 +1,7 @@
 //! Opening a SQLite store: its lock, its settings read back, its schema.
 
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
@@ -13,6 +11,7 @@ use taskhook_core::access::{ApiKey, ApiKeyId};
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::access;
 use crate::store::sqlite::checkpoint::Checkpoints;
+use crate::store::sqlite::platform::{Held, Platform, System};
 
 /// The oldest SQLite whose write-ahead log is safe with a checkpointing writer beside readers
 /// (<https://sqlite.org/wal.html#walresetbug>).
@@ -180,25 +179,38 @@ impl SqliteStore {
     /// # Errors
     /// One variant for each thing that can be done about it.
     pub fn open(path: &SqlitePath, clock: fn() -> Timestamp) -> Result<SqliteStore, OpenError> {
+        SqliteStore::open_on(&System, path, clock)
+    }
+
+    /// The same on another platform than the operating system.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`].
+    pub fn open_on(
+        platform: &dyn Platform,
+        path: &SqlitePath,
+        clock: fn() -> Timestamp,
+    ) -> Result<SqliteStore, OpenError> {
         if rusqlite::version_number() < SQLITE_VERSION_MIN {
             return Err(OpenError::OldSqlite(rusqlite::version().into()));
         }
         // Two names of one file are one store, with one lock.
-        let path = &SqlitePath(path.0.canonicalize().unwrap_or_else(|_| path.0.clone()));
-        let lock = lock(path)?;
-        let is_new = !path.0.exists();
+        let path = &SqlitePath(platform.canonical(&path.0));
+        let lock = lock(platform, path)?;
+        let is_new = !platform.exists(&path.0);
         let refused = |error| OpenError::Sqlite { path: path.text(), error };
-        let mut connection = Connection::open(&path.0).map_err(refused)?;
-        let file = File::open(&path.0).map_err(|error| OpenError::File { path: path.text(), error })?;
-        let file = Arc::new(file);
+        let mut connection = connect(platform, path, OpenFlags::default()).map_err(refused)?;
+        let file = platform.open(&path.0);
+        let file = file.map_err(|error| OpenError::File { path: path.text(), error })?;
         settle(&connection, path)?;
+        #[cfg(not(planted = "log_is_believed_at_the_start"))]
+        rewrite_log(platform, &connection, path)?;
         migrate(&connection, path)?;
         reopen_lines(&connection).map_err(refused)?;
         if is_new {
-            sync_folder(path)?;
+            sync_folder(platform, path)?;
         }
-        // What an earlier process left in the log is rewritten and fsynced before anybody hears of it: pages
-        // whose fsync failed then may exist in the page cache alone.
+        // The log begins anew with the process, and the file holds everything.
         connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
             .map_err(refused)?;
@@ -212,7 +224,7 @@ impl SqliteStore {
         let next_position =
             max("SELECT max(position, (SELECT coalesce(max(position), 0) + 1 FROM history)) FROM swept")?;
         // After the settings: setting the automatic checkpoint takes every hook away.
-        let checkpoints = Checkpoints::of(&mut connection, path, file.clone())?;
+        let checkpoints = Checkpoints::of(platform, &mut connection, path, file.clone())?;
         Ok(SqliteStore {
             checkpoints,
             connection,
@@ -284,23 +296,37 @@ fn stored_secret(row: &Row<'_>) -> rusqlite::Result<StoredSecret> {
     Ok(StoredSecret { value: row.get(0)?, is_sealed: row.get(1)? })
 }
 
-fn lock(path: &SqlitePath) -> Result<File, OpenError> {
-    let file = path.lock();
-    let refused = |error| OpenError::LockFile { path: file.display().to_string(), error };
-    let lock = File::options().create(true).truncate(false).write(true).open(&file).map_err(refused)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked(path.text())),
-        Err(TryLockError::Error(error)) => Err(refused(error)),
+/// A connection to the store at `path`.
+pub(crate) fn connect(
+    platform: &dyn Platform,
+    path: &SqlitePath,
+    flags: OpenFlags,
+) -> rusqlite::Result<Connection> {
+    match platform.vfs() {
+        None => Connection::open_with_flags(&path.0, flags),
+        Some(vfs) => Connection::open_with_flags_and_vfs(&path.0, flags, vfs),
     }
+}
+
+fn lock(platform: &dyn Platform, path: &SqlitePath) -> Result<Box<dyn Held>, OpenError> {
+    let file = path.lock();
+    let lock = platform.lock(&file);
+    let lock = lock.map_err(|error| OpenError::LockFile { path: file.display().to_string(), error })?;
+    lock.ok_or_else(|| OpenError::Locked(path.text()))
 }
 
 fn settle(connection: &Connection, path: &SqlitePath) -> Result<(), OpenError> {
     let refused = |error| OpenError::Sqlite { path: path.text(), error };
+    // To its end: SQLite answers first, and only then commits what that changes in a new file. Where this fails and nobody
+    // hears of it, the connection says `wal` and has a rollback journal.
+    let mut statement = connection.prepare("PRAGMA journal_mode = WAL").map_err(refused)?;
+    let mut rows = statement.query([]).map_err(refused)?;
+    while rows.next().map_err(refused)?.is_some() {}
+    drop(rows);
+    drop(statement);
     connection
         .execute_batch(
-            "PRAGMA journal_mode = WAL;
-             PRAGMA synchronous = FULL;
+            "PRAGMA synchronous = FULL;
              PRAGMA fullfsync = 1;
              PRAGMA checkpoint_fullfsync = 1;
              PRAGMA wal_autocheckpoint = 0;
@@ -319,6 +345,8 @@ fn settle(connection: &Connection, path: &SqlitePath) -> Result<(), OpenError> {
     if level != 2 {
         return Err(OpenError::Setting { setting: "synchronous", wanted: "FULL", found: level.to_string() });
     }
+    #[cfg(planted = "synchronous_is_normal")]
+    connection.execute_batch("PRAGMA synchronous = NORMAL").map_err(refused)?;
     Ok(())
 }
 
@@ -371,10 +399,24 @@ fn migrate(connection: &Connection, path: &SqlitePath) -> Result<(), OpenError> 
     Ok(())
 }
 
+/// What an earlier process left in the log is written anew and fsynced before anybody hears of it, or anything is built
+/// on it. Where its fsync failed, some of it is in the page cache alone, and no fsync says so any more: a power loss would
+/// put an older log over a file into which the newer one was copied.
+///
+/// Nobody else writes to the log meanwhile. No lock of SQLite's is on that file, so that none is dropped with the handle.
+fn rewrite_log(platform: &dyn Platform, connection: &Connection, path: &SqlitePath) -> Result<(), OpenError> {
+    let refused = |error| OpenError::Sqlite { path: path.text(), error };
+    let [_, log] = path.files();
+    connection.execute_batch("BEGIN IMMEDIATE").map_err(refused)?;
+    let rewritten = platform.rewrite(&log);
+    rewritten.map_err(|error| OpenError::File { path: log.display().to_string(), error })?;
+    connection.execute_batch("ROLLBACK").map_err(refused)
+}
+
 /// A new file is durable only once its folder is.
-fn sync_folder(path: &SqlitePath) -> Result<(), OpenError> {
+fn sync_folder(platform: &dyn Platform, path: &SqlitePath) -> Result<(), OpenError> {
     let folder = path.0.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
+    platform
+        .sync_folder(folder)
         .map_err(|error| OpenError::LockFile { path: folder.display().to_string(), error })
 }

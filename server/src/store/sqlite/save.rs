@@ -356,6 +356,8 @@ impl SqliteTransaction<'_> {
                 // A delivery that is claimed is a duplicate, and claims nothing.
                 return Err(rusqlite::Error::StatementChangedRows(claimed));
             }
+            #[cfg(planted = "claims_are_committed_first")]
+            self.store.connection.execute_batch("COMMIT; BEGIN IMMEDIATE")?;
         }
         if let (Some(name), Some(mapped)) = (recorded.waits_under(), Mapped::of(&event.kind)) {
             let mut statement = self.store.connection.prepare_cached(
