@@ -12,6 +12,8 @@ mod remote;
 pub mod run;
 mod seen;
 pub mod shrink;
+pub mod sqlite;
+mod told;
 mod users;
 
 use std::collections::BTreeMap;
@@ -24,7 +26,7 @@ use crate::clock::Clock;
 use crate::model::{Answer, Fact, Kind, Model, Said, State, Time, Verdict, What};
 use crate::random::Random;
 use features::{Feature, Plan};
-use ground::Ground;
+use ground::{Ground, Trouble};
 use node::{Ask, Exchanges, From, Leaving, Node, Settled};
 use remote::{Exchange, Post};
 
@@ -91,7 +93,7 @@ impl<G: Ground> World<G> {
         let clock = Clock::at(START);
         let luck = random.draw();
         let crashes = *random.pick(&[6, 6, 60]);
-        let ground = G::new(clock.clone(), plan.has(Feature::Contention).then_some(luck));
+        let ground = G::new(clock.clone(), &plan, luck);
         let many = plan.has(Feature::ManyNodes) && plan.has(Feature::Contention);
         let count = if many { 2 + random.index(2) } else { 1 };
         World {
@@ -155,6 +157,9 @@ impl<G: Ground> World<G> {
             while self.step()? {}
         }
         self.model.is_over()?;
+        for process in self.nodes.iter().flatten() {
+            self.ground.inspect(&process.store.inner)?;
+        }
         self.all_is_there()
     }
 
@@ -166,8 +171,9 @@ impl<G: Ground> World<G> {
 
     /// How often what has happened.
     #[must_use]
-    pub fn happened(&self) -> &BTreeMap<&'static str, u64> {
-        &self.model.happened
+    pub fn happened(&self) -> BTreeMap<&'static str, u64> {
+        let of_ground = self.ground.happened();
+        self.model.happened.iter().map(|(what, count)| (*what, *count)).chain(of_ground).collect()
     }
 
     /// Takes one step; whether there was anything to do.
@@ -314,7 +320,18 @@ impl<G: Ground> World<G> {
         let of_others = self.nodes.iter().flatten().flat_map(|node| node.backlog.iter().map(|kept| kept.key));
         let of_others = of_others.collect();
         let now = self.clock.now();
-        let store = self.ground.open();
+        self.ground.prepares(self.is_full && !self.calm);
+        self.plans_trouble(60);
+        let Some(store) = self.ground.open()? else {
+            self.note("a start that its disk forbids");
+            self.say(|| format!("node {node} cannot start"));
+            let at = now.0 + SECOND;
+            self.later(at, Happening::Starts(node));
+            return Ok(());
+        };
+        if G::IS_ALONE {
+            self.hears_the_end(node)?;
+        }
         let process =
             Node::start(store, now, Permits::new(places.0, places.1), &of_others).map_err(broken)?;
         self.lives[node] += 1;
@@ -331,10 +348,41 @@ impl<G: Ground> World<G> {
         self.model.all_is_there(|event| self.ground.has_event(seen::id_of(event)))
     }
 
+    /// What the transaction came to in which the process before died.
+    fn hears_the_end(&mut self, node: usize) -> Verdict {
+        let facts = self.look();
+        if !facts.is_empty() {
+            self.note("the end of a transaction that the next process tells");
+        }
+        self.is_told(node, &facts);
+        self.model.commit(&facts)?;
+        self.compares_states()
+    }
+
+    /// Something may go wrong with the disk, so often in a thousand times.
+    fn plans_trouble(&mut self, per_mille: u16) {
+        let mut all = Vec::new();
+        if self.has(Feature::PowerLoss) {
+            all.push(Trouble::PowerLoss);
+        }
+        if self.has(Feature::DiskErrors) {
+            all.extend([Trouble::SyncFails, Trouble::SyncFails, Trouble::WriteFails, Trouble::NoRoom]);
+        }
+        if !all.is_empty() && self.chance(per_mille) {
+            let trouble = self.pick(&all);
+            let end = self.pick(&if trouble == Trouble::SyncFails { [1, 2, 4] } else { [10, 40, 120] });
+            let after = self.random.below(end);
+            self.ground.plans(Some((trouble, after)));
+        }
+    }
+
     /// A process dies: what it has in memory is gone, and whoever waits for it hears nothing.
     fn crashes(&mut self, node: usize) -> Verdict {
         let Some(process) = self.nodes[node].take() else { return Ok(()) };
-        self.say(|| format!("node {node} dies"));
+        let power_goes = self.has(Feature::PowerLoss) && self.chance(400);
+        self.ground.dies(power_goes);
+        let how = if power_goes { ", and the power goes" } else { "" };
+        self.say(|| format!("node {node} dies{how}"));
         self.note("a crash");
         if !process.outbox.is_empty() {
             self.note("a crash between commit and effects");
@@ -349,7 +397,7 @@ impl<G: Ground> World<G> {
         }
         let at = self.now() + self.pick(&[1_000, SECOND, 20 * SECOND, 600 * SECOND]);
         self.later(at, Happening::Starts(node));
-        self.all_is_there()
+        if self.ground.is_up() { self.all_is_there() } else { Ok(()) }
     }
 
     fn is_unanswered(&mut self, ask: Ask) {
@@ -364,13 +412,18 @@ impl<G: Ground> World<G> {
         let hurry = self.calm || !self.has(Feature::Slow);
         let dies_in = (self.has(Feature::CrashesInCommit) && self.chance(15)).then(|| self.number(14));
         let is_full = self.is_full && !self.calm;
+        let is_full = !self.ground.prepares(is_full) && is_full;
+        self.plans_trouble(25);
         let Some(process) = &mut self.nodes[node] else { return Ok(()) };
         process.store.fate = mortal::Fate { dies_in, is_full, begun: 0 };
         let resumes: Vec<String> =
             process.inbox.iter().filter_map(|ask| paused(&ask.submission, false)).collect();
         resumes.iter().for_each(|queue| self.model.pauses(queue, false));
         let before: Vec<Ask> = process.inbox.iter().cloned().collect();
-        let settled = process.settle(now, &mut self.random, hurry, &mut self.batches).map_err(broken)?;
+        let settled = match process.settle(now, &mut self.random, hurry, &mut self.batches) {
+            Err(StoreError::Broken(_)) if self.ground.has_failed() => Settled::Died,
+            settled => settled.map_err(broken)?,
+        };
         let begun = process.store.fate.begun;
         process.store.fate = mortal::Fate::default();
         let decided = if let Settled::Done(asks, _) = &settled { asks } else { &before };
@@ -379,10 +432,12 @@ impl<G: Ground> World<G> {
                 self.model.hears(*number, post.said.clone(), now.0);
             }
         }
-        let facts = self.look();
-        self.is_told(node, &facts);
-        self.model.commit(&facts)?;
-        self.compares_states()?;
+        if !(G::IS_ALONE && matches!(settled, Settled::Died)) {
+            let facts = self.look();
+            self.is_told(node, &facts);
+            self.model.commit(&facts)?;
+            self.compares_states()?;
+        }
         if begun > 1 {
             self.note("a transaction that was decided again");
         }
@@ -482,9 +537,9 @@ impl<G: Ground> World<G> {
     fn compares_states(&mut self) -> Verdict {
         let mut states: Vec<(&str, State, u32)> = Vec::new();
         let names = &self.names;
-        self.ground.each_task(&mut |task| {
-            let name = names.get(&task.key).map_or("nobody", String::as_str);
-            states.push((name, seen::state(task.state), task.attempt_number()));
+        self.ground.each_state(&mut |task, state, attempt| {
+            let name = names.get(&task).map_or("nobody", String::as_str);
+            states.push((name, seen::state(state), attempt));
         });
         self.model.states(states.into_iter())
     }
@@ -510,6 +565,7 @@ impl<G: Ground> World<G> {
     fn mend(&mut self) -> Verdict {
         self.say(|| "everything is mended".into());
         (self.calm, self.is_full) = (true, false);
+        self.ground.plans(None);
         // No process starts in the very instant in which the one before it died.
         self.clock.set(Timestamp(self.now() + 1_000));
         for node in 0..self.nodes.len() {

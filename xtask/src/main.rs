@@ -57,6 +57,9 @@ enum Task {
     },
     /// Simulates whole worlds from their seeds, and shows the first that does not hold
     Sim {
+        /// What they stand on; without it the memory store, plain or contended as the seed says
+        #[arg(long)]
+        store: Option<sim::Store>,
         /// How many seeds
         #[arg(long, default_value_t = 10_000)]
         seeds: u64,
@@ -82,7 +85,9 @@ fn main() -> ExitCode {
         Task::Check { steps } => check::check(&workspace, &steps),
         Task::Bench { arguments } => bench::bench(&workspace, &arguments),
         Task::Sim { planted: Some(name), .. } => sim::plant(&workspace, name.as_deref()),
-        Task::Sim { seeds, from, trace, planted: None } => sim::sim(&workspace, seeds, from, trace),
+        Task::Sim { store, seeds, from, trace, planted: None } => {
+            sim::sim(&workspace, store, seeds, from, trace)
+        }
         Task::Fuzz { seconds, targets } => fuzz::fuzz(&workspace, seconds, &targets),
     });
     match result {

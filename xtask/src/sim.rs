@@ -8,8 +8,9 @@ use std::env;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
 
-use crate::tidy::planted;
+use crate::tidy::planted::{self, Bug};
 use crate::workspace::{Workspace, run};
 
 /// In this variable stands the bug that is being built. Core names it too, so that cargo builds anew when it changes.
@@ -18,11 +19,41 @@ const PLANTED: &str = "TASKHOOK_PLANTED";
 /// Within so many seeds each bug is noticed.
 const SEEDS_PER_BUG: u64 = 10_000;
 
+/// What the worlds stand on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Store {
+    /// The memory store, always lucky
+    Memory,
+    /// The memory store on its unlucky days
+    Contended,
+    /// SQLite on a disk that loses, tears and reorders what was not synced
+    Sqlite,
+}
+
+impl Store {
+    fn name(self) -> &'static str {
+        match self {
+            Store::Memory => "memory",
+            Store::Contended => "contended",
+            Store::Sqlite => "sqlite",
+        }
+    }
+}
+
 /// Simulates `seeds` seeds from `from` on, or shows all that happens in that one.
-pub(crate) fn sim(workspace: &Workspace, seeds: u64, from: u64, trace: bool) -> Result<()> {
+pub(crate) fn sim(
+    workspace: &Workspace,
+    store: Option<Store>,
+    seeds: u64,
+    from: u64,
+    trace: bool,
+) -> Result<()> {
     let mut command =
         workspace.cargo(&["run", "--release", "--quiet", "-p", "taskhook-sim", "--bin", "simulate", "--"]);
     command.args(["--seeds", &seeds.to_string(), "--from", &from.to_string()]);
+    if let Some(store) = store {
+        command.args(["--store", store.name()]);
+    }
     if trace {
         command.arg("--trace");
     }
@@ -32,12 +63,13 @@ pub(crate) fn sim(workspace: &Workspace, seeds: u64, from: u64, trace: bool) -> 
 
 /// Builds each of these bugs, or all, and shows the first seed that notices it.
 pub(crate) fn plant(workspace: &Workspace, name: Option<&str>) -> Result<()> {
-    let every = planted::names(workspace)?;
-    let chosen: Vec<&String> = every.iter().filter(|one| name.is_none_or(|name| name == *one)).collect();
-    ensure!(!chosen.is_empty(), "no such bug is planted; there are {}", every.join(", "));
+    let every = planted::bugs(workspace)?;
+    let chosen: Vec<&Bug> = every.iter().filter(|bug| name.is_none_or(|name| name == bug.name)).collect();
+    let names: Vec<&str> = every.iter().map(|bug| bug.name.as_str()).collect();
+    ensure!(!chosen.is_empty(), "no such bug is planted; there are {}", names.join(", "));
     let mut missed = Vec::new();
-    for name in chosen {
-        match first_seed(workspace, name)? {
+    for Bug { name, is_on_sqlite } in chosen {
+        match first_seed(workspace, name, *is_on_sqlite)? {
             Some(found) => println!("{name}\tseed {found}"),
             None => missed.push(name.as_str()),
         }
@@ -49,13 +81,16 @@ pub(crate) fn plant(workspace: &Workspace, name: Option<&str>) -> Result<()> {
 }
 
 /// The first seed that does not hold with this bug, and why.
-fn first_seed(workspace: &Workspace, name: &str) -> Result<Option<String>> {
+fn first_seed(workspace: &Workspace, name: &str, is_on_sqlite: bool) -> Result<Option<String>> {
     // The profile has a folder of its own, target/planted, so that no other build ever takes a bug over.
     let mut build = workspace.cargo(&["build", "--quiet", "--profile", "planted", "-p", "taskhook-sim"]);
     build.args(["--bin", "simulate"]).env("RUSTC_WORKSPACE_WRAPPER", env::current_exe()?).env(PLANTED, name);
     ensure!(build.status()?.success(), "{name} does not build");
     let program = workspace.target.join("planted").join(format!("simulate{}", env::consts::EXE_SUFFIX));
     let mut simulate = workspace.command(program, &["--brief", "--seeds", &SEEDS_PER_BUG.to_string()]);
+    if is_on_sqlite {
+        simulate.args(["--store", Store::Sqlite.name()]);
+    }
     let output = simulate.output().context("cannot start the simulation")?;
     Ok((!output.status.success()).then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned()))
 }

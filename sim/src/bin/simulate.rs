@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use clap::Parser;
-use taskhook_sim::world::features::Plan;
-use taskhook_sim::world::run::{Report, SOMETIMES, run};
+use taskhook_sim::world::features::{Plan, StoreKind};
+use taskhook_sim::world::run::{Report, run, sometimes};
 use taskhook_sim::world::shrink::shrink;
 
 #[derive(Parser)]
@@ -21,6 +21,10 @@ struct Arguments {
     /// The first of them
     #[arg(long, default_value_t = 0)]
     from: u64,
+    /// What the worlds stand on: memory, contended (the memory store on its unlucky days) or sqlite (on a disk that
+    /// crashes); without it the memory store, plain or contended as the seed says
+    #[arg(long, value_parser = store_kind)]
+    store: Option<StoreKind>,
     /// Show everything that happens in the first seed, whether or not it holds
     #[arg(long)]
     trace: bool,
@@ -29,21 +33,31 @@ struct Arguments {
     brief: bool,
 }
 
+fn store_kind(word: &str) -> Result<StoreKind, String> {
+    match word {
+        "memory" => Ok(StoreKind::Memory),
+        "contended" => Ok(StoreKind::Contended),
+        "sqlite" => Ok(StoreKind::Sqlite),
+        _ => Err("there are memory, contended and sqlite".into()),
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let store = arguments.store.unwrap_or(StoreKind::Mixed);
     // What panics is caught and told with its seed.
     std::panic::set_hook(Box::new(|_| {}));
     if arguments.trace {
-        return show(Plan::of(arguments.from));
+        return show(Plan::on(store, arguments.from));
     }
-    let totals = simulate(arguments.from, arguments.seeds);
+    let totals = simulate(store, arguments.from, arguments.seeds);
     if let Some((seed, error)) = totals.failed {
         if arguments.brief {
             println!("{seed}\t{}", error.lines().next().unwrap_or_default());
             return ExitCode::FAILURE;
         }
         println!("seed {seed} does not hold: {error}\nshrinking it ...");
-        return show(shrink(Plan::of(seed)));
+        return show(shrink(Plan::on(store, seed)));
     }
     if arguments.brief {
         return ExitCode::SUCCESS;
@@ -54,14 +68,13 @@ fn main() -> ExitCode {
         println!("{count:>10} {what}");
     }
     println!(
-        "{} seeds from {} hold: {:.0} seeds and {:.0} simulated hours per second, in {seconds:.1} s",
+        "{} seeds over {store} from {} hold: {:.0} seeds and {:.0} simulated hours per second, in {seconds:.1} s",
         arguments.seeds,
         arguments.from,
         arguments.seeds as f64 / seconds,
         hours / seconds
     );
-    let never: Vec<&str> =
-        SOMETIMES.iter().copied().filter(|what| !totals.happened.contains_key(what)).collect();
+    let never: Vec<&str> = sometimes(store).filter(|what| !totals.happened.contains_key(what)).collect();
     if arguments.seeds >= 1_000 && !never.is_empty() {
         println!("what should happen sometimes never did: {}", never.join(", "));
         return ExitCode::FAILURE;
@@ -79,7 +92,7 @@ struct Totals {
 }
 
 /// Simulates seeds on all cores, up to the first that fails.
-fn simulate(from: u64, seeds: u64) -> Totals {
+fn simulate(store: StoreKind, from: u64, seeds: u64) -> Totals {
     let began = Instant::now();
     let next = AtomicU64::new(from);
     let end = AtomicU64::new(from.saturating_add(seeds));
@@ -93,7 +106,7 @@ fn simulate(from: u64, seeds: u64) -> Totals {
                     if seed >= end.load(Ordering::Relaxed) {
                         return;
                     }
-                    let report = run(Plan::of(seed), false);
+                    let report = run(Plan::on(store, seed), false);
                     let Ok(mut totals) = totals.lock() else { return };
                     add(&mut totals, seed, report, &end);
                 }

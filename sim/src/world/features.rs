@@ -30,6 +30,8 @@ features! {
     Contention "transactions are in each other's way",
     ManyNodes "there is more than one node",
     FullDisk "the disk is full for a while",
+    PowerLoss "the power goes",
+    DiskErrors "writes and syncs fail",
     ClockJumps "the clock jumps ahead",
     FewPlaces "nodes have few places for exchanges",
     Slow "nodes let work wait",
@@ -66,11 +68,13 @@ features! {
 }
 
 /// Those that are faults, which a tenth of the seeds does without.
-const FAULTS: [Feature; 15] = [
+const FAULTS: [Feature; 17] = [
     Feature::Crashes,
     Feature::CrashesInCommit,
     Feature::Contention,
     Feature::FullDisk,
+    Feature::PowerLoss,
+    Feature::DiskErrors,
     Feature::ClockJumps,
     Feature::LostCallbacks,
     Feature::DoubledCallbacks,
@@ -84,6 +88,22 @@ const FAULTS: [Feature; 15] = [
     Feature::Slow,
 ];
 
+/// Those that only a store on a disk can have. They are drawn apart, so that a seed makes the same world on each store.
+const OF_DISK: [Feature; 2] = [Feature::PowerLoss, Feature::DiskErrors];
+
+/// What a world's nodes keep everything in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StoreKind {
+    /// The memory store, plain or contended as the seed says.
+    Mixed,
+    /// The memory store, always lucky.
+    Memory,
+    /// The memory store on its unlucky days.
+    Contended,
+    /// SQLite on a disk that crashes.
+    Sqlite,
+}
+
 /// What a world is made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
@@ -95,6 +115,8 @@ pub struct Plan {
     pub acts: u32,
     /// How many tasks there may be.
     pub tasks: u32,
+    /// What it stands on.
+    pub store: StoreKind,
 }
 
 impl Plan {
@@ -103,10 +125,11 @@ impl Plan {
     pub fn of(seed: u64) -> Plan {
         let mut random = Random::new(seed ^ 0x7461_736b_686f_6f6b);
         let mut mask = 0;
-        for feature in Feature::ALL {
+        for feature in Feature::ALL.iter().filter(|feature| !OF_DISK.contains(feature)) {
             mask |= u64::from(random.per_mille(500)) << *feature as u64;
         }
-        let mut plan = Plan { seed, mask, acts: 60, tasks: 8 + u32::try_from(random.below(9)).unwrap_or(0) };
+        let tasks = 8 + u32::try_from(random.below(9)).unwrap_or(0);
+        let mut plan = Plan { seed, mask, acts: 60, tasks, store: StoreKind::Mixed };
         if seed % 10 == 9 {
             for fault in FAULTS {
                 plan = plan.without(fault);
@@ -116,10 +139,37 @@ impl Plan {
         plan
     }
 
+    /// What this seed makes on a store.
+    #[must_use]
+    pub fn on(store: StoreKind, seed: u64) -> Plan {
+        let plan = Plan { store, ..Plan::of(seed) };
+        match store {
+            StoreKind::Mixed => plan,
+            StoreKind::Memory => plan.without(Feature::Contention),
+            StoreKind::Contended => plan.with(Feature::Contention),
+            StoreKind::Sqlite => {
+                let mut random = Random::new(seed ^ 0x6469_736b);
+                let mut plan = plan.without(Feature::Contention);
+                for feature in OF_DISK {
+                    if random.per_mille(500) && !plan.is_large() {
+                        plan = plan.with(feature);
+                    }
+                }
+                plan
+            }
+        }
+    }
+
     /// Whether there is this feature.
     #[must_use]
     pub fn has(&self, feature: Feature) -> bool {
         self.mask & (1 << feature as u64) != 0
+    }
+
+    /// The same with this feature.
+    #[must_use]
+    pub fn with(self, feature: Feature) -> Plan {
+        Plan { mask: self.mask | (1 << feature as u64), ..self }
     }
 
     /// The same without this feature.
@@ -135,9 +185,24 @@ impl Plan {
     }
 }
 
+impl std::fmt::Display for StoreKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            StoreKind::Mixed => "memory, plain or contended",
+            StoreKind::Memory => "memory",
+            StoreKind::Contended => "contended memory",
+            StoreKind::Sqlite => "sqlite",
+        })
+    }
+}
+
 impl std::fmt::Display for Plan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "seed {}: at most {} tasks, {} acts, and", self.seed, self.tasks, self.acts)?;
+        writeln!(
+            f,
+            "seed {} over {}: at most {} tasks, {} acts, and",
+            self.seed, self.store, self.tasks, self.acts
+        )?;
         for feature in Feature::ALL.iter().filter(|feature| self.has(**feature)) {
             writeln!(f, "  {}", feature.words())?;
         }

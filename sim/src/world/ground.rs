@@ -1,21 +1,66 @@
 //! What a world stands on: a store that nodes open and lose, and that can be looked at from outside.
 
-use taskhook::store::Store;
-use taskhook_core::{EventId, EventKey, Task, TaskKey};
+use std::collections::BTreeMap;
 
+use taskhook::store::Store;
+use taskhook_core::{EventId, EventKey, State, Task, TaskKey};
+
+use super::features::{Feature, Plan};
 use crate::clock::Clock;
 use crate::memory::{Entry, MemoryStore};
+use crate::model::Verdict;
 
 /// A store, as the world has to do with it.
 pub trait Ground {
     /// What a node writes to.
     type Store: Store;
 
-    /// An empty one; the luck of a contended one is drawn from `luck`.
-    fn new(clock: Clock, luck: Option<u64>) -> Self;
+    /// Only one node has it, and it is at rest while that one is down: what a transaction came to in which its process
+    /// died is known when the next one has started.
+    const IS_ALONE: bool = false;
 
-    /// Opens it, as a process that starts does.
-    fn open(&mut self) -> Self::Store;
+    /// An empty one, for the world of this plan; what it does by chance is drawn from `luck`.
+    fn new(clock: Clock, plan: &Plan, luck: u64) -> Self;
+
+    /// Opens it, as a process that starts does; `None`: its disk is in the way, for now.
+    ///
+    /// # Errors
+    /// What should never be.
+    fn open(&mut self) -> Result<Option<Self::Store>, String>;
+
+    /// Whether it can be looked at.
+    fn is_up(&self) -> bool {
+        true
+    }
+
+    /// Whether its disk has done what no process survives.
+    fn has_failed(&self) -> bool {
+        false
+    }
+
+    /// Its process dies; perhaps because the power goes. Called before the process is dropped.
+    fn dies(&mut self, _power_goes: bool) {}
+
+    /// Something will go wrong with its disk, after so many steps; `None`: nothing will.
+    fn plans(&mut self, _trouble: Option<(Trouble, u64)>) {}
+
+    /// A commit follows, with this room on the disk. Whether it sees to the lack of room by itself.
+    fn prepares(&mut self, _is_full: bool) -> bool {
+        false
+    }
+
+    /// What has happened to it, and how often.
+    fn happened(&self) -> BTreeMap<&'static str, u64> {
+        BTreeMap::new()
+    }
+
+    /// Whether a store at rest keeps what it promises, by its own word.
+    ///
+    /// # Errors
+    /// What does not hold.
+    fn inspect(&self, _store: &Self::Store) -> Verdict {
+        Ok(())
+    }
 
     /// Bad luck is over, for this handle too.
     fn calm(&mut self, store: &mut Self::Store);
@@ -25,6 +70,11 @@ pub trait Ground {
 
     /// Calls back with each task.
     fn each_task(&self, see: &mut dyn FnMut(&Task));
+
+    /// Calls back with each task's state and the number of its newest attempt.
+    fn each_state(&self, see: &mut dyn FnMut(TaskKey, State, u32)) {
+        self.each_task(&mut |task| see(task.key, task.state, task.attempt_number()));
+    }
 
     /// The name under a key.
     fn name(&self, key: i64) -> Option<String>;
@@ -44,6 +94,19 @@ pub trait Ground {
     }
 }
 
+/// What may go wrong with a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// The power goes.
+    PowerLoss,
+    /// A write fails.
+    WriteFails,
+    /// A sync fails.
+    SyncFails,
+    /// A write finds no room, though the next one may.
+    NoRoom,
+}
+
 /// The memory store, plain or contended.
 #[derive(Debug)]
 pub struct MemoryGround(MemoryStore);
@@ -51,8 +114,8 @@ pub struct MemoryGround(MemoryStore);
 impl Ground for MemoryGround {
     type Store = MemoryStore;
 
-    fn new(clock: Clock, luck: Option<u64>) -> MemoryGround {
-        MemoryGround(match luck {
+    fn new(clock: Clock, plan: &Plan, luck: u64) -> MemoryGround {
+        MemoryGround(match plan.has(Feature::Contention).then_some(luck) {
             Some(seed) => {
                 let mut store = MemoryStore::contended(clock, seed);
                 // Some have far more often than others to wait for a lock.
@@ -65,8 +128,8 @@ impl Ground for MemoryGround {
         })
     }
 
-    fn open(&mut self) -> MemoryStore {
-        self.0.reopen()
+    fn open(&mut self) -> Result<Option<MemoryStore>, String> {
+        Ok(Some(self.0.reopen()))
     }
 
     fn calm(&mut self, store: &mut MemoryStore) {

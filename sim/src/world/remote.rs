@@ -179,12 +179,18 @@ impl<G: Ground> World<G> {
     }
 }
 
+/// The header that asks for a pause.
+fn retry_after(pause: Time) -> (String, String) {
+    ("retry-after".into(), (pause / SECOND).to_string())
+}
+
 /// The end of an exchange, as its node hears of it.
 pub(super) fn reply(exchange: &Exchange, answer: Answer) -> Reply {
     let kind = match answer.status {
         0 => ReplyKind::Lost(Failure { code: "broken".into(), message: "the connection broke".into() }),
         status => ReplyKind::Response(Arc::new(Response {
             status,
+            headers: answer.retry_after.map(retry_after).into_iter().collect(),
             retry_after: answer.retry_after.map(|pause| Duration::from_micros(pause.unsigned_abs())),
             ..Response::default()
         })),

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::World;
-use super::features::Plan;
-use super::ground::MemoryGround;
+use super::features::{Plan, StoreKind};
+use super::ground::{Ground, MemoryGround};
+use super::sqlite::SqliteGround;
 use crate::model::{Time, Verdict};
 
 /// What must have happened in a thousand seeds, so that nothing holds by not happening.
@@ -40,6 +41,32 @@ pub const SOMETIMES: &[&str] = &[
     "an attempt that was lost four times",
 ];
 
+/// What only a store on a disk can have happen to it, and must have in a thousand seeds on it.
+pub const SOMETIMES_ON_DISK: &[&str] = &[
+    "a failed sync that has lost something",
+    "a log that begins anew",
+    "a name of a file that was lost or came back",
+    "a power loss",
+    "a start that its disk forbids",
+    "a sync that failed",
+    "a write that failed",
+    "a write that found no room",
+    "a write that outlived one before it",
+    "a write that was torn",
+    "an unsynced write that was lost",
+    "the end of a transaction that the next process tells",
+];
+
+/// What must have happened in a thousand seeds on this store.
+pub fn sometimes(store: StoreKind) -> impl Iterator<Item = &'static str> {
+    let is_on_disk = store == StoreKind::Sqlite;
+    let of_many = ["a transaction that was decided again"];
+    let all = SOMETIMES.iter().filter(move |what| {
+        store == StoreKind::Contended || store == StoreKind::Mixed || !of_many.contains(what)
+    });
+    all.chain(SOMETIMES_ON_DISK.iter().filter(move |_| is_on_disk)).copied()
+}
+
 /// What came of a plan.
 #[derive(Debug, Clone)]
 pub struct Report {
@@ -55,10 +82,17 @@ pub struct Report {
     pub happened: BTreeMap<&'static str, u64>,
 }
 
-/// Lets the world of `plan` happen over the memory store.
+/// Lets the world of `plan` happen.
 #[must_use]
 pub fn run(plan: Plan, is_told: bool) -> Report {
-    let mut world: World<MemoryGround> = World::new(plan, is_told);
+    match plan.store {
+        StoreKind::Sqlite => run_on::<SqliteGround>(plan, is_told),
+        StoreKind::Mixed | StoreKind::Memory | StoreKind::Contended => run_on::<MemoryGround>(plan, is_told),
+    }
+}
+
+fn run_on<G: Ground>(plan: Plan, is_told: bool) -> Report {
+    let mut world: World<G> = World::new(plan, is_told);
     let verdict = catch_unwind(AssertUnwindSafe(|| world.run()));
     let verdict = verdict.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(ToString::to_string);
@@ -69,7 +103,7 @@ pub fn run(plan: Plan, is_told: bool) -> Report {
         verdict,
         hash: world.hash,
         passed: world.passed(),
-        happened: world.happened().clone(),
+        happened: world.happened(),
         trace: world.trace.unwrap_or_default(),
     }
 }

@@ -13,10 +13,26 @@ pub(super) const TABLE: &str = "docs/guide/guarantees.md";
 /// Core's list of those that a build has, and the values that the lints know.
 const LISTS: [&str; 2] = ["core/src/planted.rs", "Cargo.toml"];
 
+/// What the last column says of a bug that only worlds over SQLite can notice.
+const ON_SQLITE: &str = "over SQLite |";
+
+/// A bug of the table.
+#[derive(Debug)]
+pub(crate) struct Bug {
+    /// Its name.
+    pub(crate) name: String,
+    /// It is to be looked for in worlds over SQLite.
+    pub(crate) is_on_sqlite: bool,
+}
+
 /// The bugs of the table, in its order.
-pub(crate) fn names(workspace: &Workspace) -> Result<Vec<String>> {
+pub(crate) fn bugs(workspace: &Workspace) -> Result<Vec<Bug>> {
     let text = fs::read_to_string(workspace.root.join(TABLE)).context(TABLE)?;
-    Ok(rows(&text).map(str::to_owned).collect())
+    let bugs = text.lines().flat_map(|line| {
+        let is_on_sqlite = line.ends_with(ON_SQLITE);
+        rows(line).map(move |name| Bug { name: name.into(), is_on_sqlite })
+    });
+    Ok(bugs.collect())
 }
 
 /// The names in the first column of the rows.
