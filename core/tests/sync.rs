@@ -137,6 +137,15 @@ fn after_downtime_every_overdue_remote_is_asked_at_once() {
 }
 
 #[test]
+fn a_remote_whose_answer_never_came_is_asked_again_when_it_is_time() {
+    let mut world =
+        World::after("new status=2 ask=5m timeout=2h, 202, pass 5m, asked runs, pass 10s, restart");
+    let asked = world.polls.len();
+    world.play("pass 5m");
+    assert_eq!(world.polls.len(), asked + 1, "and not only before its time-out");
+}
+
+#[test]
 fn the_response_may_say_where_to_ask() {
     check("
         new status=location ask=10s            + 202 location=3     = applied; responded 202, #1 is located, started #1

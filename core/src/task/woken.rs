@@ -60,8 +60,10 @@ fn looked_at(cx: &Context, task: &Task, again: Option<Timestamp>) -> Decision {
         return Decision::nothing();
     }
     let polls_at = task.polls_at().filter(|_| task.state == State::Running);
+    // An answer that has not come is awaited no longer, and the next question may be a while off.
+    let next_at = polls_at.and(task.open_attempt().and_then(|attempt| attempt.polling.next_at));
     let due_at = Some(task.due_at).filter(|_| task.state == State::Scheduled);
-    let next = [again, polls_at, due_at].into_iter().flatten().min();
+    let next = [again, polls_at, next_at, due_at].into_iter().flatten().filter(|at| *at > cx.now).min();
     rearmed(cx, task, next.unwrap_or(Timestamp::MAX))
 }
 

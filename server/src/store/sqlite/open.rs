@@ -273,7 +273,6 @@ impl SqliteStore {
             must_be_ours(&connection, path)?;
             look(&mut connection)?;
             settle(&connection, path)?;
-            #[cfg(not(planted = "log_is_believed_at_the_start"))]
             rewrite_log(platform, &connection, path)?;
             migrate(&connection, path)?;
             Ok(connection)
