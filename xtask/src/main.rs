@@ -13,6 +13,7 @@ mod sim;
 mod test;
 mod tidy;
 mod tools;
+mod torture;
 mod workspace;
 
 use std::process::ExitCode;
@@ -55,6 +56,15 @@ enum Task {
         /// Which targets; all, if none is named
         targets: Vec<String>,
     },
+    /// Kills, stops and starves the release binary under load, and checks what it had promised
+    Torture {
+        /// For how long new worlds begin
+        #[arg(long, default_value_t = torture::SHORT_MINUTES)]
+        minutes: f64,
+        /// The seed of the first world; the next ones have the next numbers
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Simulates whole worlds from their seeds, and shows the first that does not hold
     Sim {
         /// How many seeds
@@ -83,6 +93,7 @@ fn main() -> ExitCode {
         Task::Bench { arguments } => bench::bench(&workspace, &arguments),
         Task::Sim { planted: Some(name), .. } => sim::plant(&workspace, name.as_deref()),
         Task::Sim { seeds, from, trace, planted: None } => sim::sim(&workspace, seeds, from, trace),
+        Task::Torture { minutes, seed } => torture::torture(&workspace, minutes, seed),
         Task::Fuzz { seconds, targets } => fuzz::fuzz(&workspace, seconds, &targets),
     });
     match result {
