@@ -647,6 +647,17 @@ pub enum ScheduleCommand {
     ClockSetBack,
 }
 
+impl ScheduleCommand {
+    /// Whether tasks may come of it.
+    #[must_use]
+    pub fn brings_work(&self) -> bool {
+        match self {
+            Self::Define { .. } | Self::Trigger { .. } | Self::Backfill { .. } => true,
+            Self::Pause | Self::Resume | Self::Delete | Self::ClockSetBack => false,
+        }
+    }
+}
+
 /// A user's command to one bulk.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BulkCommand {

@@ -71,6 +71,16 @@ pub struct Context {
     pub up_since: Timestamp,
     /// Since when the server is held: nothing is sent and no schedule fires. Read from the store in this transaction.
     pub held: Option<Timestamp>,
+    /// There is no room on the disk but for what moves begun work: nothing begins, as on a held server.
+    pub full: bool,
     /// The free places for open exchanges. Counted down as a batch is decided.
     pub permits: Permits,
+}
+
+impl Context {
+    /// Whether nothing is sent and no schedule fires.
+    #[must_use]
+    pub fn rests(&self) -> bool {
+        self.held.is_some() || self.full
+    }
 }

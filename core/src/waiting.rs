@@ -26,6 +26,8 @@ pub struct HeldUp {
     pub queue: String,
     /// Nothing of the server may start, since this instant.
     pub held: Option<Timestamp>,
+    /// Nothing may start because the disk is full, since this instant.
+    pub full: Option<Timestamp>,
     /// The task's exchange died with an earlier process: it is to be sent again.
     pub lost: bool,
     /// Nothing of the queue may start.
@@ -85,6 +87,7 @@ pub fn waiting_for(task: &Task, dependency: Option<&str>, held_up: &HeldUp) -> O
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Obstacle {
     Held(Timestamp),
+    Full(Timestamp),
     Paused,
     Breaker(Timestamp),
     KeyRate(Timestamp),
@@ -98,6 +101,9 @@ impl HeldUp {
     fn obstacle(&self) -> Obstacle {
         if let Some(since) = self.held {
             return Obstacle::Held(since);
+        }
+        if let Some(since) = self.full {
+            return Obstacle::Full(since);
         }
         if self.shut == Some(Shut::Paused) {
             return Obstacle::Paused;
@@ -119,6 +125,7 @@ impl Obstacle {
     fn code(self) -> &'static str {
         match self {
             Obstacle::Held(_) => "held",
+            Obstacle::Full(_) => "disk_full",
             Obstacle::Paused => "paused",
             Obstacle::Breaker(_) => "breaker",
             Obstacle::KeyRate(_) | Obstacle::KeyLimit(_) => "key_limit",
@@ -139,6 +146,7 @@ impl Obstacle {
     fn text(self, queue: &str, next: u32) -> String {
         match self {
             Obstacle::Held(since) => to_be_resumed(since),
+            Obstacle::Full(since) => format!("room on the disk of the server, which is full since {since}"),
             Obstacle::Paused => format!("queue {queue} to be resumed"),
             Obstacle::Breaker(at) => format!(
                 "its target to answer again: {} exchanges in a row failed, and the next one begins at {}",

@@ -84,6 +84,7 @@ fn a_visit_looks_at_no_more_than_could_start_and_one_behind() {
             shown: world.now,
             up_since: world.up_since,
             held: None,
+            full: false,
             permits: world.permits.clone(),
         };
         let wanted = admission::wanted(&cx, queue);

@@ -596,6 +596,7 @@ fn a_decision_that_panics_leaves_the_others_alone() {
         shown: world.now,
         up_since: world.up_since,
         held: world.held_since,
+        full: false,
         permits: world.permits,
     };
     let decided = decide_all(&mut cx, &mut subjects, &round);

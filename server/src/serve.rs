@@ -26,6 +26,9 @@ use crate::store::sqlite::{Settings, SqlitePath, SqliteStore};
 use crate::telemetry::Metrics;
 use crate::vault::{MasterKey, Vault};
 
+/// How long it looks for damage of its store before it starts.
+const CHECK_TIME: Duration = Duration::from_millis(300);
+
 /// How long open exchanges may take to end when the server stops.
 const DRAIN_TIME: Duration = Duration::from_secs(8);
 
@@ -77,7 +80,8 @@ impl Server {
     pub async fn start(config: &Config) -> anyhow::Result<Server> {
         let StoreUrl::Sqlite(path) = &config.store;
         let path = SqlitePath(path.clone());
-        let store = SqliteStore::open(&path, clock::wall_clock)?;
+        let mut store = SqliteStore::open_sound(&path, clock::wall_clock, CHECK_TIME)?;
+        let full = !store.reserve_room()?;
         // Before the lane asks for the time: what died with an earlier process was sent before this one began.
         clock::later_than(store.last_now());
         let settings = store.settings()?;
@@ -106,6 +110,7 @@ impl Server {
             exchanges_per_host_max: config.dispatch.exchanges_per_host,
             retention: config.retention.clone(),
             hold: config.hold,
+            full,
             ..lane::Settings::default()
         };
         let (engine, lane) = lane::lane(&lanes, send, drains);

@@ -65,6 +65,17 @@ pub trait Store {
 
     /// Follow-ups that were kept by earlier transactions, behind `after`, in the order they were kept.
     async fn kept(&mut self, after: KeptKey, max: usize) -> Result<Vec<Kept>, StoreError>;
+
+    /// After [`StoreError::Full`]: gives up what is reserved for this, so that what moves begun work can go on. A store without
+    /// a reserve has nothing to give.
+    async fn make_room(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Whether there is room for new work: what was given up is reserved again.
+    async fn has_room(&mut self) -> Result<bool, StoreError> {
+        Ok(true)
+    }
 }
 
 /// One transaction: everything in it becomes true at once, or nothing does.
@@ -312,7 +323,7 @@ pub enum StoreError {
     /// Whether the batch was committed is not known: ask [`Store::was_committed`].
     #[error("the connection was lost during the commit")]
     Unknown,
-    /// There is no room. Nothing was committed: answer 503 and go on.
+    /// There is no room. Nothing was committed: make some, or answer 503, and go on.
     #[error("the disk is full")]
     Full,
     /// The store can no longer be trusted: stop without an answer, and look at it again at the next start.

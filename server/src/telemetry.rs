@@ -66,6 +66,7 @@ pub struct Metrics {
     commits: Histogram,
     lateness: Histogram,
     held: Gauge,
+    disk_full: Gauge,
     store_bytes: Gauge,
     path: Option<SqlitePath>,
     counted_at: Mutex<Option<Instant>>,
@@ -99,6 +100,7 @@ impl Metrics {
             commits: Histogram::new(buckets()),
             lateness: Histogram::new(buckets()),
             held: Gauge::default(),
+            disk_full: Gauge::default(),
             store_bytes: Gauge::default(),
             path,
             counted_at: Mutex::new(None),
@@ -110,6 +112,8 @@ impl Metrics {
         let text = "Running tasks whose remote was asked, as their callback is overdue";
         registry.register("callbacks_overdue", text, metrics.callbacks_overdue.clone());
         registry.register("held", "1 while the server is held, and sends nothing", metrics.held.clone());
+        let text = "1 while the disk is full, and nothing is taken but what moves begun work";
+        registry.register("disk_full", text, metrics.disk_full.clone());
         registry.register("attempts", "Attempts by how they ended", metrics.attempts.clone());
         registry.register("events", "Webhooks by what became of them", metrics.events.clone());
         let text = "Instants of schedules that were not decided in time and made no task";
@@ -168,6 +172,7 @@ impl Metrics {
             return Ok(());
         }
         self.held.set(i64::from(reader.held().await?.is_some()));
+        self.disk_full.set(i64::from(reader.node().full_since().is_some()));
         let queues = reader.queues(None, QUEUES_SHOWN_MAX).await?;
         let mut overdue = reader.callbacks_overdue().await?;
         let mut ended = std::mem::take(&mut *self.ended.lock().unwrap_or_else(PoisonError::into_inner));

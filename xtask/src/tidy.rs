@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use crate::workspace::{Workspace, output};
 
 pub(crate) mod planted;
+mod proofs;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -83,6 +84,11 @@ const RULES: &[Rule] = &[
         name: "planted",
         reason: "A planted bug that the table does not name is a bug.",
         find: planted::unlisted,
+    },
+    Rule {
+        name: "proofs",
+        reason: "A promise whose proof is not there is an advertisement.",
+        find: proofs::missing,
     },
     Rule { name: "links", reason: "A link to a file that is not there helps nobody.", find: broken_links },
 ];

@@ -54,7 +54,7 @@ pub fn wanted(cx: &Context, queue: &Queue) -> usize {
         Err(Shut::Paused | Shut::Concurrency(_)) => 0,
         // Whether anything waits at all.
         Err(Shut::Rate(_)) => 1,
-        Ok(_) if cx.held.is_some() => 1,
+        Ok(_) if cx.rests() => 1,
         // Without a free place for an exchange, whether anything waits at all.
         Ok(room) => count(room.min(cx.permits.free)).clamp(1, limits::CANDIDATES_MAX),
     }
@@ -201,7 +201,7 @@ impl<'a> Admission<'a> {
     fn turn(&mut self, at: usize) -> Turn {
         let standing = &self.visit.lines[at];
         let line = standing.line;
-        if self.cx.held.is_some() {
+        if self.cx.rests() {
             // The lines stay open, so that whoever resumes finds them.
             return Turn::Shut;
         }
@@ -308,7 +308,7 @@ impl<'a> Admission<'a> {
             self.decision.queues.push((key, QueueChange::Rearmed { wake_at }));
         }
         let may_start =
-            self.cx.held.is_none() && self.queue.room(self.cx.now).is_ok() && !self.permits.is_exhausted();
+            !self.cx.rests() && self.queue.room(self.cx.now).is_ok() && !self.permits.is_exhausted();
         let again = self.gone || ((self.behind || self.visit.more) && progress);
         if again && may_start {
             return self.decision.then(FollowUp::Look(key));

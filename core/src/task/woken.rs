@@ -149,9 +149,7 @@ fn last_word(cx: &Context, task: &Task, at: Timestamp) -> LastWord {
         None if is_awaited(cx, attempt) => LastWord::Awaited(cx.now + limits::POLL_TIMEOUT),
         None if free_to_ask(cx, task).is_some() => LastWord::Ask(attempt.number),
         // Nobody waits for ever for a host that is out of order.
-        None if cx.held.is_none() && cx.permits.probe_at(host).is_some() && is_long_ago(cx, at) => {
-            LastWord::Said
-        }
+        None if !cx.rests() && cx.permits.probe_at(host).is_some() && is_long_ago(cx, at) => LastWord::Said,
         None => LastWord::Awaited(poll_again(cx, task)),
     }
 }
@@ -181,13 +179,13 @@ fn is_awaited(cx: &Context, attempt: Attempt) -> bool {
 
 /// The host that can be asked now.
 fn free_to_ask(cx: &Context, task: &Task) -> Option<HostKey> {
-    task.status_host().filter(|host| cx.held.is_none() && cx.permits.allow(*host, 0, cx.now))
+    task.status_host().filter(|host| !cx.rests() && cx.permits.allow(*host, 0, cx.now))
 }
 
 /// When a poll is tried again that could not be sent: drawn, so that ten thousand do not come at one moment. Whoever
 /// resumes a held server looks at them before this time.
 fn poll_again(cx: &Context, task: &Task) -> Timestamp {
-    if cx.held.is_some() {
+    if cx.rests() {
         return cx.now + limits::POLL_PAUSE_MAX;
     }
     let seed = task.key.0.cast_unsigned() ^ cx.now.0.cast_unsigned().rotate_left(20);
@@ -210,9 +208,9 @@ fn lost(cx: &Context, task: &Task, attempt: Attempt) -> Decision {
         return steps::attempt_failed(cx, task, Failure { code: "dispatch_lost".into(), message }, true);
     }
     let allowed = task.plan.host.is_some_and(|host| cx.permits.allow(host, task.plan.payload_bytes, cx.now));
-    if cx.held.is_some() || !allowed {
+    if cx.rests() || !allowed {
         // Whoever resumes looks at what is lost before this time.
-        let pause = if cx.held.is_some() { limits::LOST_AFTER } else { limits::RESEND_PAUSE };
+        let pause = if cx.rests() { limits::LOST_AFTER } else { limits::RESEND_PAUSE };
         return rearmed(cx, task, cx.now + pause);
     }
     let send = attempt.sends + 1;

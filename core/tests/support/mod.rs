@@ -150,7 +150,8 @@ impl World {
         while !round.is_empty() {
             let permits = self.permits.clone();
             let (now, shown) = (self.now, self.shown());
-            let mut cx = Context { now, shown, up_since: self.up_since, held: self.held_since, permits };
+            let mut cx =
+                Context { now, shown, up_since: self.up_since, held: self.held_since, full: false, permits };
             let mut subjects = self.load(&cx, &round);
             let decisions = decide_all(&mut cx, &mut subjects, &round);
             assert_eq!(decisions.len(), round.len(), "every input is decided");

@@ -43,14 +43,24 @@ struct Hold {
     since: Option<String>,
 }
 
+/// What `/readyz` says of a server that is ready.
+#[derive(Debug, Deserialize)]
+struct Ready {
+    disk_full_since: Option<String>,
+}
+
 /// Asks a running server.
 async fn ask(remote: &Remote) -> anyhow::Result<Code> {
     let client = Client::new(remote)?;
     let mut checked = Vec::new();
+    let mut full_since = None;
     for name in ["healthz", "readyz"] {
         let answer = client.get(Ask { path: &[name], ..Ask::default() }).await;
         match answer.map_err(anyhow::Error::downcast::<Failed>) {
-            Ok(_) => checked.push((name, "ok".to_string())),
+            Ok(answer) => {
+                full_since = answer.read::<Ready>().ok().and_then(|ready| ready.disk_full_since);
+                checked.push((name, "ok".to_string()));
+            }
             Err(Ok(failed)) if failed.code == Code::Unreachable => {
                 let text = format!(
                     "{failed}\nto check the store of a stopped server: taskhook doctor --store sqlite:taskhook.db"
@@ -64,9 +74,9 @@ async fn ask(remote: &Remote) -> anyhow::Result<Code> {
     // Where this cannot be read either, what is wrong is said by now.
     let hold = client.get(Ask { path: &["v1", "hold"], ..Ask::default() }).await.ok();
     let held_since = hold.and_then(|answer| answer.read::<Hold>().ok()?.since);
-    let well = checked.iter().all(|(_, found)| found == "ok");
+    let well = full_since.is_none() && checked.iter().all(|(_, found)| found == "ok");
     if client.prints_json() {
-        let mut report = json!({"server": client.base(), "ok": well, "held_since": held_since});
+        let mut report = json!({"server": client.base(), "ok": well, "held_since": held_since, "disk_full_since": full_since});
         for (name, found) in &checked {
             report[*name] = json!(found);
         }
@@ -77,7 +87,8 @@ async fn ask(remote: &Remote) -> anyhow::Result<Code> {
             let resume = format!("curl -X POST {}/v1/resume", client.base());
             ("held", format!("since {since}: nothing is sent; to resume: {resume}"))
         });
-        table::pairs(server.into_iter().chain(checked).chain(held))?;
+        let full = full_since.map(|since| ("disk", format!("full since {since}: new work is refused")));
+        table::pairs(server.into_iter().chain(checked).chain(full).chain(held))?;
     }
     Ok(if well { Code::Done } else { Code::Failed })
 }

@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Code, DEFAULT_URL, Failed, out};
 use crate::config::{Config, Faults, Flags};
+use crate::engine::lane::FULL;
 use crate::http;
 use crate::serve::{Exposed, Server};
 
@@ -110,6 +111,9 @@ async fn serve(config: &Config) -> anyhow::Result<Code> {
     }
     if let Some(since) = held {
         tracing::warn!(%since, "held: nothing is sent until POST /v1/resume");
+    }
+    if server.reader().node().full_since().is_some() {
+        tracing::error!("{FULL}");
     }
     let code = tokio::select! {
         name = signals.next() => {

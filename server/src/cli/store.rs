@@ -43,7 +43,7 @@ pub(super) async fn submit(store: &mut SqliteStore, command: AccessCommand) -> a
     let author = Author { key: None, address: "command line".into(), request: Uuid::now_v7().into_bytes() };
     let submission = Submission::By(Arc::new(author), Box::new(Submission::Access(command)));
     let batch = Batch { submissions: vec![&submission], ..Batch::default() };
-    let node = Node { up_since: now, shown: now, permits: Permits::new(0, 0) };
+    let node = Node { up_since: now, shown: now, permits: Permits::new(0, 0), full: false };
     let committed = commit(store, &node, &batch, || BatchId(Uuid::now_v7().as_u128())).await?;
     match committed.receipts.first().map(crate::engine::Receipt::outcome) {
         Some(Outcome::Applied) => Ok(()),

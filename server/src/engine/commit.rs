@@ -59,8 +59,8 @@ pub struct Committed {
     pub ended: Vec<TaskKey>,
     /// What has become of the server: once it is resumed, all that may begin is to be looked at.
     pub hold: Option<HoldChange>,
-    /// The server is held after it.
-    pub held: bool,
+    /// Nothing was sent and no schedule fired, nor will any: the server is held, or its disk is full.
+    pub rests: bool,
     /// What is counted of it.
     pub tally: Tally,
 }
@@ -117,6 +117,8 @@ pub struct Node {
     pub shown: Timestamp,
     /// Its free exchanges.
     pub permits: Permits,
+    /// There is no room on its disk but for what moves begun work.
+    pub full: bool,
 }
 
 /// Decides a batch and makes it durable, however often another transaction is in the way.
@@ -186,7 +188,8 @@ async fn commit_once<S: Store>(
 ) -> Result<(Committed, Result<(), StoreError>), StoreError> {
     let mut tx = store.begin(id).await?;
     let (held, permits) = (tx.held().await?, node.permits.clone());
-    let mut cx = Context { now: tx.now(), shown: node.shown, up_since: node.up_since, held, permits };
+    let mut cx =
+        Context { now: tx.now(), shown: node.shown, up_since: node.up_since, held, full: node.full, permits };
     let mut subjects = Subjects::default();
     let mut done = Progress::default();
 
@@ -238,8 +241,8 @@ async fn commit_once<S: Store>(
     left.extend(round.iter().filter_map(follow_up).filter(|_| !cfg!(planted = "last_round_is_dropped")));
     let mut committed = gather(&mut tx, done, &subjects, left, batch.submissions.len()).await?;
     committed.kept.extend(still_kept);
+    committed.rests = cx.rests();
     committed.permits = Some(cx.permits);
-    committed.held = cx.held.is_some();
     let result = tx.commit().await;
     Ok((committed, result))
 }
@@ -271,7 +274,7 @@ async fn gather(
         wants: done.wants,
         ended: done.ended,
         hold: done.hold,
-        held: false,
+        rests: false,
         tally: done.tally,
     })
 }

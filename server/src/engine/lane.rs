@@ -25,8 +25,17 @@ use crate::telemetry::Metrics;
 /// The longest sleep: after a jump of the clock, what is due is found within this.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// Inputs of each kind in one transaction while the disk is full: what does not fit whole may fit in parts.
+const FULL_INPUTS_MAX: usize = 16;
+
+/// The pause before the next sweep after one that found no room.
+const SWEEP_AGAIN: Duration = Duration::from_secs(60);
+
 /// The pause before the next try while the disk is full.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
+
+/// What whoever operates the server is told of it.
+pub const FULL: &str = "the disk is full: new work is refused until there is room; completions are taken as long as they find any";
 
 /// What the lane needs beside its store.
 #[derive(Debug)]
@@ -53,10 +62,12 @@ pub struct Lane {
     wants: Wants,
     /// Exchanges that died with an earlier process and are not looked at yet.
     lost: VecDeque<TaskKey>,
-    /// Responses that could not be stored while the disk was full.
-    unsettled: Vec<Ask>,
-    /// The last batch found no room.
-    is_full: bool,
+    /// What could not be stored while the disk was full, and is tried again.
+    unsettled: VecDeque<Ask>,
+    /// Since when there is no room but for what moves begun work.
+    full: Option<Instant>,
+    /// Room was made, and no transaction has succeeded since.
+    made_room: bool,
     /// The earliest time at which a task may want to be looked at. May be early, never late.
     next_wake: Timestamp,
     /// The same for schedules, by what the machine's clock shows.
@@ -99,6 +110,8 @@ pub struct Settings {
     pub retention: Ages,
     /// Hold the server before anything begins.
     pub hold: bool,
+    /// There is no room for new work.
+    pub full: bool,
 }
 
 impl Default for Settings {
@@ -113,6 +126,7 @@ impl Default for Settings {
             status: Arc::default(),
             retention: Ages::default(),
             hold: false,
+            full: false,
         }
     }
 }
@@ -134,8 +148,9 @@ pub fn lane(
         engine.hold_first();
     }
     let permits = Permits::new(settings.exchanges_max, settings.exchanges_per_host_max);
-    let node = Node { up_since: (settings.clock)(), shown: (settings.shown)(), permits };
+    let node = Node { up_since: (settings.clock)(), shown: (settings.shown)(), permits, full: false };
     settings.status.set_up_since(node.up_since);
+    settings.status.set_full_since(settings.full.then_some(node.up_since));
     let lane = Lane {
         completions,
         work,
@@ -152,8 +167,9 @@ pub fn lane(
         queues: VecDeque::new(),
         wants: Wants::default(),
         lost: VecDeque::new(),
-        unsettled: Vec::new(),
-        is_full: false,
+        unsettled: VecDeque::new(),
+        full: settings.full.then(Instant::now),
+        made_room: false,
         next_wake: Timestamp(0),
         next_schedule: Timestamp(0),
         sweep: Sweep {
@@ -179,15 +195,16 @@ impl Lane {
             self.shown.know(Timestamp::MAX);
         }
         loop {
-            let kept: Vec<Kept> =
-                self.backlog.drain(..self.backlog.len().min(limits::BATCH_INPUTS_MAX / 2)).collect();
+            self.look_for_room(store).await?;
+            let max = if self.full.is_some() { FULL_INPUTS_MAX } else { limits::BATCH_INPUTS_MAX };
+            let kept: Vec<Kept> = self.backlog.drain(..self.backlog.len().min(max / 2)).collect();
             let ahead = self.take_ahead(store).await?;
             let due_now = !self.lost.is_empty()
                 || !self.queues.is_empty()
                 || !ahead.is_empty()
                 || (self.clock)() >= self.next()
                 || self.shown.now() >= self.next_schedule;
-            let mut asks: Vec<Ask> = self.unsettled.drain(..).collect();
+            let mut asks: Vec<Ask> = self.unsettled.drain(..self.unsettled.len().min(max)).collect();
             if kept.is_empty() && !due_now && asks.is_empty() {
                 match self.wait().await {
                     Waited::Ask(ask) => asks.push(ask),
@@ -196,9 +213,9 @@ impl Lane {
                 }
             }
             self.take_all(&mut asks);
-            let (mut due, bulks) = self.take_due(store).await?;
+            let (mut due, bulks) = self.take_due(store, max).await?;
             let schedules = self.take_due_schedules(store).await?;
-            let lost = self.lost.len().min(limits::BATCH_INPUTS_MAX);
+            let lost = self.lost.len().min(max);
             due.extend(self.lost.drain(..lost));
             let nothing = asks.is_empty() && due.is_empty() && kept.is_empty() && self.queues.is_empty();
             let nothing = nothing && schedules.is_empty() && ahead.is_empty() && bulks.is_empty();
@@ -261,8 +278,18 @@ impl Lane {
     }
 
     /// Takes what has queued up: what moves begun work first, new work with what room is left, but never
-    /// none of it.
+    /// none of it. While the disk is full, new work is refused.
     fn take_all(&mut self, asks: &mut Vec<Ask>) {
+        if self.full.is_some() {
+            let mut refused: Vec<Ask> = asks.extract_if(.., |ask| ask.submission.is_new_work()).collect();
+            refused.extend(std::iter::from_fn(|| self.work.try_recv().ok()));
+            self.refuse(refused);
+            while asks.len() < FULL_INPUTS_MAX {
+                let Ok(ask) = self.completions.try_recv() else { break };
+                asks.push(ask);
+            }
+            return;
+        }
         let mut bytes: usize = asks.iter().map(|ask| ask.submission.bytes()).sum();
         let reserve = limits::BATCH_INPUTS_MAX / 8;
         for (channel, max, bytes_max) in [
@@ -280,12 +307,13 @@ impl Lane {
     async fn take_due<S: Store>(
         &mut self,
         store: &mut S,
+        max: usize,
     ) -> Result<(Vec<TaskKey>, Vec<BulkKey>), StoreError> {
         let by = (self.clock)();
         if by < self.next_wake {
             return Ok((Vec::new(), Vec::new()));
         }
-        let due = match store.due(by, limits::BATCH_INPUTS_MAX).await {
+        let due = match store.due(by, max).await {
             Ok(due) => due,
             // `next_wake` stays in the past, so the next round asks again.
             Err(StoreError::Conflict) => return Ok((Vec::new(), Vec::new())),
@@ -294,7 +322,9 @@ impl Lane {
         // Those of this page write their own next time when they are decided.
         self.next_wake = due.next.unwrap_or(Timestamp::MAX);
         self.queues.extend(due.queues);
-        Ok((due.tasks, due.bulks))
+        // Bulks go on when there is room: then everything that is due is looked for.
+        let bulks = if self.full.is_some() { Vec::new() } else { due.bulks };
+        Ok((due.tasks, bulks))
     }
 
     async fn take_due_schedules<S: Store>(&mut self, store: &mut S) -> Result<Vec<ScheduleKey>, StoreError> {
@@ -349,15 +379,14 @@ impl Lane {
             hosts = self.wants.take_hosts(&self.node.permits, (self.clock)());
         }
         self.node.shown = self.shown.now();
+        self.node.full = self.full.is_some();
         let batch = Batch { submissions, queues, hosts, ..batch };
         let next_id = || BatchId(uuid::Uuid::now_v7().as_u128());
         let begun = Instant::now();
         match commit(store, &self.node, &batch, next_id).await {
             Ok(committed) => {
                 self.metrics.committed(begun.elapsed(), &committed.tally);
-                if std::mem::take(&mut self.is_full) {
-                    tracing::info!("there is room on the disk again");
-                }
+                self.made_room = false;
                 let hold = committed.hold;
                 self.hand_over(asks, committed);
                 if hold == Some(HoldChange::Resumed) {
@@ -365,10 +394,7 @@ impl Lane {
                 }
             }
             Err(StoreError::Full) => {
-                // Nothing happened: callers come back, and what is due is found again.
-                if !std::mem::replace(&mut self.is_full, true) {
-                    tracing::error!("the disk is full: refusing until there is room");
-                }
+                // Nothing happened: what is due is found again.
                 let Batch { kept, queues, hosts, ahead, .. } = batch;
                 if !ahead.is_empty() {
                     self.shown.know(Timestamp::MAX);
@@ -379,10 +405,53 @@ impl Lane {
                 let wants = hosts.into_iter().map(Want::Host).collect();
                 self.wants.add(wants, &self.node.permits, (self.clock)());
                 self.next_wake = (self.clock)();
-                self.refuse(asks, SubmitError::Full);
-                tokio::time::sleep(FULL_PAUSE).await;
+                self.find_no_room(store, asks).await?;
             }
             Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// A transaction found no room for these. Makes some; where that is not enough for everything, new work is refused from
+    /// now on, and where it is for nothing, everybody.
+    async fn find_no_room<S: Store>(&mut self, store: &mut S, asks: Vec<Ask>) -> Result<(), StoreError> {
+        store.make_room().await?;
+        let was_full = self.full.is_some();
+        if !was_full && (std::mem::replace(&mut self.made_room, true) || !store.has_room().await?) {
+            self.is_full();
+        }
+        let (begun, refused): (Vec<Ask>, Vec<Ask>) = asks
+            .into_iter()
+            .partition(|ask| !was_full && (self.full.is_none() || !ask.submission.is_new_work()));
+        self.refuse(refused);
+        self.try_again(begun);
+        if was_full {
+            tokio::time::sleep(FULL_PAUSE).await;
+        }
+        Ok(())
+    }
+
+    fn is_full(&mut self) {
+        tracing::error!("{FULL}");
+        self.full = Some(Instant::now());
+        self.status.set_full_since(Some((self.clock)()));
+    }
+
+    /// Stops new work where there is no room, and goes on with everything as soon as there is some again.
+    async fn look_for_room<S: Store>(&mut self, store: &mut S) -> Result<(), StoreError> {
+        if self.full.is_some_and(|since| since.elapsed() < LOOK_AGAIN) {
+            return Ok(());
+        }
+        match (store.has_room().await?, self.full) {
+            (true, None) | (false, Some(_)) => {}
+            (false, None) => self.is_full(),
+            (true, Some(_)) => {
+                tracing::info!("there is room on the disk again: new work is taken");
+                self.full = None;
+                self.status.set_full_since(None);
+                self.next_wake = Timestamp(0);
+                self.take_up(store).await?;
+            }
         }
         Ok(())
     }
@@ -403,8 +472,13 @@ impl Lane {
                 sweep.taken.0 += pruned.tasks;
                 sweep.taken.1 += pruned.events;
             }
-            // Removing takes room too, in the log. The next sweep begins anew.
-            Err(StoreError::Full) => sweep.at = None,
+            // Removing takes room too, in the log. A sweep begins anew soon: it frees what there is to be freed.
+            Err(StoreError::Full) => {
+                sweep.at = None;
+                sweep.next = now + SWEEP_AGAIN;
+                self.find_no_room(store, Vec::new()).await?;
+                return Ok(());
+            }
             Err(StoreError::Conflict) => {}
             Err(error) => return Err(error),
         }
@@ -416,13 +490,18 @@ impl Lane {
     }
 
     /// Answers callers that nothing has happened. A response that came has nobody to ask again, and waits.
-    fn refuse(&mut self, asks: Vec<Ask>, why: SubmitError) {
+    fn refuse(&mut self, asks: Vec<Ask>) {
         for ask in asks {
             match ask.answer {
-                Some(answer) => drop(answer.send(Err(why))),
-                None => self.unsettled.push(Ask { permit: None, ..ask }),
+                Some(answer) => drop(answer.send(Err(SubmitError::Full))),
+                None => self.try_again(vec![ask]),
             }
         }
+    }
+
+    /// Keeps these for one of the next transactions. Their places came back with the first one.
+    fn try_again(&mut self, asks: Vec<Ask>) {
+        self.unsettled.extend(asks.into_iter().map(|ask| Ask { permit: None, ..ask }));
     }
 
     fn hand_over(&mut self, asks: Vec<Ask>, committed: Committed) {
@@ -448,8 +527,8 @@ impl Lane {
         if let Some(wake) = committed.next_schedule {
             self.next_schedule = self.next_schedule.min(wake);
         }
-        if committed.held {
-            // What is due stays due: it is looked at again when somebody may have resumed.
+        if committed.rests {
+            // What is due stays due: it is looked at again when the server may have been resumed, or have room.
             self.next_schedule = self.next_schedule.max(self.shown.now() + LOOK_AGAIN);
         }
         self.backlog.extend(committed.kept);

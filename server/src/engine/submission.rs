@@ -151,11 +151,14 @@ pub struct Heard {
 }
 
 impl Submission {
-    /// Whether it brings new work. What moves work that has begun goes first when the writer is behind.
+    /// Whether it brings new work. What moves work that has begun goes first when the writer is behind, and is all that is
+    /// taken when the disk is full.
     #[must_use]
     pub fn is_new_work(&self) -> bool {
         match self {
-            Submission::Create(_) => true,
+            Submission::Create(_) | Submission::Bulk(_, BulkAsk::Begin(..)) => true,
+            Submission::Schedule(_, ScheduleAsk::Define(_)) => true,
+            Submission::Schedule(_, ScheduleAsk::Command(command)) => command.brings_work(),
             Submission::Once(_, inner) | Submission::By(_, inner) => inner.is_new_work(),
             _ => false,
         }

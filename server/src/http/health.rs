@@ -24,7 +24,12 @@ pub(super) async fn readyz(State(app): State<Arc<App>>) -> Result<Response, Prob
     if app.engine.is_over() {
         return Err(not_ready("the writer has stopped".into()));
     }
-    Ok(respond::json(StatusCode::OK, &json!({"status": "ok"})))
+    // On a full disk it answers, and takes what moves begun work: no reason to send its webhooks elsewhere.
+    let body = match app.reader.node().full_since() {
+        Some(since) => json!({"status": "ok", "disk_full_since": since.to_string()}),
+        None => json!({"status": "ok"}),
+    };
+    Ok(respond::json(StatusCode::OK, &body))
 }
 
 /// What is counted, for Prometheus.

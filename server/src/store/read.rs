@@ -68,6 +68,7 @@ pub struct Reader {
 pub struct NodeStatus {
     broken: Mutex<BTreeMap<HostKey, Timestamp>>,
     up_since: AtomicI64,
+    full_since: Mutex<Option<Timestamp>>,
 }
 
 impl NodeStatus {
@@ -82,6 +83,17 @@ impl NodeStatus {
     #[must_use]
     pub fn probe_at(&self, host: HostKey) -> Option<Timestamp> {
         self.broken.lock().unwrap_or_else(PoisonError::into_inner).get(&host).copied()
+    }
+
+    /// Learns since when its disk is full; `None`: there is room.
+    pub fn set_full_since(&self, since: Option<Timestamp>) {
+        *self.full_since.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    /// Since when there is no room on its disk but for what moves begun work.
+    #[must_use]
+    pub fn full_since(&self) -> Option<Timestamp> {
+        *self.full_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Learns since when the node has been up.
@@ -143,6 +155,12 @@ impl Reader {
             result.map_err(ReadError::from)
         });
         ran.await.unwrap_or_else(|panic| Err(ReadError(format!("a reader failed: {panic}"))))
+    }
+
+    /// What the node knows that it shows.
+    #[must_use]
+    pub fn node(&self) -> &NodeStatus {
+        &self.node
     }
 
     /// Whether the store can be read at all.

@@ -13,6 +13,7 @@ pub(crate) mod load;
 mod open;
 mod prune;
 mod queues;
+mod reserve;
 mod save;
 mod schedules;
 mod sources;
@@ -39,6 +40,7 @@ pub(crate) use queues::{key_use_of, queue_of};
 pub(crate) use schedules::{schedule_columns, schedule_of};
 pub(crate) use sources::source_of;
 
+use crate::store::sqlite::reserve::Reserve;
 use crate::store::{
     AuditEntry, BatchId, Due, Kept, KeptKey, Name, NameKind, Outgoing, Pruned, Store, StoreError,
     Transaction, row,
@@ -52,6 +54,10 @@ pub struct SqliteStore {
     connection: Connection,
     /// Closed after every connection of this store.
     _file: Arc<File>,
+    /// What is kept free for completions; a store that no server runs on has none.
+    reserve: Option<Reserve>,
+    /// What an earlier process left is taken care of. Nothing is written before.
+    is_settled: bool,
     clock: fn() -> Timestamp,
     /// The time of the last transaction; the next one is never earlier, whatever the clock does.
     last_now: Timestamp,
@@ -85,7 +91,11 @@ impl Store for SqliteStore {
     type Tx<'a> = SqliteTransaction<'a>;
 
     async fn begin(&mut self, _batch: BatchId) -> Result<SqliteTransaction<'_>, StoreError> {
-        self.checkpoints.look(&self.connection)?;
+        self.settle()?;
+        match self.is_cramped() {
+            true => self.checkpoints.hurry(&self.connection)?,
+            false => self.checkpoints.look(&self.connection, self.reserve.is_some())?,
+        }
         self.connection.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
         let now = (self.clock)().max(self.last_now);
         Ok(SqliteTransaction {
@@ -200,6 +210,39 @@ impl Store for SqliteStore {
             kept.push(Kept { key: KeptKey(get(0)?), follow_up });
         }
         Ok(kept)
+    }
+
+    async fn make_room(&mut self) -> Result<(), StoreError> {
+        if let Some(reserve) = &mut self.reserve {
+            reserve.give_up();
+        }
+        self.checkpoints.shorten(&self.connection)
+    }
+
+    async fn has_room(&mut self) -> Result<bool, StoreError> {
+        self.find_room().map_err(failed)
+    }
+}
+
+impl SqliteStore {
+    /// There is no room but for what moves begun work.
+    fn is_cramped(&self) -> bool {
+        self.reserve.as_ref().is_some_and(|reserve| !reserve.is_held())
+    }
+
+    /// Makes the reserve whole, where it is not, or finds its worth in pages that retention has freed: they serve as well as
+    /// those of the disk.
+    fn find_room(&mut self) -> rusqlite::Result<bool> {
+        let Some(reserve) = &mut self.reserve else { return Ok(true) };
+        reserve.take();
+        let bytes = reserve.bytes();
+        Ok(reserve.is_held() || self.free_bytes()? >= bytes)
+    }
+
+    /// The bytes of the database file that hold nothing.
+    fn free_bytes(&self) -> rusqlite::Result<u64> {
+        let pages = "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size";
+        self.connection.query_row(pages, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
     }
 }
 
@@ -348,11 +391,23 @@ pub(crate) fn kind_number(kind: NameKind) -> i64 {
 fn failed(error: rusqlite::Error) -> StoreError {
     use rusqlite::ErrorCode;
     match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => StoreError::Full,
+        _ if is_full(&error) => StoreError::Full,
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Conflict,
+        Some(ErrorCode::DatabaseCorrupt) => StoreError::Broken(format!(
+            "SQLite: {error}. Keep a copy of the store and of its -wal file, and look at what is damaged with \
+             `taskhook doctor --store`"
+        )),
         // G16: after an I/O error nothing may be answered, and no fsync may be tried again.
         _ => StoreError::Broken(format!("SQLite: {error}")),
     }
+}
+
+/// Whether there was no room. The index of the log, which is in shared memory, holds nothing that must last: where it cannot
+/// grow, nothing is lost either.
+fn is_full(error: &rusqlite::Error) -> bool {
+    use rusqlite::ffi::{SQLITE_FULL, SQLITE_IOERR_SHMSIZE};
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    matches!(code, Some(SQLITE_FULL | SQLITE_IOERR_SHMSIZE))
 }
 
 /// A value as JSON text.

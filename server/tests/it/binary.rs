@@ -2,6 +2,7 @@
 
 mod bulk;
 mod crash;
+mod damage;
 mod disk;
 mod doors;
 mod hold;

@@ -80,7 +80,7 @@ impl<S: Store> Node<S> {
         let queues = ready(store.waiting_queues())?;
         Ok(Node {
             store,
-            known: Known { up_since: now, shown: now, permits },
+            known: Known { up_since: now, shown: now, permits, full: false },
             backlog: kept.into_iter().filter(|kept| !of_others.contains(&kept.key)).collect(),
             queues: queues.into_iter().collect(),
             wants: Wants::default(),

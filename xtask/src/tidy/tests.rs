@@ -169,3 +169,22 @@ fn links() {
     ];
     assert_eq!(broken("links", &files), ["docs/index.md:3", "docs/index.md:4", "docs/index.md:8"]);
 }
+
+#[test]
+fn proofs() {
+    let guide = "\
+# Guarantees
+**G1. One.** [`holds`](../../core/tests/laws.rs)
+**G2. Two.**
+worlds
+**G3. Three.** [`is_gone`](../../core/tests/laws.rs), [`holds`](../../core/tests/none.rs)
+[`target`](../../fuzz/fuzz_targets/target.rs)
+**G4. Four.** [the guide](tasks.md), [`retry`](tasks.md)
+";
+    let files = [
+        ("docs/guide/guarantees.md", guide),
+        ("core/tests/laws.rs", "#[test]\nfn holds() {}\nfn is_gone_too() {}\n"),
+    ];
+    let page = |line: u32| format!("docs/guide/guarantees.md:{line}");
+    assert_eq!(broken("proofs", &files), [page(3), page(5), page(5), page(7)]);
+}

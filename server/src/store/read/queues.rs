@@ -145,10 +145,10 @@ pub(super) fn held_up(connection: &Connection, node: &NodeStatus, task: &Task) -
     let Some(queue) = queue else { return Ok(HeldUp { queue: name, ..HeldUp::default() }) };
     let held_up = held_up_of(connection, &queue, task.plan.concurrency_key, wall_clock())?;
     let breaker = task.plan.host.and_then(|host| node.probe_at(host));
-    Ok(HeldUp { queue: name, breaker, ..held_up })
+    Ok(HeldUp { queue: name, breaker, full: node.full_since(), ..held_up })
 }
 
-/// What holds up the queued tasks of a key, but for what their hosts do, and without the queue's name.
+/// What holds up the queued tasks of a key, but for what their hosts and the disk do, and without the queue's name.
 pub(super) fn held_up_of(
     connection: &Connection,
     queue: &Queue,
@@ -209,6 +209,9 @@ fn queued(
 ) -> rusqlite::Result<Vec<WaitingCount>> {
     if held_since(connection)?.is_some() {
         return Ok(vec![WaitingCount { code: "held", count }]);
+    }
+    if node.full_since().is_some() {
+        return Ok(vec![WaitingCount { code: "disk_full", count }]);
     }
     if let Err(Shut::Paused) = queue.room(wall_clock()) {
         return Ok(vec![WaitingCount { code: "paused", count }]);

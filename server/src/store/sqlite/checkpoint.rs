@@ -20,11 +20,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use rusqlite::hooks::Wal;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, OpenFlags};
 
 use crate::store::StoreError;
-use crate::store::sqlite::failed;
 use crate::store::sqlite::open::{OpenError, SqlitePath};
+use crate::store::sqlite::{failed, is_full};
 
 /// New pages in the log that are worth a slice.
 const SLICE: i32 = 250;
@@ -68,6 +68,8 @@ struct Progress {
     next: i32,
     /// With how many it is to begin anew.
     full: i32,
+    /// The file could not grow.
+    no_room: bool,
 }
 
 #[derive(Debug, PartialEq)]
@@ -86,7 +88,7 @@ enum State {
 
 impl Progress {
     fn of_log(log: u64) -> Progress {
-        Progress { state: State::Resting, log, logged: 0, copied: 0, next: SLICE, full: LONG }
+        Progress { state: State::Resting, log, logged: 0, copied: 0, next: SLICE, full: LONG, no_room: false }
     }
 
     /// A commit has left so many pages in the log.
@@ -97,6 +99,12 @@ impl Progress {
             *self = Progress { state, ..Progress::of_log(self.log + 1) };
         }
         self.logged = logged;
+    }
+
+    /// The writer has copied so far; `None`: the file could not grow.
+    fn passed(&mut self, copied: Option<i32>) {
+        self.copied = copied.unwrap_or(self.copied);
+        self.no_room = copied.is_none();
     }
 }
 
@@ -124,7 +132,7 @@ impl Checkpoints {
         path: &SqlitePath,
         file: Arc<File>,
     ) -> Result<Checkpoints, OpenError> {
-        let refused = |error| OpenError::Sqlite { path: path.text(), error };
+        let refused = |error| OpenError::of(error, path);
         let shared = Arc::new(Shared { progress: Mutex::new(Progress::of_log(0)), changed: Condvar::new() });
         let counted = shared.clone();
         writer
@@ -148,8 +156,9 @@ impl Checkpoints {
         Ok(Checkpoints { shared, thread: Some(thread.map_err(OpenError::Thread)?) })
     }
 
-    /// What the writer does between two transactions: nearly always nothing.
-    pub(super) fn look(&self, writer: &Connection) -> Result<(), StoreError> {
+    /// What the writer does between two transactions: nearly always nothing. [`StoreError::Full`], if `tells_of_no_room`: the
+    /// file could not grow, and what the log holds has no place to go.
+    pub(super) fn look(&self, writer: &Connection, tells_of_no_room: bool) -> Result<(), StoreError> {
         let shared = &self.shared;
         let mut progress = shared.wait_while(|progress| {
             progress.state == State::Copying && progress.logged - progress.copied >= BEHIND_MAX
@@ -160,8 +169,7 @@ impl Checkpoints {
                 shared.changed.notify_all();
             }
             State::Left => {
-                let copied = pass(writer).map_err(failed)?;
-                progress.copied = copied.unwrap_or(progress.copied);
+                progress.passed(pass(writer).map_err(failed)?);
                 // Readers are not waited for. As long as one needs the log, it goes on behind what it holds.
                 progress.full = progress.logged.saturating_add(LONG);
                 progress.state = State::Resting;
@@ -169,7 +177,40 @@ impl Checkpoints {
             State::Failed(why) => return Err(StoreError::Broken(why.clone())),
             State::Resting | State::Copying | State::Over => {}
         }
+        if tells_of_no_room && progress.no_room { Err(StoreError::Full) } else { Ok(()) }
+    }
+
+    /// The same where there is hardly any room: the log is copied after each transaction, so that it need not grow.
+    pub(super) fn hurry(&self, writer: &Connection) -> Result<(), StoreError> {
+        let mut progress = self.at_rest()?;
+        progress.passed(pass(writer).map_err(failed)?);
         Ok(())
+    }
+
+    /// Gives the room of the log back to the disk, as far as the file takes what it holds and no reader needs it.
+    pub(super) fn shorten(&self, writer: &Connection) -> Result<(), StoreError> {
+        let mut progress = self.at_rest()?;
+        let busy = match writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))
+        {
+            Err(error) if is_full(&error) => true,
+            busy => busy.map_err(failed)?,
+        };
+        progress.no_room = false;
+        if !busy {
+            *progress = Progress::of_log(progress.log + 1);
+        }
+        Ok(())
+    }
+
+    /// Waits until the thread copies nothing. It begins nothing as long as what this answers is there.
+    fn at_rest(&self) -> Result<MutexGuard<'_, Progress>, StoreError> {
+        let mut progress = self.shared.wait_while(|progress| progress.state == State::Copying);
+        match &progress.state {
+            State::Failed(why) => return Err(StoreError::Broken(why.clone())),
+            State::Left => progress.state = State::Resting,
+            State::Resting | State::Copying | State::Over => {}
+        }
+        Ok(progress)
     }
 }
 
@@ -212,7 +253,10 @@ fn copy_slice(shared: &Shared, copier: &Connection, file: &File) -> Result<State
             progress.next = progress.logged.saturating_add(SLICE);
             (progress.log, progress.logged)
         };
-        let Some(copied) = pass(copier).map_err(|error| format!("SQLite: {error}"))? else { break };
+        let Some(copied) = pass(copier).map_err(|error| format!("SQLite: {error}"))? else {
+            shared.progress().no_room = true;
+            break;
+        };
         file.sync_data().map_err(|error| format!("fsync of the database file: {error}"))?;
         let mut progress = shared.progress();
         if progress.log != log {
@@ -232,7 +276,7 @@ fn copy_slice(shared: &Shared, copier: &Connection, file: &File) -> Result<State
 /// `None` where the file could not grow.
 fn pass(connection: &Connection) -> rusqlite::Result<Option<i32>> {
     match connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(2)) {
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => Ok(None),
+        Err(error) if is_full(&error) => Ok(None),
         copied => copied.map(Some),
     }
 }
@@ -263,7 +307,7 @@ mod tests {
 
     /// One transaction. Answers the pages in the log after it.
     fn write(writer: &Connection, checkpoints: &Checkpoints) -> i32 {
-        checkpoints.look(writer).unwrap();
+        checkpoints.look(writer, true).unwrap();
         // One blob, written anew each time: the file stays small, and the log grows.
         writer.execute("INSERT OR REPLACE INTO page VALUES (1, zeroblob(?1))", [PAGES_EACH * 4_092]).unwrap();
         checkpoints.shared.progress().logged
@@ -317,8 +361,8 @@ mod tests {
     fn a_checkpoint_that_fails_is_the_last_of_the_writer() {
         let (_folder, _path, writer, checkpoints) = store();
         checkpoints.shared.change(State::Failed("a checkpoint failed: SQLite: disk I/O error".into()));
-        let error = checkpoints.look(&writer).unwrap_err();
+        let error = checkpoints.look(&writer, true).unwrap_err();
         assert!(matches!(error, StoreError::Broken(_)), "{error}");
-        assert!(checkpoints.look(&writer).is_err(), "it is not tried again");
+        assert!(checkpoints.look(&writer, true).is_err(), "it is not tried again");
     }
 }

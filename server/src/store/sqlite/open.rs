@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
 use taskhook_core::Timestamp;
 use taskhook_core::access::{ApiKey, ApiKeyId};
 
-use crate::store::sqlite::SqliteStore;
-use crate::store::sqlite::access;
+use crate::store::StoreError;
 use crate::store::sqlite::checkpoint::Checkpoints;
+use crate::store::sqlite::reserve::Reserve;
+use crate::store::sqlite::{SqliteStore, access, failed, is_full};
 
 /// The oldest SQLite whose write-ahead log is safe with a checkpointing writer beside readers
 /// (<https://sqlite.org/wal.html#walresetbug>).
@@ -72,6 +74,24 @@ pub enum OpenError {
         /// What it says.
         found: String,
     },
+    /// It is damaged.
+    #[error(
+        "the store {path} is damaged ({found}) and is not opened, so that nothing of it is lost that could still be read; keep \
+         a copy of {path} and {path}-wal, then put a backup in their place, or read out what is left with \
+         `sqlite3 {path} .recover`"
+    )]
+    Corrupt {
+        /// The file.
+        path: String,
+        /// What SQLite found.
+        found: String,
+    },
+    /// It is something else.
+    #[error(
+        "{0} is not a store of Taskhook: name another file with --store. If it was one, its beginning is damaged: put a \
+         backup in its place"
+    )]
+    NotAStore(String),
     /// SQLite refuses.
     #[error("the store {path} cannot be opened: {error}")]
     Sqlite {
@@ -103,6 +123,14 @@ impl SqlitePath {
     pub fn lock(&self) -> PathBuf {
         let mut name = self.0.clone().into_os_string();
         name.push("-lock");
+        name.into()
+    }
+
+    /// The file that keeps room for completions, beside the store.
+    #[must_use]
+    pub fn reserve(&self) -> PathBuf {
+        let mut name = self.0.clone().into_os_string();
+        name.push("-reserve");
         name.into()
     }
 
@@ -174,12 +202,49 @@ impl Settings {
     }
 }
 
+impl OpenError {
+    pub(super) fn of(error: rusqlite::Error, path: &SqlitePath) -> OpenError {
+        let path = path.text();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt) => OpenError::Corrupt { path, found: error.to_string() },
+            Some(ErrorCode::NotADatabase) => OpenError::NotAStore(path),
+            _ => OpenError::Sqlite { path, error },
+        }
+    }
+
+    /// Whether there was no room on the disk.
+    fn is_full(&self) -> bool {
+        matches!(self, OpenError::Sqlite { error, .. } if is_full(error))
+    }
+}
+
 impl SqliteStore {
     /// Opens the store at `path`, or makes it. `clock` gives the time.
     ///
     /// # Errors
     /// One variant for each thing that can be done about it.
     pub fn open(path: &SqlitePath, clock: fn() -> Timestamp) -> Result<SqliteStore, OpenError> {
+        SqliteStore::open_with(path, clock, |_| Ok(()))
+    }
+
+    /// The same for whoever serves it: looks for damage before anything is written, for so long at most. A store of some
+    /// hundred MB is looked at whole; `taskhook doctor` always does that.
+    ///
+    /// # Errors
+    /// As [`open`](SqliteStore::open); [`OpenError::Corrupt`] if there is damage.
+    pub fn open_sound(
+        path: &SqlitePath,
+        clock: fn() -> Timestamp,
+        time: Duration,
+    ) -> Result<SqliteStore, OpenError> {
+        SqliteStore::open_with(path, clock, |connection| look_for_damage(connection, path, time).map(drop))
+    }
+
+    fn open_with(
+        path: &SqlitePath,
+        clock: fn() -> Timestamp,
+        look: impl FnOnce(&mut Connection) -> Result<(), OpenError>,
+    ) -> Result<SqliteStore, OpenError> {
         if rusqlite::version_number() < SQLITE_VERSION_MIN {
             return Err(OpenError::OldSqlite(rusqlite::version().into()));
         }
@@ -187,21 +252,30 @@ impl SqliteStore {
         let path = &SqlitePath(path.0.canonicalize().unwrap_or_else(|_| path.0.clone()));
         let lock = lock(path)?;
         let is_new = !path.0.exists();
-        let refused = |error| OpenError::Sqlite { path: path.text(), error };
-        let mut connection = Connection::open(&path.0).map_err(refused)?;
+        let refused = |error| OpenError::of(error, path);
+        let mut reserve = Reserve::existing(path);
+        let mut connection = match connect(path) {
+            Err(error) if error.is_full() && reserve.as_mut().is_some_and(Reserve::give_up_whole) => {
+                connect(path)?
+            }
+            connected => connected?,
+        };
         let file = File::open(&path.0).map_err(|error| OpenError::File { path: path.text(), error })?;
         let file = Arc::new(file);
-        settle(&connection, path)?;
-        migrate(&connection, path)?;
-        reopen_lines(&connection).map_err(refused)?;
         if is_new {
             sync_folder(path)?;
         }
-        // What an earlier process left in the log is rewritten and fsynced before anybody hears of it: pages
-        // whose fsync failed then may exist in the page cache alone.
-        connection
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
-            .map_err(refused)?;
+        look(&mut connection)?;
+        let is_settled = match take_over(&connection) {
+            Err(error) if is_full(&error) => {
+                reserve.iter_mut().for_each(Reserve::give_up);
+                match take_over(&connection) {
+                    Err(error) if is_full(&error) => false,
+                    taken => taken.map(|()| true).map_err(refused)?,
+                }
+            }
+            taken => taken.map(|()| true).map_err(refused)?,
+        };
         let max = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(refused);
         // The newest rows may be pruned: `swept` knows how far the keys had come by then.
         let last_now = max(
@@ -217,6 +291,8 @@ impl SqliteStore {
             checkpoints,
             connection,
             _file: file,
+            reserve,
+            is_settled,
             clock,
             last_now: Timestamp(last_now),
             next_key,
@@ -225,6 +301,33 @@ impl SqliteStore {
             next_host: i64::MIN,
             _lock: lock,
         })
+    }
+
+    /// Keeps room on the disk for what moves begun work: at most 16 MiB, and at most 1 MiB or 2 % of the file system,
+    /// whichever is larger. For a server; whoever only looks at a store needs none.
+    ///
+    /// # Errors
+    /// If its file cannot be made. `false`: there is no room for it.
+    pub fn reserve_room(&mut self) -> Result<bool, OpenError> {
+        if self.reserve.is_none() {
+            let path = SqlitePath(self.path().into());
+            let refused = |error| OpenError::File { path: path.reserve().display().to_string(), error };
+            self.reserve = Some(Reserve::create(&path).map_err(refused)?);
+        }
+        self.find_room().map_err(|error| OpenError::of(error, &SqlitePath(self.path().into())))
+    }
+
+    fn path(&self) -> String {
+        self.connection.path().unwrap_or_default().into()
+    }
+
+    /// Takes care of what an earlier process left, where there was no room for that when the store was opened.
+    pub(super) fn settle(&mut self) -> Result<(), StoreError> {
+        if !self.is_settled {
+            take_over(&self.connection).map_err(failed)?;
+            self.is_settled = true;
+        }
+        Ok(())
     }
 
     /// The settings in force.
@@ -295,8 +398,43 @@ fn lock(path: &SqlitePath) -> Result<File, OpenError> {
     }
 }
 
+/// A connection with its settings, to a store with its schema.
+fn connect(path: &SqlitePath) -> Result<Connection, OpenError> {
+    let connection = Connection::open(&path.0).map_err(|error| OpenError::of(error, path))?;
+    must_be_ours(&connection, path)?;
+    settle(&connection, path)?;
+    migrate(&connection, path)?;
+    Ok(connection)
+}
+
+/// Whether it had the time to look at all of the store.
+fn look_for_damage(
+    connection: &mut Connection,
+    path: &SqlitePath,
+    time: Duration,
+) -> Result<bool, OpenError> {
+    let refused = |error| OpenError::of(error, path);
+    let deadline = Instant::now() + time;
+    connection.progress_handler(1_000, Some(move || Instant::now() >= deadline)).map_err(refused)?;
+    let found = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+    connection.progress_handler(0, None::<fn() -> bool>).map_err(refused)?;
+    match found {
+        Ok(found) if found == "ok" => Ok(true),
+        Ok(found) => Err(OpenError::Corrupt { path: path.text(), found: found.replace('\n', " ") }),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => Ok(false),
+        Err(error) => Err(refused(error)),
+    }
+}
+
+/// Takes care of what an earlier process left. What is in its log is rewritten and fsynced before anybody hears of it: pages
+/// whose fsync failed then may exist in the page cache alone.
+fn take_over(connection: &Connection) -> rusqlite::Result<()> {
+    reopen_lines(connection)?;
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)).map(drop)
+}
+
 fn settle(connection: &Connection, path: &SqlitePath) -> Result<(), OpenError> {
-    let refused = |error| OpenError::Sqlite { path: path.text(), error };
+    let refused = |error| OpenError::of(error, path);
     connection
         .execute_batch(
             "PRAGMA journal_mode = WAL;
@@ -339,9 +477,19 @@ fn reopen_lines(connection: &Connection) -> rusqlite::Result<()> {
     )
 }
 
+/// A database of somebody else gets no tables of ours.
+fn must_be_ours(connection: &Connection, path: &SqlitePath) -> Result<(), OpenError> {
+    let sql = "SELECT count(*) > 0 AND NOT total(name = 'migration') FROM sqlite_schema WHERE type = 'table'";
+    match connection.query_row(sql, [], |row| row.get(0)) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(OpenError::NotAStore(path.text())),
+        Err(error) => Err(OpenError::of(error, path)),
+    }
+}
+
 /// Brings the schema up to date: each migration once, in its own transaction, remembered with its text's hash.
 fn migrate(connection: &Connection, path: &SqlitePath) -> Result<(), OpenError> {
-    let refused = |error| OpenError::Sqlite { path: path.text(), error };
+    let refused = |error| OpenError::of(error, path);
     connection
         .execute_batch("CREATE TABLE IF NOT EXISTS migration (name TEXT NOT NULL PRIMARY KEY, hash BLOB NOT NULL) WITHOUT ROWID")
         .map_err(refused)?;
@@ -377,4 +525,25 @@ fn sync_folder(path: &SqlitePath) -> Result<(), OpenError> {
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(|error| OpenError::LockFile { path: folder.display().to_string(), error })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_look_for_damage_ends_in_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = SqlitePath(folder.path().join("store.db"));
+        let mut connection = connect(&path).unwrap();
+        connection
+            .execute_batch(
+                "CREATE TABLE wide (number INTEGER PRIMARY KEY, text TEXT);
+                 WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+                 INSERT INTO wide SELECT i, hex(zeroblob(50)) FROM n",
+            )
+            .unwrap();
+        assert!(look_for_damage(&mut connection, &path, Duration::from_secs(60)).unwrap());
+        assert!(!look_for_damage(&mut connection, &path, Duration::ZERO).unwrap(), "it had no time");
+    }
 }

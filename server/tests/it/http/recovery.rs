@@ -293,7 +293,7 @@ async fn follow_ups_that_were_kept_are_finished_after_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = SqlitePath(folder.path().join("store.db"));
     let mut store = SqliteStore::open(&path, wall_clock).expect("a store");
-    let node = Node { up_since: wall_clock(), shown: wall_clock(), permits: Permits::new(1, 1) };
+    let node = Node { up_since: wall_clock(), shown: wall_clock(), permits: Permits::new(1, 1), full: false };
     let tasks = (0..1_000).map(|n| draft(&format!("t{n}"), &["first"]));
     let creation = Submission::Create(std::iter::once(draft("first", &[])).chain(tasks).collect());
     let end = completed("first");

@@ -99,8 +99,14 @@ impl Inspect for Sqlite {
     fn tasks(&mut self) -> Vec<Task> {
         let keys = self.lines("SELECT key FROM task ORDER BY key", |row| row.get(0).map(TaskKey));
         let look: Vec<Input> = keys.iter().map(|key| Input::Command(*key, Command::Cancel)).collect();
-        let cx =
-            Context { now: now(), shown: now(), up_since: now(), held: None, permits: Permits::new(0, 0) };
+        let cx = Context {
+            now: now(),
+            shown: now(),
+            up_since: now(),
+            held: None,
+            full: false,
+            permits: Permits::new(0, 0),
+        };
         let mut subjects = Subjects::default();
         let mut tx = ready(self.store().begin(BatchId(u128::MAX))).unwrap();
         ready(tx.load(&cx, &look, &mut subjects)).unwrap();
@@ -110,8 +116,14 @@ impl Inspect for Sqlite {
     fn schedules(&mut self) -> Vec<Schedule> {
         let keys = self.lines("SELECT key FROM schedule ORDER BY key", |row| row.get(0).map(ScheduleKey));
         let look: Vec<Input> = keys.iter().map(|key| Input::WakeSchedule(*key)).collect();
-        let cx =
-            Context { now: now(), shown: now(), up_since: now(), held: None, permits: Permits::new(0, 0) };
+        let cx = Context {
+            now: now(),
+            shown: now(),
+            up_since: now(),
+            held: None,
+            full: false,
+            permits: Permits::new(0, 0),
+        };
         let mut subjects = Subjects::default();
         let mut tx = ready(self.store().begin(BatchId(u128::MAX))).unwrap();
         ready(tx.load(&cx, &look, &mut subjects)).unwrap();
@@ -121,8 +133,14 @@ impl Inspect for Sqlite {
     fn sources(&mut self) -> Vec<Source> {
         let keys = self.lines("SELECT key FROM source ORDER BY key", |row| row.get(0).map(SourceKey));
         let look: Vec<Input> = keys.iter().map(|key| Input::Source(*key, SourceCommand::Delete)).collect();
-        let cx =
-            Context { now: now(), shown: now(), up_since: now(), held: None, permits: Permits::new(0, 0) };
+        let cx = Context {
+            now: now(),
+            shown: now(),
+            up_since: now(),
+            held: None,
+            full: false,
+            permits: Permits::new(0, 0),
+        };
         let mut subjects = Subjects::default();
         let mut tx = ready(self.store().begin(BatchId(u128::MAX))).unwrap();
         ready(tx.load(&cx, &look, &mut subjects)).unwrap();
@@ -132,8 +150,14 @@ impl Inspect for Sqlite {
     fn bulks(&mut self) -> Vec<Bulk> {
         let keys = self.lines("SELECT key FROM bulk ORDER BY key", |row| row.get(0).map(BulkKey));
         let look: Vec<Input> = keys.iter().map(|key| Input::WakeBulk(*key)).collect();
-        let cx =
-            Context { now: now(), shown: now(), up_since: now(), held: None, permits: Permits::new(0, 0) };
+        let cx = Context {
+            now: now(),
+            shown: now(),
+            up_since: now(),
+            held: None,
+            full: false,
+            permits: Permits::new(0, 0),
+        };
         let mut subjects = Subjects::default();
         let mut tx = ready(self.store().begin(BatchId(u128::MAX))).unwrap();
         ready(tx.load(&cx, &look, &mut subjects)).unwrap();

@@ -64,8 +64,45 @@ fn a_file_that_is_no_store_is_refused_and_left_as_it_is() {
     let text = "this is not a database, however one looks at it\n".repeat(100);
     std::fs::write(&path.0, &text).unwrap();
     let refused = refusal(&path).to_string();
-    assert!(refused.contains("notes.txt") && refused.contains("not a database"), "{refused}");
+    assert!(refused.contains("notes.txt is not a store of Taskhook"), "{refused}");
     assert_eq!(std::fs::read_to_string(&path.0).unwrap(), text);
+}
+
+#[test]
+fn a_database_of_somebody_else_is_refused_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = SqlitePath(folder.path().join("music.db"));
+    rusqlite::Connection::open(&path.0).unwrap().execute_batch("CREATE TABLE song (title TEXT)").unwrap();
+    let before = std::fs::read(&path.0).unwrap();
+    let refused = refusal(&path);
+    assert!(matches!(&refused, OpenError::NotAStore(path) if path.ends_with("music.db")), "{refused}");
+    assert_eq!(std::fs::read(&path.0).unwrap(), before);
+}
+
+#[test]
+fn damage_is_found_wherever_it_is() {
+    let mut world = World::<Sqlite>::new();
+    for number in 0..40 {
+        world.settle(&[create([external(&format!("a{number}"))])]);
+    }
+    let path = world.backend.path();
+    world.backend.close();
+    let sound = std::fs::read(&path.0).unwrap();
+    // One page after the other, but for the first, without which it is no database at all.
+    let mut found = 0;
+    for page in 1..sound.len() / 4_096 {
+        let mut damaged = sound.clone();
+        damaged[page * 4_096..(page + 1) * 4_096].fill(0xa5);
+        std::fs::write(&path.0, &damaged).unwrap();
+        match SqliteStore::open_sound(&path, now, Duration::from_secs(60)) {
+            Ok(_) => {}
+            Err(OpenError::Corrupt { .. }) => found += 1,
+            Err(refused) => panic!("page {page}: {refused}"),
+        }
+    }
+    assert_eq!(found, sound.len() / 4_096 - 1);
+    std::fs::write(&path.0, &sound).unwrap();
+    SqliteStore::open_sound(&path, now, Duration::from_secs(60)).unwrap();
 }
 
 #[test]

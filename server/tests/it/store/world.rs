@@ -64,7 +64,12 @@ impl<B: Backend> World<B> {
 
     /// A lane on this store.
     pub(super) fn on(backend: B, clock: Clock) -> World<B> {
-        let node = Node { up_since: clock.now(), shown: clock.now(), permits: Permits::new(1_024, 1_024) };
+        let node = Node {
+            up_since: clock.now(),
+            shown: clock.now(),
+            permits: Permits::new(1_024, 1_024),
+            full: false,
+        };
         World {
             backend,
             clock,
@@ -84,6 +89,7 @@ impl<B: Backend> World<B> {
             shown: self.shown(),
             up_since: self.node.up_since,
             held: None,
+            full: false,
             permits: self.node.permits.clone(),
         }
     }

@@ -237,6 +237,7 @@ impl<'a> Asked<'a> {
             Entry::Vacant(new) => new.insert(held_up_of(self.connection, of, key, self.now)?),
         };
         let breaker = host.and_then(|host| node.probe_at(host));
-        Ok(code_of(State::Queued, false, &HeldUp { breaker, ..held_up.clone() }))
+        let full = node.full_since();
+        Ok(code_of(State::Queued, false, &HeldUp { breaker, full, ..held_up.clone() }))
     }
 }
