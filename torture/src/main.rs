@@ -25,6 +25,8 @@ const INSIDE: &str = "TORTURE_INSIDE";
 const WORLD_TIME: Duration = Duration::from_secs(34);
 /// The same, where damage is done that must be noticed.
 const SABOTAGED_TIME: Duration = Duration::from_secs(20);
+/// After so many worlds a long run shows what it came to so far.
+const TABLE_EVERY: u64 = 10;
 /// A run of so many minutes must have seen everything.
 const WHOLE_MINUTES: f64 = 3.0;
 
@@ -137,6 +139,9 @@ async fn run(arguments: &Arguments) -> Result<()> {
         let minutes = began.elapsed().as_secs_f64() / 60.0;
         let (kills, faults) = (tally.sum("kills: "), tally.sum("faults: "));
         println!("{minutes:>6.1} min  seed {seed}: {passed}; {kills} kills, {faults} faults so far");
+        if tally.get("worlds") % TABLE_EVERY == 0 {
+            println!("\nso far:\n{}", tally.table());
+        }
         seed += 1;
     }
     println!("\n{}\nAll of {} worlds hold, from seed {first} on.", tally.table(), tally.get("worlds"));

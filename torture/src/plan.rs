@@ -73,7 +73,7 @@ pub fn next(random: &mut Random, features: Features) -> Blow {
             76..84 if features.full_disk => Blow::FullDisk {
                 room: random.below(192 << 10),
                 time: Duration::from_millis(random.below(1_500)),
-                kill: random.per_mille(200),
+                kill: random.per_mille(300),
             },
             84..90 if features.pauses => Blow::Pause(Duration::from_millis(20 + random.below(1_500))),
             90..95 => Blow::Stop,

@@ -38,7 +38,7 @@ pub const KINDS: [(Kind, &[&str]); 4] = [
     (Kind::OlderStore, &["is lost", "is answered", " was Seen", "doctor finds", "does not start"]),
     (Kind::Reopened, &[" was Seen", "doctor finds"]),
     (Kind::LostWebhook, &["the webhook", "is answered", "doctor finds"]),
-    (Kind::LyingDisk, &["is lost", "is answered", " was Seen", "doctor finds", "does not start"]),
+    (Kind::LyingDisk, &["is lost", "is answered", " was Seen", "doctor finds", "does not start", "a backup"]),
 ];
 
 impl Sabotage {

@@ -10,7 +10,7 @@ pub struct Tally {
 }
 
 /// What each run of a few minutes must have done at least so often: a seldom branch may not pass by not happening.
-const REQUIRED: [(&str, u64); 39] = [
+const REQUIRED: [(&str, u64); 41] = [
     ("kills: kill -9 under load", 5),
     ("kills: kill -9 while it starts", 3),
     ("kills: in a write", 2),
@@ -27,6 +27,8 @@ const REQUIRED: [(&str, u64); 39] = [
     ("ends: went on by itself after ENOSPC", 5),
     ("ends: SIGTERM, exit code 0", 2),
     ("disk: full", 2),
+    ("disk: a completion taken while it is full", 1),
+    ("disk: a start while it is full", 1),
     ("disk: room again, went on by itself", 2),
     ("pauses: SIGSTOP, SIGCONT", 2),
     ("backups: taken while it runs, whole", 1),

@@ -17,7 +17,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::backup;
 use crate::disk::Disk;
 use crate::judge::Judge;
-use crate::ledger::{Ledger, Wrong};
+use crate::ledger::{Ledger, Webhook, Wrong};
 use crate::link::Link;
 use crate::load::{Client, NARROW, PACED};
 use crate::plan::{self, Blow, Features};
@@ -331,38 +331,43 @@ impl World {
 
     /// Fills the disk, waits until the server has noticed, and makes room again.
     async fn full_disk(&mut self, room: u64, time: Duration, kill: bool) -> Result<()> {
-        let (refusals, said) = (self.ledger.refusals("disk_full"), self.server.said_full());
-        match &self.disk {
-            Some(disk) => disk.leave(room)?,
-            // In its place every write fails.
-            None => self.server.control.plan(&Fault {
-                at: At::Write,
-                files: Files::Any,
-                call: 1,
-                repeat: None,
-                action: Action::NoRoom,
-                half: false,
-            })?,
+        if !self.takes_work("before a full disk").await? {
+            return Ok(());
         }
-        let until = Instant::now() + 2 * FAULT_TIME_MAX;
+        let probe = format!("probe-{}", self.probes);
+        let (refusals, said) = (self.ledger.refusals("disk_full"), self.server.said_full());
         let noticed =
             |world: &World| world.ledger.refusals("disk_full") > refusals || world.server.said_full() > said;
+        let until = Instant::now() + 2 * FAULT_TIME_MAX;
         while !noticed(self) && Instant::now() < until {
+            // Whatever room it makes itself, somebody else takes.
+            self.fill(room)?;
             if self.server.ended(Duration::ZERO).await?.is_some() {
                 break;
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(5 * LOOK_EVERY).await;
         }
         if noticed(self) {
             self.tally.one("disk: full");
         }
-        if self.server.runs() {
+        if self.server.runs() && noticed(self) {
+            self.complete(&probe).await;
             tokio::time::sleep(time).await;
         }
         if kill && self.server.runs() {
             self.server.kill().await?;
             self.tally.one("kills: while the disk is full");
-            return self.free();
+            self.fill(room)?;
+            self.server.spawn()?;
+            match self.server.started().await? {
+                Started::Listens => self.tally.one("disk: a start while it is full"),
+                Started::Ended(status) => {
+                    self.wrong(format!(
+                        "on a full disk it does not start ({status}):\n{}",
+                        self.server.said()
+                    ));
+                }
+            }
         }
         self.free()?;
         if !self.server.runs() {
@@ -371,6 +376,38 @@ impl World {
             self.tally.one("disk: room again, went on by itself");
         }
         Ok(())
+    }
+
+    /// Leaves so much room on the disk.
+    fn fill(&self, room: u64) -> Result<()> {
+        let (at, files, action) = (At::Write, Files::Any, Action::NoRoom);
+        match &self.disk {
+            Some(disk) => disk.leave(room),
+            // In its place every write fails.
+            None => Ok(self.server.control.plan(&Fault {
+                at,
+                files,
+                call: 1,
+                repeat: None,
+                action,
+                half: false,
+            })?),
+        }
+    }
+
+    /// Completes a task on a full disk: that is taken as long as there is any room, and whatever is answered is so.
+    async fn complete(&mut self, task: &str) {
+        let body = json!({"event": "task_completed", "task_id": task, "result": "on a full disk"});
+        let webhook = Webhook { path: "/webhook".into(), delivery: None, echo: None, body };
+        let body = webhook.body.to_string();
+        let answer = self.judge.link().try_once("POST", "/webhook", &body, Duration::from_secs(5)).await;
+        match answer {
+            Some(answer) if answer.status == 200 => {
+                self.ledger.told(&webhook, Some(task), None, &answer);
+                self.tally.one("disk: a completion taken while it is full");
+            }
+            _ => self.tally.one("disk: a completion not taken while it is full"),
+        }
     }
 
     /// Takes back whatever may go wrong with the disk.
@@ -399,7 +436,13 @@ impl World {
     /// G17: a copy of the store that SQLite makes beside the running server holds everything that was answered before.
     async fn backup(&mut self) -> Result<()> {
         let answered: Vec<String> = self.ledger.read().tasks.keys().cloned().collect();
-        let copy = backup::take(&self.server.folder).await?;
+        let copy = match backup::take(&self.server.folder).await {
+            Ok(copy) => copy,
+            Err(error) => {
+                self.wrong(format!("a backup cannot be taken: {error:#}"));
+                return Ok(());
+            }
+        };
         let doctor = self.server.doctor_of(&format!("sqlite:{}", copy.store.display())).await?;
         let missing = backup::missing(&copy.store, &answered)?;
         if !doctor.status.success() {
@@ -470,6 +513,7 @@ impl World {
             Started::Listens => {
                 self.server.kill().await?;
                 self.tally.one("kills: right after the start");
+                self.tally.add("faults: while it starts, and it serves", u64::from(hit));
             }
         }
         self.doctor().await

@@ -31,9 +31,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Builds the product and runs every test: doctests, the demo, then all others
+    /// Builds the product and runs every test: doctests, the demo, three minutes of torture, then all others
     Test {
-        /// Run only tests whose names contain one of these, without the demo
+        /// Run only tests whose names contain one of these, without demo and torture
         filters: Vec<String>,
     },
     /// Checks format, lints, documentation, dependencies and the project's own rules

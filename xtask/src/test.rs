@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::tools::{self, Node};
+use crate::torture;
 use crate::workspace::{Workspace, output, run};
 
 /// The demo takes seconds; after this time it hangs.
@@ -30,8 +31,12 @@ pub(crate) fn test(workspace: &Workspace, filters: &[String]) -> Result<()> {
         if !demo(workspace.command(&taskhook, &["demo"]))? {
             failed.push("demo");
         }
+        if let Err(error) = torture::torture(workspace, torture::SHORT_MINUTES, None) {
+            println!("\n{error:#}");
+            failed.push("torture");
+        }
     } else {
-        println!("\nThe demo runs only without a filter.");
+        println!("\nThe demo and the torture run only without a filter.");
     }
     if !run(&mut for_tests(tests(workspace, filters), &taskhook, tools))? {
         failed.push("tests");
