@@ -37,6 +37,11 @@ struct range { off_t from; size_t length; };
 /* What was written to a file since its last sync. */
 struct unsynced { struct range *ranges; size_t count, room; };
 
+/* What a failed sync has not kept. It is still to be read until the process ends, as it would be from the page cache; what is
+ * written again is not gone. */
+static struct unsynced gone[2];
+static char gone_path[2][4096];
+
 static int64_t *control;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct unsynced unsynced[2];
@@ -81,19 +86,31 @@ static int file_of(int fd) {
 	return strcmp(name, "/store.db-shm") == 0 ? INDEX : 0;
 }
 
+static void add(struct unsynced *to, struct range range) {
+	if (to->count == to->room) {
+		size_t room = to->room ? 2 * to->room : 1024;
+		struct range *ranges = realloc(to->ranges, room * sizeof *ranges);
+		if (!ranges)
+			return;
+		to->ranges = ranges;
+		to->room = room;
+	}
+	to->ranges[to->count++] = range;
+}
+
 static void remember(int file, off_t from, size_t length) {
 	if (file == INDEX)
 		return;
-	struct unsynced *of = &unsynced[file - 1];
-	if (of->count == of->room) {
-		size_t room = of->room ? 2 * of->room : 1024;
-		struct range *ranges = realloc(of->ranges, room * sizeof *ranges);
-		if (!ranges)
-			return;
-		of->ranges = ranges;
-		of->room = room;
+	add(&unsynced[file - 1], (struct range){ from, length });
+	struct unsynced *of = &gone[file - 1];
+	for (size_t i = 0; i < of->count;) {
+		struct range *range = &of->ranges[i];
+		int again = range->from >= from && range->from + (off_t)range->length <= from + (off_t)length;
+		if (again)
+			*range = of->ranges[--of->count];
+		else
+			i++;
 	}
-	of->ranges[of->count++] = (struct range){ from, length };
 }
 
 static uint64_t draw(void) {
@@ -114,26 +131,40 @@ static int writable(int file) {
 	return -1;
 }
 
-/* Takes bytes away that no sync has kept: all from some moment on, or any. */
-static void lose(int file) {
+static void wipe(int fd, const struct range *range) {
 	static const char zeros[65536];
+	for (size_t done = 0; fd >= 0 && done < range->length;) {
+		size_t part = range->length - done < sizeof zeros ? range->length - done : sizeof zeros;
+		if (real_pwrite(fd, zeros, part, range->from + (off_t)done) < 0)
+			break;
+		done += part;
+	}
+}
+
+/* Takes bytes away that no sync has kept: all from some moment on, or any. They go at once, or with the process. */
+static void lose(int file, int at_once) {
 	struct unsynced *of = &unsynced[file - 1];
-	int fd = of->count ? writable(file) : -1;
+	int fd = at_once && of->count ? writable(file) : -1;
 	int any = draw() % 2;
 	size_t first = draw() % 2 ? 0 : draw() % (of->count + 1);
-	for (size_t i = 0; fd >= 0 && i < of->count; i++) {
+	for (size_t i = 0; i < of->count; i++) {
 		if (any ? draw() % 2 : i < first)
 			continue;
-		struct range *range = &of->ranges[i];
 		control[(SYNC + 1) * WORDS + LOST]++;
-		for (size_t done = 0; done < range->length;) {
-			size_t part = range->length - done < sizeof zeros ? range->length - done : sizeof zeros;
-			if (real_pwrite(fd, zeros, part, range->from + (off_t)done) < 0)
-				break;
-			done += part;
-		}
+		if (at_once)
+			wipe(fd, &of->ranges[i]);
+		else
+			add(&gone[file - 1], of->ranges[i]);
 	}
 	of->count = 0;
+}
+
+__attribute__((destructor)) static void finish(void) {
+	for (int file = 0; file < 2; file++) {
+		int fd = gone[file].count ? open(gone_path[file], O_WRONLY | O_CLOEXEC) : -1;
+		for (size_t i = 0; i < gone[file].count; i++)
+			wipe(fd, &gone[file].ranges[i]);
+	}
 }
 
 /* Whether this call on this file is to fail; gives how. */
@@ -158,8 +189,8 @@ static int64_t due(int slot, int file) {
 
 static void end(int64_t action) {
 	if (action == POWER) {
-		lose(LOG);
-		lose(DATABASE);
+		lose(LOG, 1);
+		lose(DATABASE, 1);
 	}
 	kill(getpid(), SIGKILL);
 	for (;;)
@@ -207,8 +238,13 @@ static int synced(int fd, int (*real)(int)) {
 	}
 	if (action >= KILL)
 		end(action);
-	if (action && file != INDEX && control[(SYNC + 1) * WORDS + FLAGS] & LOSE)
-		lose(file);
+	if (action && file != INDEX && control[(SYNC + 1) * WORDS + FLAGS] & LOSE) {
+		char link[32];
+		snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+		ssize_t length = readlink(link, gone_path[file - 1], sizeof gone_path[0] - 1);
+		gone_path[file - 1][length < 0 ? 0 : length] = 0;
+		lose(file, 0);
+	}
 	/* What is written while a sync runs may be kept by it or not: it counts as not kept. */
 	size_t kept = file == INDEX ? 0 : unsynced[file - 1].count;
 	pthread_mutex_unlock(&lock);

@@ -6,6 +6,7 @@
     reason = "a program for the terminal speaks by printing"
 )]
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -25,6 +26,8 @@ const INSIDE: &str = "TORTURE_INSIDE";
 const WORLD_TIME: Duration = Duration::from_secs(34);
 /// The same, where damage is done that must be noticed.
 const SABOTAGED_TIME: Duration = Duration::from_secs(20);
+/// So much longer it goes on where something has not happened yet.
+const EXTRA_TIME: Duration = Duration::from_secs(90);
 /// After so many worlds a long run shows what it came to so far.
 const TABLE_EVERY: u64 = 10;
 /// A run of so many minutes must have seen everything.
@@ -55,10 +58,8 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if std::env::var_os(INSIDE).is_none()
-        && let Some(code) = within()
-    {
-        return code;
+    if !is_inside() {
+        within();
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let result = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
@@ -79,8 +80,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs this program again, with mounts and processes of its own, which end with it. `None` where that is not allowed.
-fn within() -> Option<ExitCode> {
+/// Becomes this program again, with mounts and processes of its own, which end with it; returns where that is not allowed.
+fn within() {
     let root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.trim_ascii() == b"0");
     let mut words = vec!["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
     if !root {
@@ -92,13 +93,19 @@ fn within() -> Option<ExitCode> {
             "NO DISK OF ITS OWN: `unshare` may not make namespaces here ({tried:?}). In the place of a full disk every \
              write is made to fail with ENOSPC."
         );
-        return None;
+        return;
     }
-    let program = std::env::current_exe().ok()?;
+    let Ok(program) = std::env::current_exe() else { return };
     let mut again = Command::new("unshare");
     again.args(&words).arg(program).args(std::env::args_os().skip(1));
-    let status = again.env(INSIDE, "1").status();
-    Some(if status.is_ok_and(|status| status.success()) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    // This process becomes the other one: whoever ends it ends all of it.
+    let error = again.env(INSIDE, "1").exec();
+    println!("NO DISK OF ITS OWN: {error}");
+}
+
+/// Whether this process has mounts of its own.
+fn is_inside() -> bool {
+    std::env::var_os(INSIDE).is_some()
 }
 
 /// Resolves when somebody wants this to end.
@@ -131,11 +138,14 @@ async fn run(arguments: &Arguments) -> Result<()> {
     let (began, time) = (Instant::now(), Duration::from_secs_f64(60.0 * arguments.minutes.clamp(0.0, 1e4)));
     let mut tally = Tally::default();
     let mut seed = first;
-    while began.elapsed() < time || seed == first {
-        // The first world has everything.
-        let features = (seed == first).then_some(Features::ALL);
-        let left = time.saturating_sub(began.elapsed()).clamp(Duration::from_secs(5), WORLD_TIME);
-        let passed = one_world(&programs, &folder, (seed, features), left, &mut tally).await?;
+    let missing = |tally: &Tally| match arguments.minutes < WHOLE_MINUTES {
+        true => Vec::new(),
+        false => tally.missing(is_inside()),
+    };
+    // What is seldom may need a little more than its time on a slow machine.
+    let more = |tally: &Tally| began.elapsed() < time + EXTRA_TIME && !missing(tally).is_empty();
+    while seed == first || began.elapsed() < time || more(&tally) {
+        let passed = one_world(&programs, &folder, seed, &mut tally).await?;
         let minutes = began.elapsed().as_secs_f64() / 60.0;
         let (kills, faults) = (tally.sum("kills: "), tally.sum("faults: "));
         println!("{minutes:>6.1} min  seed {seed}: {passed}; {kills} kills, {faults} faults so far");
@@ -145,7 +155,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
         seed += 1;
     }
     println!("\n{}\nAll of {} worlds hold, from seed {first} on.", tally.table(), tally.get("worlds"));
-    let missing = if arguments.minutes >= WHOLE_MINUTES { tally.missing() } else { Vec::new() };
+    let missing = missing(&tally);
     ensure!(
         missing.is_empty(),
         "not enough happened for this to prove anything:\n  {}",
@@ -155,19 +165,13 @@ async fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// Lets one world happen. Gives a few words; fails with the whole story where it does not hold.
-async fn one_world(
-    programs: &Programs,
-    folder: &Path,
-    (seed, features): (u64, Option<Features>),
-    time: Duration,
-    tally: &mut Tally,
-) -> Result<String> {
+async fn one_world(programs: &Programs, folder: &Path, seed: u64, tally: &mut Tally) -> Result<String> {
     let place = Place::make(folder)?;
-    let disk = place.disk(seed, features.is_some());
+    let disk = place.disk(seed);
     let on = if disk.is_some() { "a disk of its own" } else { "the machine's disk" };
     let store = place.store.clone();
-    let mut world = World::begin(programs, &store, disk, seed, features, None).await?;
-    let lived = world.live(time).await;
+    let mut world = World::begin(programs, &store, disk, seed, Features::of(seed), None).await?;
+    let lived = world.live(WORLD_TIME).await;
     tally.merge(&world.tally);
     let wrong = match lived {
         Ok(wrong) => wrong,
@@ -201,7 +205,7 @@ async fn prove(programs: &Programs, folder: &Path, kind: Kind, words: &[&str]) -
     let sabotage = Sabotage::new(kind);
     let calm = Features { faults: false, full_disk: false, pauses: false, trouble: 0, filler: 0 };
     let store = place.store.clone();
-    let mut world = World::begin(programs, &store, None, 1, Some(calm), Some(sabotage)).await?;
+    let mut world = World::begin(programs, &store, None, 1, calm, Some(sabotage)).await?;
     let wrong = world.live(SABOTAGED_TIME).await?;
     ensure!(sabotage.is_done(), "no damage of the kind {kind:?} was done");
     let noticed = wrong.iter().find(|wrong| words.iter().any(|word| wrong.what.contains(word)));
@@ -226,11 +230,11 @@ impl Place {
         Ok(Place { store, _folder: folder })
     }
 
-    /// A small disk for the first and for two of three worlds, where it can be had: the others have the machine's, whose
-    /// fsync takes its time.
-    fn disk(&self, seed: u64, is_first: bool) -> Option<Disk> {
-        let inside = std::env::var_os(INSIDE).is_some() && (is_first || seed % 3 != 2);
-        inside.then(|| Disk::mount(&self.store)).transpose().unwrap_or_else(|error| {
+    /// A small disk for two of three worlds, and for those that have everything, where it can be had: the others have the
+    /// machine's, whose fsync takes its time.
+    fn disk(&self, seed: u64) -> Option<Disk> {
+        let wanted = seed % 3 != 2 || Features::of(seed) == Features::ALL;
+        (is_inside() && wanted).then(|| Disk::mount(&self.store)).transpose().unwrap_or_else(|error| {
             println!("NO DISK OF ITS OWN: {error:#}");
             None
         })

@@ -50,9 +50,14 @@ impl Features {
     pub const ALL: Features =
         Features { faults: true, full_disk: true, pauses: true, trouble: 80, filler: 2_000 };
 
-    /// What chance allows. Kills there are always.
+    /// What may be done in the world of this seed: everything in every fifth, in the others what chance allows. Kills there are
+    /// always.
     #[must_use]
-    pub fn draw(random: &mut Random) -> Features {
+    pub fn of(seed: u64) -> Features {
+        if seed.is_multiple_of(5) {
+            return Features::ALL;
+        }
+        let random = &mut Random::new(seed);
         Features {
             faults: random.per_mille(850),
             full_disk: random.per_mille(600),
@@ -63,29 +68,77 @@ impl Features {
     }
 }
 
-/// What is done next.
-#[must_use]
-pub fn next(random: &mut Random, features: Features) -> Blow {
-    loop {
-        let blow = match random.below(100) {
-            0..12 => Blow::Kill,
-            12..76 if features.faults => Blow::Fault(fault(random)),
-            76..84 if features.full_disk => Blow::FullDisk {
-                room: random.below(192 << 10),
-                time: Duration::from_millis(random.below(1_500)),
-                kill: random.per_mille(300),
-            },
-            84..90 if features.pauses => Blow::Pause(Duration::from_millis(20 + random.below(1_500))),
-            90..95 => Blow::Stop,
-            95..98 => Blow::Backup,
-            _ => continue,
-        };
-        return blow;
+/// What is done in one world, one thing after the other.
+#[derive(Debug)]
+pub struct Plan {
+    random: Random,
+    features: Features,
+    /// Each kind of thing once, in an order of no meaning: what is seldom is not left to chance.
+    deck: Vec<Blow>,
+}
+
+impl Plan {
+    /// The plan that chance makes of what may be done.
+    #[must_use]
+    pub fn new(mut random: Random, features: Features) -> Plan {
+        let mut deck = vec![Blow::Stop, Blow::Backup];
+        if features.pauses {
+            deck.extend([pause(&mut random), pause(&mut random)]);
+        }
+        if features.full_disk {
+            deck.extend([false, true].map(|kill| full_disk(&mut random, kill)));
+        }
+        if features.faults {
+            for action in [Action::Broken, Action::NoRoom, Action::Kill, Action::Power] {
+                for (at, files) in [(At::Write, Files::Log), (At::Write, Files::Database)] {
+                    deck.push(Blow::Fault(fault(&mut random, action, at, files)));
+                }
+                for (at, files) in [(At::Sync, Files::Log), (At::Sync, Files::Database)] {
+                    deck.push(Blow::Fault(fault(&mut random, action, at, files)));
+                }
+            }
+        }
+        for last in (1..deck.len()).rev() {
+            deck.swap(last, random.index(last + 1));
+        }
+        Plan { random, features, deck }
+    }
+
+    /// What is done next. It is drawn once the deck is through, and every second time before.
+    pub fn draw(&mut self) -> Blow {
+        if self.random.per_mille(500)
+            && let Some(blow) = self.deck.pop()
+        {
+            return blow;
+        }
+        let (random, features) = (&mut self.random, self.features);
+        loop {
+            return match random.below(100) {
+                0..12 => Blow::Kill,
+                12..76 if features.faults => Blow::Fault(any_fault(random)),
+                76..84 if features.full_disk => {
+                    let kill = random.per_mille(300);
+                    full_disk(random, kill)
+                }
+                84..90 if features.pauses => pause(random),
+                90..95 => Blow::Stop,
+                95..98 => Blow::Backup,
+                _ => continue,
+            };
+        }
     }
 }
 
-/// A fault under load.
-fn fault(random: &mut Random) -> Fault {
+fn pause(random: &mut Random) -> Blow {
+    Blow::Pause(Duration::from_millis(20 + random.below(1_500)))
+}
+
+fn full_disk(random: &mut Random, kill: bool) -> Blow {
+    Blow::FullDisk { room: random.below(192 << 10), time: Duration::from_millis(random.below(1_500)), kill }
+}
+
+/// Any fault under load.
+fn any_fault(random: &mut Random) -> Fault {
     let action = *random.pick(&[
         Action::Broken,
         Action::Broken,
@@ -98,63 +151,76 @@ fn fault(random: &mut Random) -> Fault {
         Action::Power,
         Action::Power,
     ]);
-    let mut fault = of(random, action);
+    let at =
+        if random.per_mille(if action == Action::NoRoom { 100 } else { 500 }) { At::Sync } else { At::Write };
+    let files = *random.pick(&[Files::Log, Files::Log, Files::Log, Files::Database]);
+    fault(random, action, at, files)
+}
+
+/// A fault of this kind under load.
+fn fault(random: &mut Random, action: Action, at: At, files: Files) -> Fault {
     // Checkpoints are seldom: of the database's own calls the next ones are taken.
-    fault.call = 1 + if fault.files == Files::Database { random.below(20) } else { random.below(400) };
-    if fault.at == At::Sync {
-        fault.call = 1 + random.below(if fault.files == Files::Database { 2 } else { 40 });
-    }
-    fault
+    let within = match (at, files) {
+        (At::Write, Files::Database) => 20,
+        (At::Write, _) => 400,
+        (At::Sync, Files::Database) => 2,
+        (At::Sync, _) => 40,
+    };
+    // What is full for one call is full for the next ones too.
+    let repeat = if action == Action::NoRoom && at == At::Write { 1 + random.below(8) } else { 1 };
+    let (call, half) = (1 + random.below(within), random.per_mille(500));
+    Fault { at, files, call, repeat: Some(repeat), action, half }
 }
 
 /// A fault while it starts.
 #[must_use]
 pub fn fault_at_start(random: &mut Random) -> Fault {
     let action = *random.pick(&[Action::Broken, Action::NoRoom, Action::Kill, Action::Power]);
-    let mut fault = of(random, action);
-    fault.files = Files::Any;
-    fault.call = 1 + random.below(if fault.at == At::Sync { 4 } else { 60 });
-    fault
-}
-
-fn of(random: &mut Random, action: Action) -> Fault {
-    let at =
-        if random.per_mille(if action == Action::NoRoom { 100 } else { 500 }) { At::Sync } else { At::Write };
-    let files = *random.pick(&[Files::Log, Files::Log, Files::Log, Files::Database]);
-    // What is full for one call is full for the next ones too.
-    let repeat = if action == Action::NoRoom && at == At::Write { 1 + random.below(8) } else { 1 };
-    Fault { at, files, call: 1, repeat: Some(repeat), action, half: random.per_mille(500) }
+    let at = if random.per_mille(400) { At::Sync } else { At::Write };
+    let call = 1 + random.below(if at == At::Sync { 4 } else { 60 });
+    Fault { call, ..fault(random, action, at, Files::Any) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn blows(seed: u64, features: Features, count: usize) -> Vec<Blow> {
+        let mut plan = Plan::new(Random::new(seed), features);
+        (0..count).map(|_| plan.draw()).collect()
+    }
+
     #[test]
-    fn a_seed_plans_the_same_again_and_everything_is_planned() {
-        let plan = |seed| -> Vec<Blow> {
-            let mut random = Random::new(seed);
-            (0..2_000).map(|_| next(&mut random, Features::ALL)).collect()
-        };
-        assert_eq!(plan(7), plan(7));
-        assert_ne!(plan(7), plan(8));
-        let blows = plan(7);
-        let faults: Vec<Fault> = blows
-            .iter()
-            .filter_map(|blow| if let Blow::Fault(fault) = blow { Some(*fault) } else { None })
-            .collect();
+    fn a_seed_plans_the_same_again() {
+        assert_eq!(blows(7, Features::ALL, 500), blows(7, Features::ALL, 500));
+        assert_ne!(blows(7, Features::ALL, 500), blows(8, Features::ALL, 500));
+    }
+
+    #[test]
+    fn a_world_of_everything_has_everything() {
+        let blows = blows(3, Features::ALL, 80);
+        let has = |is: &dyn Fn(&Blow) -> bool| assert!(blows.iter().any(is), "{blows:?}");
         for action in [Action::Broken, Action::NoRoom, Action::Kill, Action::Power] {
             for at in [At::Write, At::Sync] {
                 for files in [Files::Log, Files::Database] {
-                    let is = |fault: &&Fault| (fault.action, fault.at, fault.files) == (action, at, files);
-                    assert!(faults.iter().filter(is).count() > 3, "{action:?} at {at:?} of {files:?}");
+                    has(
+                        &|blow| matches!(blow, Blow::Fault(fault) if (fault.action, fault.at, fault.files) == (action, at, files)),
+                    );
                 }
             }
         }
-        assert!(blows.iter().any(|blow| matches!(blow, Blow::FullDisk { kill: true, .. })));
-        let mut random = Random::new(1);
+        has(&|blow| matches!(blow, Blow::FullDisk { kill: true, .. }));
+        has(&|blow| matches!(blow, Blow::FullDisk { kill: false, .. }));
+        has(&|blow| matches!(blow, Blow::Pause(_)));
+        for other in [Blow::Kill, Blow::Stop, Blow::Backup] {
+            has(&|blow| *blow == other);
+        }
+    }
+
+    #[test]
+    fn what_is_not_to_be_done_is_not_done() {
         let few = Features { faults: false, full_disk: false, pauses: false, trouble: 0, filler: 0 };
-        let allowed = |blow| matches!(blow, Blow::Kill | Blow::Stop | Blow::Backup);
-        assert!((0..500).all(|_| allowed(next(&mut random, few))));
+        let allowed = |blow: &Blow| matches!(blow, Blow::Kill | Blow::Stop | Blow::Backup);
+        assert!(blows(1, few, 500).iter().all(allowed));
     }
 }

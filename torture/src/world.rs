@@ -20,7 +20,7 @@ use crate::judge::Judge;
 use crate::ledger::{Ledger, Webhook, Wrong};
 use crate::link::Link;
 use crate::load::{Client, NARROW, PACED};
-use crate::plan::{self, Blow, Features};
+use crate::plan::{self, Blow, Features, Plan};
 use crate::proxy::{Proxy, TROUBLES};
 use crate::remote::{self, Remote};
 use crate::sabotage::Sabotage;
@@ -52,6 +52,7 @@ pub struct World {
     judge: Judge,
     ledger: Arc<Ledger>,
     random: Random,
+    plan: Plan,
     features: Features,
     disk: Option<Disk>,
     proxies: [(&'static str, Proxy); 2],
@@ -81,11 +82,11 @@ impl World {
         folder: &Path,
         disk: Option<Disk>,
         seed: u64,
-        features: Option<Features>,
+        features: Features,
         sabotage: Option<Sabotage>,
     ) -> Result<World> {
         let mut random = Random::new(seed);
-        let features = features.unwrap_or_else(|| Features::draw(&mut random));
+        let plan = Plan::new(random.fork(), features);
         let ledger = Arc::new(Ledger::default());
         let (trouble, calm, over) =
             (watch::Sender::new(0), watch::Sender::new(false), watch::Sender::new(false));
@@ -127,6 +128,7 @@ impl World {
             judge,
             ledger,
             random,
+            plan,
             features,
             disk,
             proxies: [("remote side", to_remote), ("sender side", to_taskhook)],
@@ -155,7 +157,7 @@ impl World {
             if let Some(sabotage) = self.sabotage {
                 sabotage.strike_running(&self.server.control, self.ledger.read().tasks.len())?;
             }
-            let blow = plan::next(&mut self.random, self.features);
+            let blow = self.plan.draw();
             self.note(format!("{blow:?}"));
             self.blow(blow).await?;
             if !self.server.runs() {
@@ -354,7 +356,8 @@ impl World {
             self.complete(&probe).await;
             tokio::time::sleep(time).await;
         }
-        if kill && self.server.runs() {
+        // Where every write fails nothing can start: that is no disk that is full.
+        if kill && self.server.runs() && self.disk.is_some() {
             self.server.kill().await?;
             self.tally.one("kills: while the disk is full");
             self.fill(room)?;
