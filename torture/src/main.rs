@@ -6,9 +6,8 @@
     reason = "a program for the terminal speaks by printing"
 )]
 
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -19,8 +18,9 @@ use taskhook_torture::sabotage::{KINDS, Kind, Sabotage};
 use taskhook_torture::server::Programs;
 use taskhook_torture::tally::Tally;
 use taskhook_torture::world::{self, World};
+use tokio::process::Command;
 
-/// In this variable stands that this process has mounts and processes of its own.
+/// Where this variable is there, this process has mounts and processes of its own; it names the folder for its stores.
 const INSIDE: &str = "TORTURE_INSIDE";
 /// How long blows fall in one world.
 const WORLD_TIME: Duration = Duration::from_secs(34);
@@ -58,15 +58,12 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if !is_inside() {
-        within();
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let result = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
         runtime.block_on(async {
             tokio::select! {
-                result = run(&arguments) => result,
-                // What is dropped here stops the server.
+                result = within_or_here(&arguments) => result,
+                // What is dropped here stops the server, or the process that has it.
                 stopped = stopped() => stopped.and_then(|()| bail!("stopped")),
             }
         })
@@ -80,27 +77,33 @@ fn main() -> ExitCode {
     }
 }
 
-/// Becomes this program again, with mounts and processes of its own, which end with it; returns where that is not allowed.
-fn within() {
-    let root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.trim_ascii() == b"0");
+/// Runs this program again, with mounts and processes of its own, which end with it; where that is not allowed, all happens
+/// in this one.
+async fn within_or_here(arguments: &Arguments) -> Result<()> {
+    if is_inside() {
+        return run(arguments).await;
+    }
+    let root = Command::new("id").arg("-u").output().await.is_ok_and(|id| id.stdout.trim_ascii() == b"0");
     let mut words = vec!["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
     if !root {
         words.push("--map-root-user");
     }
-    let tried = Command::new("unshare").args(&words).arg("true").output();
+    let tried = Command::new("unshare").args(&words).arg("true").output().await;
     if !tried.as_ref().is_ok_and(|tried| tried.status.success()) {
         println!(
             "NO DISK OF ITS OWN: `unshare` may not make namespaces here ({tried:?}). In the place of a full disk every \
              write is made to fail with ENOSPC."
         );
-        return;
+        return run(arguments).await;
     }
-    let Ok(program) = std::env::current_exe() else { return };
+    // It goes with this process, however the other one ends.
+    std::fs::create_dir_all(&arguments.folder)?;
+    let stores = tempfile::Builder::new().prefix("run-").tempdir_in(absolute(&arguments.folder)?)?;
     let mut again = Command::new("unshare");
-    again.args(&words).arg(program).args(std::env::args_os().skip(1));
-    // This process becomes the other one: whoever ends it ends all of it.
-    let error = again.env(INSIDE, "1").exec();
-    println!("NO DISK OF ITS OWN: {error}");
+    again.args(&words).arg(std::env::current_exe()?).args(std::env::args_os().skip(1));
+    let status = again.env(INSIDE, stores.path()).kill_on_drop(true).status().await?;
+    ensure!(status.success(), "it ended so: {status}");
+    Ok(())
 }
 
 /// Whether this process has mounts of its own.
@@ -224,6 +227,7 @@ struct Place {
 
 impl Place {
     fn make(folder: &Path) -> Result<Place> {
+        let folder = std::env::var_os(INSIDE).map_or_else(|| folder.to_owned(), PathBuf::from);
         let folder = tempfile::Builder::new().prefix("world-").tempdir_in(folder)?;
         let store = folder.path().join("store");
         std::fs::create_dir(&store)?;
