@@ -41,6 +41,8 @@ struct unsynced { struct range *ranges; size_t count, room; };
  * written again is not gone. */
 static struct unsynced gone[2];
 static char gone_path[2][4096];
+/* Descriptors that are to hear of a failed sync of their file: Linux tells each that was open then, once. */
+static unsigned char untold[1024];
 
 static int64_t *control;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -244,6 +246,12 @@ static int synced(int fd, int (*real)(int)) {
 		ssize_t length = readlink(link, gone_path[file - 1], sizeof gone_path[0] - 1);
 		gone_path[file - 1][length < 0 ? 0 : length] = 0;
 		lose(file, 0);
+		for (int other = 0; other < 1024; other++)
+			if (other != fd && file_of(other) == file)
+				untold[other] = 1;
+	} else if (!action && file != INDEX && fd < 1024 && untold[fd]) {
+		untold[fd] = 0;
+		action = EIO;
 	}
 	/* What is written while a sync runs may be kept by it or not: it counts as not kept. */
 	size_t kept = file == INDEX ? 0 : unsynced[file - 1].count;

@@ -133,7 +133,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     // Short enough to be typed.
-    let first = arguments.seed.unwrap_or(now.as_secs() % 100_000_000);
+    let first = arguments.seed.unwrap_or(now.as_secs() % 100_000_000 / 5 * 5);
     println!(
         "seed {first}, {} minutes; to repeat a world: --minutes 0.1 --seed of that world",
         arguments.minutes

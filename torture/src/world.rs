@@ -66,6 +66,8 @@ pub struct World {
     pub diary: Vec<String>,
     /// What was done, counted.
     pub tally: Tally,
+    /// What the server said at the end of its life before.
+    before: String,
     /// How long after the last fault everything had ended.
     pub ended_after: Duration,
     began: Instant,
@@ -140,6 +142,7 @@ impl World {
             sabotage,
             diary: vec![format!("seed {seed}: {features:?}")],
             tally: Tally::default(),
+            before: String::new(),
             ended_after: Duration::ZERO,
             began: Instant::now(),
             probes: 0,
@@ -462,6 +465,7 @@ impl World {
     /// Looks at the store, on which no server runs, and starts the server again, sometimes badly.
     async fn restart(&mut self) -> Result<()> {
         self.look_for_panics();
+        self.before = self.server.said();
         self.doctor().await?;
         while self.random.per_mille(250) {
             self.server.spawn()?;
@@ -625,6 +629,7 @@ pub async fn tell(world: &mut World, wrong: &[Wrong]) -> Result<String> {
         let story = world.explain(task).await.unwrap_or_else(|error| format!("{error:#}"));
         report.push_str(&format!("taskhook tasks explain {task}:\n{story}\n"));
     }
-    report.push_str(&format!("what the server said last:\n{}", world.said()));
+    report.push_str(&format!("what the server said in its life before:\n{}", world.before));
+    report.push_str(&format!("what it said last:\n{}", world.said()));
     Ok(report)
 }
