@@ -16,7 +16,7 @@ const READ_BYTES: usize = 16 << 10;
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
 /// A connection over which messages come in whole.
-pub(crate) struct Wire {
+pub struct Wire {
     stream: TcpStream,
     buffer: Vec<u8>,
     /// Where the unread bytes are in `buffer`.
@@ -25,12 +25,12 @@ pub(crate) struct Wire {
 }
 
 /// A request or an answer.
-pub(crate) struct Message<'a> {
+pub struct Message<'a> {
     head: &'a [u8],
     /// What follows the head.
-    pub(crate) body: &'a [u8],
+    pub body: &'a [u8],
     /// When its first byte was here.
-    pub(crate) first_byte_at: SystemTime,
+    pub first_byte_at: SystemTime,
 }
 
 /// What the head says that reading needs.
@@ -41,19 +41,19 @@ struct Head {
 
 impl Wire {
     /// Takes over a connected stream.
-    pub(crate) fn new(stream: TcpStream) -> Wire {
+    pub fn new(stream: TcpStream) -> Wire {
         // Only costs latency if it fails.
         let _ = stream.set_nodelay(true);
         Wire { stream, buffer: vec![0; READ_BYTES], start: 0, end: 0 }
     }
 
     /// Sends bytes that are a whole message.
-    pub(crate) async fn send(&mut self, bytes: &[u8]) -> Result<()> {
+    pub async fn send(&mut self, bytes: &[u8]) -> Result<()> {
         self.stream.write_all(bytes).await
     }
 
     /// Waits for the next message; `None` if the other side has closed between two.
-    pub(crate) async fn receive(&mut self) -> Result<Option<Message<'_>>> {
+    pub async fn receive(&mut self) -> Result<Option<Message<'_>>> {
         self.buffer.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
         let mut first_byte_at = SystemTime::now();
@@ -93,30 +93,42 @@ impl Wire {
 
 impl Message<'_> {
     /// The status of an answer; 0 if it has none.
-    pub(crate) fn status(&self) -> u16 {
+    pub fn status(&self) -> u16 {
         let digits = self.head.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());
         digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
     }
 
+    /// Whether it is a request that only reads.
+    #[must_use]
+    pub fn is_get(&self) -> bool {
+        self.head.starts_with(b"GET ")
+    }
+
     /// The path of a request.
-    pub(crate) fn path(&self) -> &str {
+    pub fn path(&self) -> &str {
         let line = self.head.split(|byte| *byte == b'\r').next().unwrap_or_default();
         let path = line.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
         std::str::from_utf8(path).unwrap_or_default()
     }
 
     /// The value of a header, which is named in lower case.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.head.split(|byte| *byte == b'\n').skip(1).find_map(|line| value_of(line, name))
     }
 
+    /// The whole message, as it came.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        [self.head, self.body].concat()
+    }
+
     /// Whether the body contains `text`.
-    pub(crate) fn body_has(&self, text: &str) -> bool {
+    pub fn body_has(&self, text: &str) -> bool {
         self.body.windows(text.len()).any(|window| window == text.as_bytes())
     }
 
     /// The body, for an error message.
-    pub(crate) fn body_text(&self) -> String {
+    pub fn body_text(&self) -> String {
         String::from_utf8_lossy(&self.body[..self.body.len().min(500)]).into_owned()
     }
 
@@ -126,24 +138,20 @@ impl Message<'_> {
 }
 
 /// A client with one connection, which is made again when the server has closed it.
-pub(crate) struct Client {
+pub struct Client {
     address: SocketAddr,
     wire: Option<Wire>,
 }
 
 impl Client {
     /// A client that connects when it is first used.
-    pub(crate) fn new(address: SocketAddr) -> Client {
+    pub fn new(address: SocketAddr) -> Client {
         Client { address, wire: None }
     }
 
     /// Sends a request and hands its answer to `read`. What is sent may be sent twice: a server may close a
     /// connection that was idle at any time.
-    pub(crate) async fn call<T>(
-        &mut self,
-        request: &[u8],
-        read: impl FnOnce(&Message<'_>) -> T,
-    ) -> Result<T> {
+    pub async fn call<T>(&mut self, request: &[u8], read: impl FnOnce(&Message<'_>) -> T) -> Result<T> {
         if let Some(mut wire) = self.wire.take()
             && wire.send(request).await.is_ok()
             && let Ok(Some(answer)) = wire.receive().await
@@ -162,7 +170,7 @@ impl Client {
 }
 
 /// Writes a POST of a JSON `body` with one more header to `to`.
-pub(crate) fn post(to: &mut Vec<u8>, path: &str, header: Option<(&str, &str)>, body: &[u8]) {
+pub fn post(to: &mut Vec<u8>, path: &str, header: Option<(&str, &str)>, body: &[u8]) {
     to.extend_from_slice(b"POST ");
     to.extend_from_slice(path.as_bytes());
     to.extend_from_slice(b" HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n");
@@ -177,18 +185,18 @@ pub(crate) fn post(to: &mut Vec<u8>, path: &str, header: Option<(&str, &str)>, b
 }
 
 /// A PUT of a JSON `body`.
-pub(crate) fn put(path: &str, body: &str) -> Vec<u8> {
+pub fn put(path: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!("PUT {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes()
 }
 
 /// A GET of `path`.
-pub(crate) fn get(path: &str) -> Vec<u8> {
+pub fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").into_bytes()
 }
 
 /// An answer with a JSON `body`.
-pub(crate) fn answer(status: &str, body: &str) -> Vec<u8> {
+pub fn answer(status: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
         .into_bytes()

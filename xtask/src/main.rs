@@ -13,6 +13,7 @@ mod sim;
 mod test;
 mod tidy;
 mod tools;
+mod torture;
 mod workspace;
 
 use std::process::ExitCode;
@@ -30,9 +31,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Builds the product and runs every test: doctests, the demo, simulated worlds, then all others
+    /// Builds the product and runs every test: doctests, the demo, simulated worlds, three minutes of torture, then all others
     Test {
-        /// Run only tests whose names contain one of these, without the demo and the worlds
+        /// Run only tests whose names contain one of these, without demo, worlds and torture
         filters: Vec<String>,
     },
     /// Checks format, lints, documentation, dependencies and the project's own rules
@@ -54,6 +55,15 @@ enum Task {
         seconds: u32,
         /// Which targets; all, if none is named
         targets: Vec<String>,
+    },
+    /// Kills, stops and starves the release binary under load, and checks what it had promised
+    Torture {
+        /// For how long new worlds begin
+        #[arg(long, default_value_t = torture::SHORT_MINUTES)]
+        minutes: f64,
+        /// The seed of the first world; the next ones have the next numbers
+        #[arg(long)]
+        seed: Option<u64>,
     },
     /// Simulates whole worlds from their seeds, and shows the first that does not hold
     Sim {
@@ -88,6 +98,7 @@ fn main() -> ExitCode {
         Task::Sim { store, seeds, from, trace, planted: None } => {
             sim::sim(&workspace, store, seeds, from, trace)
         }
+        Task::Torture { minutes, seed } => torture::torture(&workspace, minutes, seed),
         Task::Fuzz { seconds, targets } => fuzz::fuzz(&workspace, seconds, &targets),
     });
     match result {

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::sim;
 use crate::tools::{self, Node};
+use crate::torture;
 use crate::workspace::{Workspace, output, run};
 
 /// The demo takes seconds; after this time it hangs.
@@ -41,8 +42,12 @@ pub(crate) fn test(workspace: &Workspace, filters: &[String]) -> Result<()> {
         if sim::sim(workspace, None, WORLDS, WORLDS_FROM, false).is_err() {
             failed.push("simulation");
         }
+        if let Err(error) = torture::torture(workspace, torture::SHORT_MINUTES, None) {
+            println!("\n{error:#}");
+            failed.push("torture");
+        }
     } else {
-        println!("\nThe demo and the simulation run only without a filter.");
+        println!("\nThe demo, the simulation and the torture run only without a filter.");
     }
     if !run(&mut for_tests(tests(workspace, filters), &taskhook, tools))? {
         failed.push("tests");

@@ -199,6 +199,14 @@ impl Checkpoints {
         if tells_of_no_room && progress.no_room { Err(StoreError::Full) } else { Ok(()) }
     }
 
+    /// Whether the store can still be trusted (G16).
+    pub(super) fn have_not_failed(&self) -> Result<(), StoreError> {
+        match &self.shared.progress().state {
+            State::Failed(why) => Err(StoreError::Broken(why.clone())),
+            State::Resting | State::Copying | State::Left | State::Over => Ok(()),
+        }
+    }
+
     /// The same where there is hardly any room: the log is copied after each transaction, so that it need not grow.
     pub(super) fn hurry(&self, writer: &Connection) -> Result<(), StoreError> {
         let mut progress = self.at_rest()?;

@@ -1,0 +1,281 @@
+//! The real Taskhook as a process: started, stopped, killed, and asked from outside.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::net::TcpSocket;
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+
+use crate::shim::Control;
+
+/// How long a start may take. A machine that writes gigabytes back can take half a minute for one fsync.
+const START_TIME_MAX: Duration = Duration::from_secs(90);
+/// Lines of its words that are kept.
+const LINES_KEPT: usize = 60;
+
+/// The programs that take part.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// The binary under test.
+    pub taskhook: PathBuf,
+    /// What stands between it and its files.
+    pub shim: PathBuf,
+}
+
+/// A server on a store and a port of its own.
+pub struct Server {
+    programs: Programs,
+    /// Where its store is.
+    pub folder: PathBuf,
+    /// What its files do to it.
+    pub control: Control,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Where workers reach it: the proxy.
+    public: SocketAddr,
+    /// Keeps others off the port while no server listens there: callback URLs outlive a server.
+    _held: TcpSocket,
+    process: Option<Child>,
+    log: Arc<Mutex<Log>>,
+    listens: watch::Receiver<bool>,
+}
+
+/// What it has said in its present life.
+#[derive(Debug, Default)]
+struct Log {
+    lines: VecDeque<String>,
+    panics: Vec<String>,
+    full: u64,
+}
+
+/// How a start went.
+#[derive(Debug)]
+pub enum Started {
+    /// It listens.
+    Listens,
+    /// It has ended before.
+    Ended(ExitStatus),
+}
+
+/// A port that is ours.
+///
+/// # Errors
+/// If there is none.
+pub fn port() -> io::Result<(TcpSocket, SocketAddr)> {
+    let socket = TcpSocket::new_v4()?;
+    // On Linux a socket that is bound but does not listen keeps others off, and a server with the same option may listen.
+    socket.set_reuseaddr(true)?;
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    let address = socket.local_addr()?;
+    Ok((socket, address))
+}
+
+impl Server {
+    /// A server that does not run yet, with its store in `folder`, and its faults told in `control`.
+    #[must_use]
+    pub fn new(
+        programs: &Programs,
+        folder: &Path,
+        control: Control,
+        (held, address): (TcpSocket, SocketAddr),
+        public: SocketAddr,
+    ) -> Server {
+        let (_, listens) = watch::channel(false);
+        Server {
+            programs: programs.clone(),
+            folder: folder.into(),
+            control,
+            address,
+            public,
+            _held: held,
+            process: None,
+            log: Arc::default(),
+            listens,
+        }
+    }
+
+    /// Starts a process, which does not listen yet.
+    ///
+    /// # Errors
+    /// If there is no process.
+    pub fn spawn(&mut self) -> Result<()> {
+        let mut command = self.taskhook();
+        command.args(["serve", "--listen", &self.address.to_string()]);
+        command.args(["--public-url", &format!("http://{}", self.public), "--store", &self.store()]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.control.attach(command.as_std_mut(), &self.programs.shim);
+        let mut child = command.spawn().context("the binary under test does not start")?;
+        self.log = Arc::default();
+        let (tell, listens) = watch::channel(false);
+        let tell = Arc::new(tell);
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        out.into_iter().for_each(|pipe| drop(tokio::spawn(listen(pipe, self.log.clone(), tell.clone()))));
+        err.into_iter().for_each(|pipe| drop(tokio::spawn(listen(pipe, self.log.clone(), tell.clone()))));
+        self.listens = listens;
+        self.process = Some(child);
+        Ok(())
+    }
+
+    /// Waits until it listens, or has ended.
+    ///
+    /// # Errors
+    /// If it does neither.
+    pub async fn started(&mut self) -> Result<Started> {
+        let child = self.process.as_mut().context("there is no process")?;
+        let mut listens = self.listens.clone();
+        let started = async {
+            tokio::select! {
+                biased;
+                Ok(_) = listens.wait_for(|listens| *listens) => Ok(Started::Listens),
+                status = child.wait() => status.map(Started::Ended),
+            }
+        };
+        let started = tokio::time::timeout(START_TIME_MAX, started).await;
+        let Ok(started) = started else { bail!("it neither listens nor ends:\n{}", self.said()) };
+        let started = started?;
+        if matches!(started, Started::Ended(_)) {
+            self.process = None;
+        }
+        Ok(started)
+    }
+
+    /// Starts it, and waits until it listens.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub async fn start(&mut self) -> Result<()> {
+        self.spawn()?;
+        match self.started().await? {
+            Started::Listens => Ok(()),
+            Started::Ended(status) => bail!("it does not start ({status}):\n{}", self.said()),
+        }
+    }
+
+    /// Whether there is a process.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// `kill -9`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn kill(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.kill().await?;
+        }
+        Ok(())
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let id = self.process.as_ref().and_then(Child::id).context("it has ended")?;
+        let pid = Pid::from_raw(i32::try_from(id)?).context("no process has this number")?;
+        Ok(kill_process(pid, signal)?)
+    }
+
+    /// Waits for its end for so long; `None` if it lives on.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn ended(&mut self, within: Duration) -> Result<Option<ExitStatus>> {
+        let Some(process) = &mut self.process else { bail!("there is no process") };
+        let Ok(status) = tokio::time::timeout(within, process.wait()).await else { return Ok(None) };
+        self.process = None;
+        Ok(Some(status?))
+    }
+
+    /// What it has said last in its present life.
+    #[must_use]
+    pub fn said(&self) -> String {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.lines.iter().map(|line| format!("    {line}\n")).collect()
+    }
+
+    /// How often it has said that the disk is full, in its present life.
+    #[must_use]
+    pub fn said_full(&self) -> u64 {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).full
+    }
+
+    /// What it has said of panics since this was asked last.
+    #[must_use]
+    pub fn panics(&self) -> Vec<String> {
+        std::mem::take(&mut self.log.lock().unwrap_or_else(PoisonError::into_inner).panics)
+    }
+
+    /// What `taskhook doctor` says of its store, which no process may have open.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub async fn doctor(&self) -> Result<Output> {
+        self.doctor_of(&self.store()).await
+    }
+
+    /// What `taskhook doctor` says of another store.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub async fn doctor_of(&self, store: &str) -> Result<Output> {
+        Ok(self.taskhook().args(["doctor", "--store", store]).output().await?)
+    }
+
+    /// The whole story of a task, as `taskhook tasks explain` tells it.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub async fn explain(&self, task: &str) -> Result<String> {
+        let url = format!("http://{}", self.address);
+        let output = self.taskhook().args(["tasks", "explain", task, "--url", &url]).output().await?;
+        Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    }
+
+    /// The URL of its store.
+    #[must_use]
+    pub fn store(&self) -> String {
+        format!("sqlite:{}", self.folder.join("store.db").display())
+    }
+
+    /// Away from whatever settings lie around.
+    fn taskhook(&self) -> Command {
+        let mut command = Command::new(&self.programs.taskhook);
+        let ours = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("TASKHOOK_");
+        for (name, _) in std::env::vars_os().filter(|(name, _)| ours(name)) {
+            command.env_remove(name);
+        }
+        command.current_dir(&self.folder).stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+}
+
+async fn listen(pipe: impl AsyncRead + Unpin, log: Arc<Mutex<Log>>, tell: Arc<watch::Sender<bool>>) {
+    let mut lines = BufReader::new(pipe).split(b'\n');
+    while let Ok(Some(line)) = lines.next_segment().await {
+        let line = String::from_utf8_lossy(&line).into_owned();
+        if line.contains(" listens on ") {
+            tell.send_replace(true);
+        }
+        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.full += u64::from(line.contains("the disk is full"));
+        if line.contains("panicked") {
+            log.panics.push(line.clone());
+        }
+        if log.lines.len() == LINES_KEPT {
+            log.lines.pop_front();
+        }
+        log.lines.push_back(line);
+    }
+}
