@@ -280,7 +280,8 @@ impl Lane {
         }
         let nothing = asks.is_empty() && batch.due.is_empty() && batch.kept.is_empty();
         let wants_nothing = self.wants.next().is_none_or(|at| at > (self.clock)());
-        if !(nothing && self.queues.is_empty() && wants_nothing) && !self.settle(store, asks, batch).await? {
+        let is_idle = nothing && self.queues.is_empty() && wants_nothing;
+        if !is_idle && !self.settle(store, asks, batch).await? {
             self.lost.extend(lost);
         }
         self.sweep_on(store).await?;
