@@ -229,6 +229,16 @@ fn a_deadline_that_passed_during_downtime_does_not_wait_for_a_remote_that_is_ask
 }
 
 #[test]
+fn a_heartbeat_that_was_missed_waits_for_no_answer_to_a_process_that_is_gone() {
+    let mut world = World::after("new status=2 ask=400s heartbeat=5s timeout=none attempts=1, 202, pass 5s");
+    assert_eq!(world.polls.len(), 1, "its remote is asked for a last word");
+    world.now = world.now + std::time::Duration::from_secs(1);
+    world.play("restart");
+    let wakes_at = world.tasks[&key_of("a")].wake_at;
+    assert_eq!(wakes_at, Some(world.now + taskhook_core::limits::GRACE), "it is not put off to that answer");
+}
+
+#[test]
 fn only_a_success_of_the_current_attempt_counts_where_a_task_says_so() {
     check(
         "
