@@ -16,7 +16,7 @@ const DEMO_TIME_MAX: Duration = Duration::from_secs(300);
 
 /// The worlds that are simulated: with the build of the simulator they take two quiet cores about three minutes. Other
 /// seeds than those of a plain `cargo xtask sim`.
-const WORLDS: u64 = 60_000;
+const WORLDS: u64 = 40_000;
 /// The first of them.
 const WORLDS_FROM: u64 = 1_000_000;
 
