@@ -27,6 +27,7 @@ use crate::model::{Fact, Kind, Model, Said, State, Time, Verdict, What};
 use crate::random::Random;
 use features::{Feature, Plan};
 use ground::{Ground, Trouble};
+use mortal::Saved;
 use node::{Ask, Exchanges, From, Leaving, Node, Settled};
 use remote::{Came, Exchange, Job, Post};
 
@@ -75,8 +76,8 @@ pub struct World<G: Ground> {
     schedules: u32,
     names: BTreeMap<TaskKey, String>,
     position: i64,
-    /// How often each task's remote was asked about which attempt, as far as is known.
-    questions: BTreeMap<TaskKey, (u32, u32)>,
+    /// What the newest transaction has saved, until it was looked at what has become of it.
+    saved: Vec<Saved>,
     model: Model,
     acts_left: u32,
     /// Numbers for everything that needs one of its own.
@@ -119,7 +120,7 @@ impl<G: Ground> World<G> {
             schedules: 0,
             names: BTreeMap::new(),
             position: i64::MIN,
-            questions: BTreeMap::new(),
+            saved: Vec::new(),
             model: Model::default(),
             acts_left: plan.acts,
             last: 0,
@@ -448,6 +449,7 @@ impl<G: Ground> World<G> {
             Err(StoreError::Broken(_)) if self.ground.has_failed() => Settled::Died,
             settled => settled.map_err(broken)?,
         };
+        self.saved = std::mem::take(&mut process.store.saved);
         let begun = process.store.fate.begun;
         process.store.fate = mortal::Fate::default();
         let decided = if let Settled::Done(asks, _) = &settled { asks } else { &before };

@@ -167,39 +167,41 @@ pub struct Limits {
 #[must_use]
 pub fn limits(limits: Limits, histories: &BTreeMap<String, Vec<Value>>) -> Vec<Wrong> {
     let mut moments: Vec<(i64, bool, &str)> = Vec::new();
+    let mut begun: Vec<(i64, &str)> = Vec::new();
     for (id, history) in histories {
-        let mut is_open = false;
+        let mut open_since = None;
         for entry in history {
-            let begins = entry["change"] == "dispatched";
-            let ends = matches!(
-                entry["change"].as_str(),
-                Some("attempt_failed" | "succeeded" | "failed" | "cancelled" | "skipped")
-            );
-            if (begins || ends && is_open)
-                && let Some(at) = millis(&text(&entry["at"]))
-            {
-                is_open = begins;
-                moments.push((at, begins, id));
+            let Some(at) = millis(&text(&entry["at"])) else { continue };
+            match entry["change"].as_str() {
+                Some("dispatched") => {
+                    open_since = Some(at);
+                    begun.push((at, id));
+                }
+                Some("attempt_failed" | "succeeded" | "failed" | "cancelled" | "skipped") => {
+                    // One that begins and ends in the same millisecond is open beside nobody for certain.
+                    if let Some(since) = open_since.take().filter(|since| *since < at) {
+                        moments.extend([(since, true, id.as_str()), (at, false, id.as_str())]);
+                    }
+                }
+                _ => {}
             }
         }
+        moments.extend(open_since.map(|since| (since, true, id.as_str())));
     }
     moments.sort_unstable();
+    begun.sort_unstable();
     let mut wrong = Vec::new();
     let mut say = |id: &str, what| wrong.push(Wrong { task: Some(id.into()), what });
-    let (mut open, mut begun) = (0_usize, Vec::new());
-    for (at, begins, id) in moments {
-        if !begins {
-            open = open.saturating_sub(1);
-            continue;
-        }
-        open += 1;
-        if open > limits.concurrency {
+    let mut open = 0_usize;
+    for (_, begins, id) in moments {
+        open = if begins { open + 1 } else { open - 1 };
+        if begins && open > limits.concurrency {
             say(id, format!("with {id} {open} attempts are open, and {} may be", limits.concurrency));
         }
-        begun.push(at);
-        let before = begun.len().checked_sub(limits.per_second + 1).map(|index| begun[index]);
+    }
+    for (before, (at, id)) in begun.iter().zip(begun.iter().skip(limits.per_second)) {
         // Both ends of the window are cut to milliseconds.
-        if before.is_some_and(|before| at - before < 999) {
+        if at - before.0 < 999 {
             say(id, format!("with {id} more than {} attempts begin in a second", limits.per_second));
         }
     }

@@ -1,12 +1,14 @@
 //! A store whose process may die at any step of a transaction, and whose disk may be full.
 
+use std::mem::{Discriminant, discriminant};
+
 use taskhook::store::{
     AuditEntry, BatchId, Due, Kept, KeptKey, Name, Outgoing, Pruned, Store, StoreError, Transaction,
 };
 use taskhook_core::retention::{Ages, Place};
 use taskhook_core::{
-    Context, Decided, EventKey, FollowUp, Input, QueueKey, ScheduleKey, StatusRequest, Subjects, TaskKey,
-    Timestamp,
+    Change, Context, Decided, EventKey, FollowUp, Input, QueueKey, ScheduleKey, StatusRequest, Subjects,
+    TaskKey, Timestamp,
 };
 
 /// What will become of the process.
@@ -20,17 +22,30 @@ pub(super) struct Fate {
     pub(super) begun: u32,
 }
 
+/// A change that a transaction has saved, whether it was committed or not.
+#[derive(Debug)]
+pub(super) struct Saved {
+    pub(super) task: TaskKey,
+    pub(super) at: Timestamp,
+    pub(super) kind: Discriminant<Change>,
+    /// A remote is asked about this attempt: histories do not tell that.
+    pub(super) asks: Option<u32>,
+}
+
 /// A store and the fate of its process.
 #[derive(Debug)]
 pub(super) struct Mortal<S> {
     pub(super) inner: S,
     pub(super) fate: Fate,
+    /// What the newest transaction has saved so far, in order.
+    pub(super) saved: Vec<Saved>,
 }
 
 /// A transaction of such a process.
 pub(super) struct MortalTransaction<'a, T> {
     inner: T,
     fate: &'a mut Fate,
+    saved: &'a mut Vec<Saved>,
 }
 
 impl Fate {
@@ -56,7 +71,9 @@ impl<S: Store> Store for Mortal<S> {
     async fn begin(&mut self, batch: BatchId) -> Result<Self::Tx<'_>, StoreError> {
         self.fate.step()?;
         self.fate.begun += 1;
-        Ok(MortalTransaction { inner: self.inner.begin(batch).await?, fate: &mut self.fate })
+        self.saved.clear();
+        let inner = self.inner.begin(batch).await?;
+        Ok(MortalTransaction { inner, fate: &mut self.fate, saved: &mut self.saved })
     }
 
     async fn was_committed(&mut self, batch: BatchId) -> Result<bool, StoreError> {
@@ -122,6 +139,14 @@ impl<T: Transaction> Transaction for MortalTransaction<'_, T> {
 
     async fn save(&mut self, decided: &[Decided], subjects: &Subjects) -> Result<(), StoreError> {
         self.fate.step()?;
+        let at = self.inner.now();
+        for (task, change) in decided.iter().flat_map(|one| &one.decision.changes) {
+            let asks = match change {
+                Change::PollSent { attempt } => Some(*attempt),
+                _ => None,
+            };
+            self.saved.push(Saved { task: *task, at, kind: discriminant(change), asks });
+        }
         self.inner.save(decided, subjects).await
     }
 

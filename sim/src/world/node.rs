@@ -75,7 +75,7 @@ impl<S: Store> Node<S> {
         permits: Permits,
         of_others: &BTreeSet<KeptKey>,
     ) -> Result<Node<S>, StoreError> {
-        let mut store = Mortal { inner: store, fate: Fate::default() };
+        let mut store = Mortal { inner: store, fate: Fate::default(), saved: Vec::new() };
         let kept = ready(store.kept(KeptKey(i64::MIN), usize::MAX))?;
         let lost = ready(store.exchanges(now + limits::LOST_AFTER, now + limits::POLL_PAUSE_MAX))?;
         let queues = ready(store.waiting_queues())?;

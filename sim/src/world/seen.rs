@@ -1,11 +1,13 @@
 //! What the store tells, in the oracle's words.
 
+use std::mem::discriminant;
+
 use taskhook::store::row::micros;
-use taskhook_core::{Cause, Change, EventId, EventKind, Outcome, PollAnswer};
+use taskhook_core::{Cause, Change, EventId, EventKind, Outcome, PollAnswer, TaskKey, Timestamp};
 
 use super::World;
-use super::features::Feature;
 use super::ground::Ground;
+use super::mortal::Saved;
 use crate::memory::Entry;
 use crate::model::{self, Answer, Fact, Kind, State, Told, What, Why};
 
@@ -45,10 +47,6 @@ pub(super) fn outcome(outcome: &Outcome) -> model::Outcome {
     }
 }
 
-fn is_end(what: &What) -> bool {
-    matches!(what, What::Succeeded(_) | What::Failed | What::Cancelled)
-}
-
 fn told(answer: &PollAnswer) -> Told {
     match answer {
         PollAnswer::Says(EventKind::Completed(_)) => Told::Ended(Kind::Completed),
@@ -64,41 +62,45 @@ fn told(answer: &PollAnswer) -> Told {
 }
 
 impl<G: Ground> World<G> {
-    /// What has become true since the last look.
+    /// What has become true since the last look. That a remote is asked stands in no history: its place is that in the
+    /// newest transaction, which alone can have changed anything since.
     pub(super) fn look(&mut self) -> Vec<Fact> {
         let told = self.ground.told_since(self.position);
         self.position = told.last().map_or(self.position, |(position, _)| *position);
-        let mut facts = told.into_iter().map(|(_, entry)| self.fact(&entry)).collect();
-        if self.plan.has(Feature::StatusUrls) {
-            self.sees_questions(&mut facts);
+        let is_committed = !told.is_empty();
+        let mut told = told.into_iter().map(|(_, entry)| entry).peekable();
+        let mut facts = Vec::new();
+        for Saved { task, at, kind, asks } in std::mem::take(&mut self.saved) {
+            if let Some(attempt) = asks.filter(|_| is_committed || self.was_asked(task, at)) {
+                let id = self.name_of(task);
+                facts.push(Fact { at: at.0, task: id, why: Why::Time, what: What::Asks(attempt) });
+            }
+            // Not every change is told.
+            let is_it = |entry: &Entry| entry.task == task && discriminant(&entry.change) == kind;
+            facts.extend(told.next_if(is_it).map(|entry| self.fact(&entry)));
         }
+        facts.extend(told.map(|entry| self.fact(&entry)));
         facts
     }
 
-    /// That a remote is asked stands in no history: it is seen by what is known of the attempt.
-    fn sees_questions(&mut self, facts: &mut Vec<Fact>) {
-        let (names, questions) = (&self.names, &mut self.questions);
+    /// Whether the store knows that the remote of a task was asked at this time.
+    fn was_asked(&self, key: TaskKey, at: Timestamp) -> bool {
+        let mut was_asked = false;
         self.ground.each_task(&mut |task| {
-            let Some(attempt) = task.attempt.filter(|attempt| attempt.polling.count > 0) else { return };
-            let question = (attempt.number, attempt.polling.count);
-            if questions.insert(task.key, question) == Some(question) {
-                return;
-            }
-            let id = names.get(&task.key).cloned().unwrap_or_default();
-            // Whatever ends the attempt in the same commit comes behind it.
-            let is_end = |fact: &Fact| {
-                fact.task == id && (matches!(fact.what, What::AttemptFailed(_)) || is_end(&fact.what))
-            };
-            let place = facts.iter().position(is_end).unwrap_or(facts.len());
-            let at = attempt.polling.sent_at.map_or(0, |at| at.0);
-            facts.insert(place, Fact { at, task: id, why: Why::Time, what: What::Asks(attempt.number) });
+            let sent_at = task.attempt.and_then(|attempt| attempt.polling.sent_at);
+            was_asked |= task.key == key && sent_at == Some(at);
         });
+        was_asked
+    }
+
+    fn name_of(&mut self, task: TaskKey) -> String {
+        let ground = &self.ground;
+        self.names.entry(task).or_insert_with(|| ground.task(task).unwrap_or_default()).clone()
     }
 
     fn fact(&mut self, entry: &Entry) -> Fact {
-        let ground = &self.ground;
-        let name = |key| ground.task(key).unwrap_or_default();
-        let id = self.names.entry(entry.task).or_insert_with(|| name(entry.task)).clone();
+        let id = self.name_of(entry.task);
+        let name = |key| self.ground.task(key).unwrap_or_default();
         let why = match entry.cause {
             Cause::Creation => Why::Creation,
             Cause::Command => Why::Command,

@@ -187,6 +187,8 @@ fn an_attempt_too_many_is_found() {
     assert_eq!(check(1, 9, &one_by_one), 0);
     assert_eq!(check(1, 9, &[whole("01.000", "02.501"), whole("02.500", "03.000")]), 1);
     assert_eq!(check(2, 9, &[whole("01.000", "02.501"), whole("02.500", "03.000")]), 0);
+    // One of no length leaves nothing behind.
+    assert_eq!(check(1, 9, &[whole("01.000", "01.000"), whole("02.500", "03.000")]), 0);
     // What is never ended holds its place.
     assert_eq!(check(1, 9, &[vec![entry("dispatched", "01.000")], whole("30.000", "31.000")]), 1);
     let again =
