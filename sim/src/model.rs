@@ -5,6 +5,7 @@
 //! follow from what was said, and what was said must have its fact.
 
 mod evolve;
+mod gone;
 mod instants;
 mod legal;
 mod limits;
@@ -54,6 +55,9 @@ struct Task {
     alive_at: Time,
     asking: Asking,
     due: Time,
+    ended_at: Time,
+    /// It was taken away after its time. Others still know of it.
+    is_gone: bool,
     /// How it ended, in each generation.
     ends: Vec<(u32, State)>,
     /// Of which generation of each parent it has heard that it was reopened.
@@ -108,6 +112,12 @@ pub struct Model {
     externals: BTreeMap<String, (String, Option<u32>, u64, Time)>,
     queues: BTreeMap<String, Limits>,
     paused: BTreeSet<String>,
+    /// The server sends nothing.
+    is_held: bool,
+    /// How long what has ended is kept.
+    age: Option<Time>,
+    /// The keys of requests that happen once, by the tasks they ask for.
+    keys: BTreeMap<String, u64>,
     begun: BTreeMap<(String, Option<String>), Vec<Time>>,
     seen: BTreeMap<(String, u32), u8>,
     touched: BTreeSet<String>,
@@ -173,6 +183,11 @@ impl Model {
         };
     }
 
+    /// The server is known to be held from now on, or may go on from now on.
+    pub fn holds(&mut self, is_held: bool) {
+        self.is_held = is_held;
+    }
+
     pub fn node_starts(&mut self, node: usize, now: Time) {
         self.starts += 1;
         self.up_since.insert(node, now);
@@ -205,7 +220,8 @@ impl Model {
             })?;
             count += 1;
         }
-        must(count == self.tasks.len(), || format!("G4: {count} tasks of {}", self.tasks.len()))
+        let expected = self.tasks.values().filter(|task| !task.is_gone).count();
+        must(count == expected, || format!("G4: {count} tasks of {expected}"))
     }
 
     /// G1, G2: an answered webhook, with what the store holds of it now.
@@ -213,12 +229,14 @@ impl Model {
         &mut self,
         event: u64,
         outcome: Outcome,
-        is_durable: impl Fn(u64) -> bool,
+        now: Time,
+        is_there: impl Fn(u64) -> bool,
     ) -> Verdict {
         if outcome == Outcome::Refused {
             return Ok(());
         }
-        must(is_durable(event), || format!("G1: webhook {event} was answered and is not there"))?;
+        let is_durable = |model: &Model, event| is_there(event) || model.may_be_gone(event, now);
+        must(is_durable(self, event), || format!("G1: webhook {event} was answered and is not there"))?;
         self.acknowledged.insert(event);
         let (said, _) = &self.said[&event];
         if let Some(claim) = said.claim
@@ -232,8 +250,10 @@ impl Model {
         let counted = (self.applied.contains(&event), self.noted.contains(&event));
         match outcome {
             Outcome::Duplicate(first) => {
+                must(is_durable(self, first), || {
+                    format!("G2: {event} repeats {first}, which is not durable")
+                })?;
                 self.note("a duplicate");
-                must(is_durable(first), || format!("G2: {event} repeats {first}, which is not durable"))?;
                 let claims = (self.said[&event].0.claim, self.said[&first].0.claim);
                 must(claims.0.is_some() && claims.0 == claims.1, || format!("G2: {event} is no {first}"))?;
                 must(counted == (false, false), || format!("G6: the duplicate {event} has changed something"))
@@ -260,14 +280,16 @@ impl Model {
     /// G1: an answered creation.
     pub fn created(&mut self, ids: &[String]) -> Verdict {
         for id in ids {
-            must(self.tasks.contains_key(id), || format!("G1: {id} was answered and does not exist"))?;
+            let was_there = self.tasks.contains_key(id) || self.was_there(id);
+            must(was_there, || format!("G1: {id} was answered and does not exist"))?;
         }
         Ok(())
     }
 
     /// G1: whatever was answered is there, as after a crash.
-    pub fn all_is_there(&self, is_durable: impl Fn(u64) -> bool) -> Verdict {
-        let lost = self.acknowledged.iter().find(|event| !is_durable(**event));
+    pub fn all_is_there(&self, now: Time, is_there: impl Fn(u64) -> bool) -> Verdict {
+        let is_lost = |event: &&u64| !is_there(**event) && !self.may_be_gone(**event, now);
+        let lost = self.acknowledged.iter().find(is_lost);
         must(lost.is_none(), || format!("G1: the answered webhook {lost:?} is lost"))
     }
 
@@ -299,7 +321,7 @@ impl Model {
         if fact.what == What::Created {
             return self.is_created(fact);
         }
-        let task = self.tasks.get(id).ok_or("G4: a fact about a task that was never created")?;
+        let task = self.tasks.get(id).ok_or("G4: a fact about a task that is not there")?;
         self.touched.insert(id.clone());
         if let Some((why, expect)) = &task.expect {
             let still = *why == fact.why;
@@ -323,6 +345,7 @@ impl Model {
     fn is_created(&mut self, fact: &Fact) -> Verdict {
         let id = &fact.task;
         must(!self.tasks.contains_key(id), || "G4: created twice".into())?;
+        self.is_first_under_its_key(fact)?;
         let asked = self.wishes.get(id).and_then(|wishes| wishes.first()).cloned();
         let wish = match asked {
             Some(wish) => wish,
@@ -368,6 +391,8 @@ impl Model {
             alive_at: 0,
             asking: Asking::default(),
             due,
+            ended_at: 0,
+            is_gone: false,
             ends: Vec::new(),
             met,
             ignores: false,

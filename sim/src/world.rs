@@ -13,6 +13,7 @@ pub mod run;
 mod seen;
 pub mod shrink;
 pub mod sqlite;
+mod sweep;
 mod told;
 mod users;
 
@@ -20,7 +21,8 @@ use std::collections::BTreeMap;
 
 use taskhook::engine::submission::{Draft, Submission};
 use taskhook::store::StoreError;
-use taskhook_core::{Command, Permits, QueueCommand, TaskKey, Timestamp};
+use taskhook_core::retention::Ages;
+use taskhook_core::{Command, HoldCommand, Permits, QueueCommand, TaskKey, Timestamp};
 
 use crate::clock::Clock;
 use crate::model::{Fact, Kind, Model, Said, State, Time, Verdict, What};
@@ -54,6 +56,8 @@ enum Happening {
     Starts(usize),
     /// There is room on the disk again.
     Room,
+    /// A sweep begins.
+    Sweeps,
 }
 
 /// Everything there is.
@@ -86,6 +90,10 @@ pub struct World<G: Ground> {
     is_full: bool,
     /// How often a process dies, in a thousand steps.
     crashes: u16,
+    /// How long what has ended is kept.
+    ages: Ages,
+    /// The newest transaction was a step of a sweep, and it is not known what it came to.
+    is_sweeping: bool,
     /// Everything is mended.
     calm: bool,
     steps: u64,
@@ -102,9 +110,13 @@ impl<G: Ground> World<G> {
         let clock = Clock::at(START);
         let luck = random.draw();
         let crashes = *random.pick(&[6, 6, 60]);
+        let age = *random.pick(&[60, 600, 3_600]);
+        let age = plan.has(Feature::Retention).then_some(age);
         let ground = G::new(clock.clone(), &plan, luck);
         let many = plan.has(Feature::ManyNodes) && plan.has(Feature::Contention);
         let count = if many { 2 + random.index(2) } else { 1 };
+        let mut model = Model::default();
+        model.retains(age.map(|age| age * SECOND));
         World {
             plan,
             ground,
@@ -121,12 +133,14 @@ impl<G: Ground> World<G> {
             names: BTreeMap::new(),
             position: i64::MIN,
             saved: Vec::new(),
-            model: Model::default(),
+            model,
             acts_left: plan.acts,
             last: 0,
             batches: 0,
             is_full: false,
             crashes,
+            ages: sweep::ages(age),
+            is_sweeping: false,
             calm: false,
             steps: 0,
             trace: is_told.then(Vec::new),
@@ -151,6 +165,9 @@ impl<G: Ground> World<G> {
         self.commits(0)?;
         self.calm = false;
         self.later(START.0, Happening::Acts);
+        if self.has(Feature::Retention) {
+            self.later(START.0, Happening::Sweeps);
+        }
         while self.acts_left > 0 {
             self.step()?;
         }
@@ -170,10 +187,12 @@ impl<G: Ground> World<G> {
             while self.step()? {}
         }
         self.model.is_over()?;
+        self.all_is_there()?;
+        self.sweeps_all()?;
         for process in self.nodes.iter().flatten() {
             self.ground.inspect(&process.store.inner)?;
         }
-        self.all_is_there()
+        Ok(())
     }
 
     /// How much time has passed in it.
@@ -289,6 +308,7 @@ impl<G: Ground> World<G> {
                 }
             }
             Happening::Room => self.is_full = false,
+            Happening::Sweeps => self.wants_sweep(),
         }
         Ok(())
     }
@@ -370,11 +390,14 @@ impl<G: Ground> World<G> {
     }
 
     fn all_is_there(&self) -> Verdict {
-        self.model.all_is_there(|event| self.ground.has_event(seen::id_of(event)))
+        self.model.all_is_there(self.now(), |event| self.ground.has_event(seen::id_of(event)))
     }
 
     /// What the transaction came to in which the process before died.
     fn hears_the_end(&mut self, node: usize) -> Verdict {
+        if std::mem::take(&mut self.is_sweeping) {
+            self.sees_what_is_gone()?;
+        }
         let facts = self.look();
         if !facts.is_empty() {
             self.note("the end of a transaction that the next process tells");
@@ -433,6 +456,10 @@ impl<G: Ground> World<G> {
 
     /// A node commits some of what it has to do, and the oracle hears of it.
     fn commits(&mut self, node: usize) -> Verdict {
+        let sweeps = self.nodes[node].as_ref().is_some_and(|process| process.sweep_at.is_some());
+        if sweeps && (self.calm || self.chance(400)) {
+            return self.sweeps(node);
+        }
         let now = self.clock.now();
         let hurry = self.calm || !self.has(Feature::Slow);
         let dies_in = (self.has(Feature::CrashesInCommit) && self.chance(15)).then(|| self.number(14));
@@ -441,9 +468,9 @@ impl<G: Ground> World<G> {
         self.plans_trouble(25);
         let Some(process) = &mut self.nodes[node] else { return Ok(()) };
         process.store.fate = mortal::Fate { dies_in, is_full, begun: 0 };
-        let resumes: Vec<String> =
-            process.inbox.iter().filter_map(|ask| paused(&ask.submission, false)).collect();
-        resumes.iter().for_each(|queue| self.model.pauses(queue, false));
+        for stopped in process.inbox.iter().filter_map(|ask| Stopped::by(&ask.submission, false)) {
+            stopped.tell(&mut self.model, false);
+        }
         let before: Vec<Ask> = process.inbox.iter().cloned().collect();
         let settled = match process.settle(now, &mut self.random, hurry, &mut self.batches) {
             Err(StoreError::Broken(_)) if self.ground.has_failed() => Settled::Died,
@@ -494,11 +521,11 @@ impl<G: Ground> World<G> {
         if committed.receipts.len() != asks.len() {
             return Err(format!("{} answers for {} inputs", committed.receipts.len(), asks.len()));
         }
-        let resumes = asks.iter().any(|ask| paused(&ask.submission, false).is_some());
+        let resumes = asks.iter().any(|ask| Stopped::by(&ask.submission, false).is_some());
         for (ask, receipt) in asks.iter().zip(&committed.receipts).filter(|_| !resumes) {
             let is_there = !matches!(receipt.outcome(), taskhook_core::Outcome::Refused(_));
-            if let Some(queue) = paused(&ask.submission, true).filter(|_| is_there) {
-                self.model.pauses(&queue, true);
+            if let Some(stopped) = Stopped::by(&ask.submission, true).filter(|_| is_there) {
+                stopped.tell(&mut self.model, true);
             }
         }
         let Some(process) = &mut self.nodes[node] else { return Ok(()) };
@@ -519,7 +546,10 @@ impl<G: Ground> World<G> {
             Some(Leaving::Dispatch(dispatch)) => {
                 let now = self.now();
                 let exchange = Exchange::of(&dispatch, now);
+                let is_gone = self.has(Feature::Retention) && self.ground.task(dispatch.task.key).is_none();
                 match exchange.is_poll {
+                    // It leaves late: the task has ended since, and another may have its id.
+                    _ if is_gone => {}
                     true => self.model.polls(&dispatch.id, dispatch.attempt)?,
                     false => self.model.sends(&dispatch.id, dispatch.attempt)?,
                 }
@@ -551,6 +581,9 @@ impl<G: Ground> World<G> {
             let ids: Vec<String> = created.iter().map(|(key, _)| missing(key)).collect();
             self.model.created(&ids)?;
         }
+        if let (Submission::Once(once, _), taskhook_core::Outcome::Repeated) = (&ask.submission, &outcome) {
+            self.model.has_happened(users::number_of(once.claim))?;
+        }
         if let Submission::Schedule(name, _) = &ask.submission {
             self.model.schedule_is_known(name, self.clock.now().0);
             self.say(|| format!("schedule {name} is answered: {outcome:?}"));
@@ -558,7 +591,8 @@ impl<G: Ground> World<G> {
         let From::Sender(post, number) = ask.from else { return Ok(()) };
         self.say(|| format!("webhook {number} is answered: {outcome:?}"));
         let durable = |event: u64| self.ground.has_event(seen::id_of(event));
-        self.model.webhook_answered(number, seen::outcome(&outcome), durable)?;
+        let now = self.clock.now().0;
+        self.model.webhook_answered(number, seen::outcome(&outcome), now, durable)?;
         if self.has(Feature::LostAnswers) && self.chance(200) {
             self.again(post);
         }
@@ -607,7 +641,10 @@ impl<G: Ground> World<G> {
         }
         for process in self.nodes.iter_mut().flatten() {
             // With more than one node it could come after what resumes the queue.
-            process.inbox.retain(|ask| paused(&ask.submission, true).is_none());
+            process.inbox.retain(|ask| Stopped::by(&ask.submission, true).is_none());
+        }
+        if self.plan.has(Feature::Holds) {
+            self.asks(Submission::Hold(HoldCommand::Resume));
         }
         for queue in ["q1", "q2"] {
             self.asks(Submission::Queue(queue.into(), QueueCommand::Resume));
@@ -687,12 +724,28 @@ impl<G: Ground> World<G> {
     }
 }
 
-/// The queue that this pauses, or resumes.
-fn paused(submission: &Submission, pauses: bool) -> Option<String> {
-    match submission {
-        Submission::Queue(queue, QueueCommand::Pause) if pauses => Some(queue.clone()),
-        Submission::Queue(queue, QueueCommand::Resume) if !pauses => Some(queue.clone()),
-        _ => None,
+/// What may not begin anything for a while.
+enum Stopped {
+    Queue(String),
+    Server,
+}
+
+impl Stopped {
+    /// What this stops, or lets go on.
+    fn by(submission: &Submission, stops: bool) -> Option<Stopped> {
+        match submission {
+            Submission::Queue(queue, QueueCommand::Pause) if stops => Some(Stopped::Queue(queue.clone())),
+            Submission::Queue(queue, QueueCommand::Resume) if !stops => Some(Stopped::Queue(queue.clone())),
+            Submission::Hold(command) if stops == (*command == HoldCommand::Hold) => Some(Stopped::Server),
+            _ => None,
+        }
+    }
+
+    fn tell(self, model: &mut Model, is_stopped: bool) {
+        match self {
+            Stopped::Queue(queue) => model.pauses(&queue, is_stopped),
+            Stopped::Server => model.holds(is_stopped),
+        }
     }
 }
 

@@ -5,8 +5,9 @@
  * What it is to do stands in a file that the torture writes while the program runs (TORTURE_CONTROL): 64-bit words, of
  * which each slot has eight. src/shim.rs knows the same layout.
  *
- * A lie is a sync that answers as if it had been one. A cut of the power means: of what was written since the last sync of its file, a part is gone. Gone bytes are zeros
- * here, as a file system may leave them where it knows of a file's new length only.
+ * A lie is a sync that answers as if it had been one. A cut of the power means: of what was written since the last sync
+ * of its file, a part is gone. Where bytes are gone stands what stood there before; behind the old end of the file, zeros,
+ * as a file system may leave them that knows of the new length only.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -33,7 +34,13 @@ enum { HALF = 1, LOSE = 2 };
 /* Files, as bits. */
 enum { LOG = 1, DATABASE = 2, INDEX = 4 };
 
-struct range { off_t from; size_t length; };
+struct range {
+	off_t from;
+	size_t length;
+	/* What stood there before, up to the end of the file. */
+	char *before;
+	size_t known;
+};
 /* What was written to a file since its last sync. */
 struct unsynced { struct range *ranges; size_t count, room; };
 
@@ -51,12 +58,14 @@ static uint64_t chance = 0x9e3779b97f4a7c15u;
 
 static ssize_t (*real_write)(int, const void *, size_t);
 static ssize_t (*real_pwrite)(int, const void *, size_t, off_t);
+static ssize_t (*real_pread)(int, void *, size_t, off_t);
 static int (*real_fsync)(int);
 static int (*real_fdatasync)(int);
 
 __attribute__((constructor)) static void prepare(void) {
 	real_write = (ssize_t (*)(int, const void *, size_t))dlsym(RTLD_NEXT, "write");
 	real_pwrite = (ssize_t (*)(int, const void *, size_t, off_t))dlsym(RTLD_NEXT, "pwrite64");
+	real_pread = (ssize_t (*)(int, void *, size_t, off_t))dlsym(RTLD_NEXT, "pread64");
 	real_fsync = (int (*)(int))dlsym(RTLD_NEXT, "fsync");
 	real_fdatasync = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
 	const char *path = getenv("TORTURE_CONTROL");
@@ -100,17 +109,27 @@ static void add(struct unsynced *to, struct range range) {
 	to->ranges[to->count++] = range;
 }
 
-static void remember(int file, off_t from, size_t length) {
-	if (file == INDEX)
-		return;
-	add(&unsynced[file - 1], (struct range){ from, length });
+/* The range that is about to be written. */
+static struct range before(int fd, off_t from, size_t length) {
+	struct range range = { from, length, malloc(length), 0 };
+	ssize_t known = range.before ? real_pread(fd, range.before, length, from) : 0;
+	range.known = known > 0 ? (size_t)known : 0;
+	return range;
+}
+
+static void remember(int file, struct range range) {
+	off_t from = range.from;
+	size_t length = range.length;
+	add(&unsynced[file - 1], range);
 	struct unsynced *of = &gone[file - 1];
 	for (size_t i = 0; i < of->count;) {
 		struct range *range = &of->ranges[i];
 		int again = range->from >= from && range->from + (off_t)range->length <= from + (off_t)length;
-		if (again)
-			*range = of->ranges[--of->count];
-		else
+		if (again) {
+			free(range->before);
+			of->count--;
+			memmove(range, range + 1, (of->count - i) * sizeof *range);
+		} else
 			i++;
 	}
 }
@@ -133,12 +152,22 @@ static int writable(int file) {
 	return -1;
 }
 
+static void put(int fd, const char *bytes, size_t length, off_t at) {
+	while (fd >= 0 && length > 0) {
+		ssize_t done = real_pwrite(fd, bytes, length, at);
+		if (done <= 0)
+			break;
+		bytes += done, length -= (size_t)done, at += done;
+	}
+}
+
+/* Puts back what stood there. */
 static void wipe(int fd, const struct range *range) {
 	static const char zeros[65536];
-	for (size_t done = 0; fd >= 0 && done < range->length;) {
+	put(fd, range->before, range->known, range->from);
+	for (size_t done = range->known; done < range->length;) {
 		size_t part = range->length - done < sizeof zeros ? range->length - done : sizeof zeros;
-		if (real_pwrite(fd, zeros, part, range->from + (off_t)done) < 0)
-			break;
+		put(fd, zeros, part, range->from + (off_t)done);
 		done += part;
 	}
 }
@@ -149,9 +178,12 @@ static void lose(int file, int at_once) {
 	int fd = at_once && of->count ? writable(file) : -1;
 	int any = draw() % 2;
 	size_t first = draw() % 2 ? 0 : draw() % (of->count + 1);
-	for (size_t i = 0; i < of->count; i++) {
-		if (any ? draw() % 2 : i < first)
+	/* The last one first: under it may be what stood there before an earlier one. */
+	for (size_t i = of->count; i-- > 0;) {
+		if (any ? draw() % 2 : i < first) {
+			free(of->ranges[i].before);
 			continue;
+		}
 		control[(SYNC + 1) * WORDS + LOST]++;
 		if (at_once)
 			wipe(fd, &of->ranges[i]);
@@ -212,10 +244,15 @@ static ssize_t written(int fd, const void *bytes, size_t length, off_t at, int h
 	ssize_t done = 0;
 	int failed = 0;
 	if (!action || part) {
+		struct range range = file == INDEX ? (struct range){ 0 } : before(fd, from, part);
 		done = has_place ? real_pwrite(fd, bytes, part, at) : real_write(fd, bytes, part);
 		failed = errno;
-		if (done > 0)
-			remember(file, from, (size_t)done);
+		range.length = done > 0 ? (size_t)done : 0;
+		range.known = range.known < range.length ? range.known : range.length;
+		if (range.length > 0 && file != INDEX)
+			remember(file, range);
+		else
+			free(range.before);
 	}
 	if (action >= KILL)
 		end(action);
@@ -263,10 +300,18 @@ static int synced(int fd, int (*real)(int)) {
 	int answer = real(fd);
 	int failed = errno;
 	pthread_mutex_lock(&lock);
+	/* Another sync of the file may have failed while this one ran: it hears of that now. */
+	if (answer == 0 && file != INDEX && fd < 1024 && untold[fd]) {
+		untold[fd] = 0;
+		failed = EIO;
+		answer = -1;
+	}
 	if (answer == 0 && file != INDEX) {
 		struct unsynced *of = &unsynced[file - 1];
 		if (kept > of->count)
 			kept = of->count;
+		for (size_t i = 0; i < kept; i++)
+			free(of->ranges[i].before);
 		of->count -= kept;
 		memmove(of->ranges, of->ranges + kept, of->count * sizeof *of->ranges);
 	}

@@ -43,17 +43,17 @@ impl Model {
                 fail(task, expect.unwrap_or(by_time));
             }
             What::RetryPlanned(at) => (task.state, task.due) = (State::Scheduled, *at),
-            What::Failed => self.end(&fact.task, State::Failed),
-            What::Succeeded(_) => self.end(&fact.task, State::Succeeded),
+            What::Failed => self.end(fact, State::Failed),
+            What::Succeeded(_) => self.end(fact, State::Succeeded),
             What::Cancelled => {
                 if fact.why == Why::Command && task.attempt > task.before && task.wish.watch.tells_cancel {
                     let call = format!("{}~cancel~{}", fact.task, task.generation);
                     self.wishes.insert(call.clone(), vec![call_wish(fact.at)]);
                     self.calls.insert(call);
                 }
-                self.end(&fact.task, State::Cancelled);
+                self.end(fact, State::Cancelled);
             }
-            What::Skipped(_) => self.end(&fact.task, State::Skipped),
+            What::Skipped(_) => self.end(fact, State::Skipped),
             What::Triggered => task.due = fact.at,
             What::Reopened => {
                 task.state = State::New;
@@ -104,9 +104,10 @@ impl Model {
         }
     }
 
-    fn end(&mut self, id: &str, state: State) {
-        let Some(task) = self.tasks.get_mut(id) else { return };
+    fn end(&mut self, fact: &Fact, state: State) {
+        let Some(task) = self.tasks.get_mut(&fact.task) else { return };
         (task.state, task.open, task.expect) = (state, false, None);
+        task.ended_at = fact.at;
         task.ends.push((task.generation, state));
     }
 }

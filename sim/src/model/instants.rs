@@ -56,6 +56,7 @@ impl Model {
             return Ok(None);
         };
         let schedule = self.schedules.get(name).ok_or("G13: nobody asked for this schedule")?;
+        must(!self.is_held, || "the server is held".into())?;
         let Schedule { timetable, last, next, .. } = schedule;
         let behind = timetable.next(at);
         must(timetable.has(at) && at <= fact.at, || "G13: that is no instant that has come".into())?;

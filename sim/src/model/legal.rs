@@ -54,6 +54,8 @@ impl Model {
 
     /// The way of a task up to a sent attempt.
     fn may_begin(&mut self, fact: &Fact) -> Verdict {
+        let leaves = matches!(fact.what, What::Dispatched(_) | What::Resent(..));
+        must(!(leaves && self.is_held), || "the server is held".into())?;
         let task = &self.tasks[&fact.task];
         let (state, now) = (task.state, fact.at);
         let starts = |external: bool| {
@@ -162,16 +164,16 @@ impl Model {
                 must(may, || "nobody has cancelled it".into())
             }
             What::Skipped(parent) => {
-                let edge = task.wish.after.iter().find(|(id, _)| id == parent).ok_or("G11: a stranger")?;
-                let ends = &self.tasks[parent].ends;
+                let edge = task.edge(parent).ok_or("G11: a stranger")?;
+                let ends = &self.tasks[&edge.0].ends;
                 must(ends.iter().any(|(_, end)| !allows(edge.1, *end)), || {
                     "G11: skipped for nothing".into()
                 })?;
                 must(matches!(state, State::New | State::Blocked), || "G11: skipped on its way".into())
             }
             What::DependencyEnded { parent, generation, end, allowed } => {
-                let edge = task.wish.after.iter().find(|(id, _)| id == parent).ok_or("G11: a stranger")?;
-                let ends = &self.tasks[parent].ends;
+                let edge = task.edge(parent).ok_or("G11: a stranger")?;
+                let ends = &self.tasks[&edge.0].ends;
                 must(ends.contains(&(*generation, *end)), || format!("G11: {parent} never ended so"))?;
                 let is_new = task.knows.get(parent).is_none_or(|known| generation >= known);
                 must(is_new, || format!("G11: {parent} was reopened since, and it knows"))?;

@@ -5,7 +5,7 @@ use super::*;
 impl Model {
     /// Nothing is left to do by itself: everything has ended but what cannot, and it is known why.
     pub fn rests(&self) -> Verdict {
-        for (id, task) in &self.tasks {
+        for (id, task) in self.tasks.iter().filter(|(_, task)| !task.is_gone) {
             let ended = |parent: &str| self.tasks[parent].state;
             let reason = match task.state {
                 State::Running => {

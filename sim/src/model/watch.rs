@@ -116,6 +116,7 @@ impl Model {
         match &fact.what {
             What::Asks(n) => {
                 let status = task.can_be_asked().ok_or("nobody can be asked")?;
+                must(!self.is_held, || "the server is held".into())?;
                 must(*n == task.attempt && fact.why == Why::Time, || "G8: asked about another".into())?;
                 let mut nodes = self.up_since.values();
                 must(nodes.any(|up_since| self.may_ask(task, status, now, *up_since)), || {

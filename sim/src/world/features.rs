@@ -77,6 +77,9 @@ features! {
     LateRefused "a success of an older attempt is refused",
     CancelUrls "remotes are told when a task is cancelled",
     Schedules "schedules make tasks",
+    Holds "users hold the server",
+    Retention "what has ended goes after a while",
+    OnceKeys "requests happen once under their key",
 }
 
 /// Those that are faults, which a tenth of the seeds does without.
@@ -233,5 +236,5 @@ impl std::fmt::Display for Plan {
 pub fn is_fault(feature: Feature) -> bool {
     // Lost callbacks are found by asking, whether or not they come again.
     (FAULTS.contains(&feature) && feature != Feature::NoCallbacks)
-        || matches!(feature, Feature::Failures | Feature::LateCallbacks | Feature::Pauses)
+        || matches!(feature, Feature::Failures | Feature::LateCallbacks | Feature::Pauses | Feature::Holds)
 }

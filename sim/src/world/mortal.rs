@@ -171,6 +171,7 @@ impl<T: Transaction> Transaction for MortalTransaction<'_, T> {
     }
 
     async fn prune(&mut self, from: Place, ages: &Ages, rows_max: usize) -> Result<Pruned, StoreError> {
+        self.fate.step()?;
         self.inner.prune(from, ages, rows_max).await
     }
 

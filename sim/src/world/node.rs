@@ -1,17 +1,22 @@
 //! One node: what a lane keeps in memory, and loses with its process.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use taskhook::engine::Receipt;
-use taskhook::engine::commit::{Batch, Committed, Dispatch, Node as Known, commit};
+use taskhook::engine::commit::{Batch, Committed, Dispatch, Node as Known, commit, prune};
 use taskhook::engine::submission::Submission;
 use taskhook::engine::wants::Wants;
 use taskhook::store::{BatchId, Kept, KeptKey, Store, StoreError};
-use taskhook_core::{HostKey, Permits, QueueKey, TaskKey, Timestamp, Want, limits};
+use taskhook_core::retention::{Ages, Place};
+use taskhook_core::{HoldChange, HostKey, Permits, QueueKey, TaskKey, Timestamp, Want, limits};
 
 use super::mortal::{Fate, Mortal};
 use super::remote::Post;
 use crate::{Random, ready};
+
+/// The pause between two looks at schedules while nothing may begin.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Whom an input is from, and who is answered.
 #[derive(Debug, Clone)]
@@ -53,6 +58,8 @@ pub(super) struct Node<S> {
     pub(super) outbox: VecDeque<Leaving>,
     next_wake: Timestamp,
     next_schedule: Timestamp,
+    /// Where its sweep is, if there is one.
+    pub(super) sweep_at: Option<Place>,
     /// The disk was full: nothing is tried before this.
     pub(super) rests_until: Timestamp,
 }
@@ -77,22 +84,49 @@ impl<S: Store> Node<S> {
     ) -> Result<Node<S>, StoreError> {
         let mut store = Mortal { inner: store, fate: Fate::default(), saved: Vec::new() };
         let kept = ready(store.kept(KeptKey(i64::MIN), usize::MAX))?;
-        let lost = ready(store.exchanges(now + limits::LOST_AFTER, now + limits::POLL_PAUSE_MAX))?;
-        let queues = ready(store.waiting_queues())?;
-        Ok(Node {
+        let mut node = Node {
             store,
             known: Known { up_since: now, shown: now, permits, full: false },
             backlog: kept.into_iter().filter(|kept| !of_others.contains(&kept.key)).collect(),
-            queues: queues.into_iter().collect(),
+            queues: BTreeSet::new(),
             wants: Wants::default(),
-            lost: lost.into(),
+            lost: VecDeque::new(),
             open: BTreeSet::new(),
             inbox: VecDeque::new(),
             outbox: VecDeque::new(),
             next_wake: Timestamp(0),
             next_schedule: Timestamp(0),
+            sweep_at: None,
             rests_until: Timestamp(0),
-        })
+        };
+        node.takes_up(now)?;
+        Ok(node)
+    }
+
+    /// Looks at all that may begin or was lost, as whoever starts or was resumed.
+    fn takes_up(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let lost = self.store.exchanges(now + limits::LOST_AFTER, now + limits::POLL_PAUSE_MAX);
+        self.lost = ready(lost)?.into();
+        self.queues.extend(ready(self.store.waiting_queues())?);
+        self.next_schedule = Timestamp(0);
+        Ok(())
+    }
+
+    /// Takes a step of its sweep; whether there was room for it.
+    pub(super) fn sweeps(&mut self, ages: &Ages, batches: &mut u128) -> Result<bool, StoreError> {
+        let Some(from) = self.sweep_at.take() else { return Ok(true) };
+        let next_id = || {
+            *batches += 1;
+            BatchId(*batches)
+        };
+        match ready(prune(&mut self.store, from, ages, next_id)) {
+            Ok(pruned) => {
+                self.sweep_at = pruned.next;
+                Ok(true)
+            }
+            Err(StoreError::Full) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// What it has to do.
@@ -111,6 +145,7 @@ impl<S: Store> Node<S> {
             return false;
         }
         let asked = !self.inbox.is_empty() || !self.backlog.is_empty() || !self.queues.is_empty();
+        let asked = asked || self.sweep_at.is_some();
         asked || !self.lost.is_empty() || self.next(now) <= now
     }
 
@@ -172,6 +207,13 @@ impl<S: Store> Node<S> {
                 self.next_wake = committed.next_wake.map_or(self.next_wake, |wake| wake.min(self.next_wake));
                 self.next_schedule =
                     committed.next_schedule.unwrap_or(Timestamp::MAX).min(self.next_schedule);
+                if committed.rests {
+                    // What is due stays due, and is looked at again.
+                    self.next_schedule = self.next_schedule.max(now + LOOK_AGAIN);
+                }
+                if committed.hold == Some(HoldChange::Resumed) {
+                    self.takes_up(now)?;
+                }
                 Ok(Settled::Done(asks, Box::new(committed)))
             }
             Err(StoreError::Full) => {
@@ -181,10 +223,9 @@ impl<S: Store> Node<S> {
                 let wants = hosts.into_iter().map(Want::Host).collect();
                 self.wants.add(wants, &self.known.permits, now);
                 (self.next_wake, self.next_schedule) = (now, now);
-                self.lost =
-                    ready(self.store.exchanges(now + limits::LOST_AFTER, now + limits::POLL_PAUSE_MAX))?
-                        .into();
-                self.rests_until = now + std::time::Duration::from_millis(100);
+                let lost = self.store.exchanges(now + limits::LOST_AFTER, now + limits::POLL_PAUSE_MAX);
+                self.lost = ready(lost)?.into();
+                self.rests_until = now + Duration::from_millis(100);
                 let (replies, others): (Vec<Ask>, Vec<Ask>) =
                     asks.into_iter().partition(|ask| matches!(ask.from, From::Exchange(..)));
                 // A response that came has nobody to ask again, and waits. Its place is free already.

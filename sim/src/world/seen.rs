@@ -100,7 +100,8 @@ impl<G: Ground> World<G> {
 
     fn fact(&mut self, entry: &Entry) -> Fact {
         let id = self.name_of(entry.task);
-        let name = |key| self.ground.task(key).unwrap_or_default();
+        let known = |key| self.names.get(&key).cloned().or_else(|| self.ground.task(key));
+        let name = |key| known(key).unwrap_or_default();
         let why = match entry.cause {
             Cause::Creation => Why::Creation,
             Cause::Command => Why::Command,

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use taskhook::engine::submission::{Draft, Heard, OtherHosts, ScheduleAsk, ScheduleDraft, Submission};
 use taskhook_core::{
-    Asked, ClaimKey, Command, Completion, ConcurrencyKey, Deadline, EventKind, Failure, On, OversightAsked,
-    QueueCommand, QueueKey, Rate, Received, Request, RetryAsked, SourceKey, Spec, StatusAsked, StatusRequest,
-    Timestamp, Unique, UniqueKey, queue, schedule, unique::Until,
+    Asked, ClaimKey, Command, Completion, ConcurrencyKey, Deadline, EventKind, Failure, HoldCommand, On,
+    Once, OversightAsked, QueueCommand, QueueKey, Rate, Received, Request, RetryAsked, SourceKey, Spec,
+    StatusAsked, StatusRequest, Timestamp, Unique, UniqueKey, queue, schedule, unique::Until,
 };
 
 use super::features::Feature;
@@ -70,6 +70,11 @@ impl<G: Ground> World<G> {
                 let command = if self.chance(600) { QueueCommand::Resume } else { QueueCommand::Pause };
                 self.asks(Submission::Queue(queue.into(), command));
             }
+            90..93 if self.has(Feature::Holds) => {
+                let command = if self.chance(600) { HoldCommand::Resume } else { HoldCommand::Hold };
+                self.asks(Submission::Hold(command));
+            }
+            93..97 if self.has(Feature::OnceKeys) => self.creates_once(),
             85..90 if self.has(Feature::Schedules) && self.schedules < 2 => self.wants_schedule(),
             72..85 if self.has(Feature::Strangers) => {
                 let number = self.random.below(u64::from(self.plan.tasks) + 2);
@@ -132,6 +137,9 @@ impl<G: Ground> World<G> {
                 self.drafts.insert(number, made);
             }
             let draft = &self.drafts[&number];
+            if self.model.is_under_a_key(&draft.id) {
+                continue;
+            }
             if !drafts.iter().any(|other: &Arc<Draft>| other.id == draft.id) {
                 drafts.push(Arc::new(draft.clone()));
             }
@@ -141,6 +149,23 @@ impl<G: Ground> World<G> {
         }
         if !drafts.is_empty() {
             self.later_asks(Submission::Create(drafts));
+        }
+    }
+
+    /// Asks for a task under a key, and again with the same key, as somebody does who hears nothing. The server gives ids: a
+    /// new one each time.
+    fn creates_once(&mut self) {
+        let key = self.fresh();
+        let once = Once { claim: ClaimKey(u128::from(key).to_be_bytes()), request: [0; 16] };
+        let mut at = self.now();
+        for _ in 0..1 + self.random.below(3) {
+            let number = self.drafts.len() as u64;
+            let draft = self.draft(number);
+            self.model.asks_once(key, &draft.id);
+            self.drafts.insert(number, draft.clone());
+            let create = Submission::Create(vec![Arc::new(draft)]);
+            self.later(at, Happening::Asks(Submission::Once(once, Box::new(create))));
+            at += self.pick(&[0, SECOND, 30 * SECOND]);
         }
     }
 
@@ -351,6 +376,11 @@ impl<G: Ground> World<G> {
     }
 }
 
+/// The key of a request that happens once, as the oracle knows it.
+pub(super) fn number_of(claim: ClaimKey) -> u64 {
+    u64::try_from(u128::from_be_bytes(claim.0)).unwrap_or(u64::MAX)
+}
+
 /// A webhook as it was mapped at the edge.
 pub(super) fn heard(post: &Post, number: u64) -> Submission {
     let said = &post.said;
@@ -493,6 +523,7 @@ fn words(submission: &Submission) -> String {
             };
             format!("create {}", drafts.iter().map(of).collect::<Vec<_>>().join(", "))
         }
+        Submission::Once(once, inner) => format!("once for {}: {}", number_of(once.claim), words(inner)),
         Submission::Command(id, command) => format!("{command:?} {id}"),
         Submission::Queue(queue, command) => format!("{queue}: {command:?}"),
         other => format!("{other:?}"),
