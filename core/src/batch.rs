@@ -51,7 +51,7 @@ pub fn decide(cx: &Context, subjects: &Subjects, input: &Input) -> Decision {
 
 /// An input under a key: the first one happens, its repeats do not.
 fn decide_once(cx: &Context, subjects: &Subjects, once: Once, input: &Input) -> Decision {
-    if subjects.claimed(once.claim).is_some() {
+    if subjects.claimed(once.claim).is_some() && !cfg!(planted = "repeated_request_happens_again") {
         return Decision::answer(Outcome::Repeated);
     }
     let mut decision = decide(cx, subjects, input);

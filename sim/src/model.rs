@@ -185,6 +185,9 @@ impl Model {
 
     /// The server is known to be held from now on, or may go on from now on.
     pub fn holds(&mut self, is_held: bool) {
+        if is_held {
+            self.note("a server that is held");
+        }
         self.is_held = is_held;
     }
 
@@ -346,6 +349,9 @@ impl Model {
         let id = &fact.task;
         must(!self.tasks.contains_key(id), || "G4: created twice".into())?;
         self.is_first_under_its_key(fact)?;
+        if self.was_there(id) {
+            self.note("an id that is given again");
+        }
         let asked = self.wishes.get(id).and_then(|wishes| wishes.first()).cloned();
         let wish = match asked {
             Some(wish) => wish,

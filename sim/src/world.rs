@@ -110,7 +110,7 @@ impl<G: Ground> World<G> {
         let clock = Clock::at(START);
         let luck = random.draw();
         let crashes = *random.pick(&[6, 6, 60]);
-        let age = *random.pick(&[60, 600, 3_600]);
+        let age = *random.pick(&[1, 60, 600]);
         let age = plan.has(Feature::Retention).then_some(age);
         let ground = G::new(clock.clone(), &plan, luck);
         let many = plan.has(Feature::ManyNodes) && plan.has(Feature::Contention);
@@ -155,6 +155,9 @@ impl<G: Ground> World<G> {
     pub fn run(&mut self) -> Verdict {
         for node in 0..self.nodes.len() {
             self.starts(node)?;
+        }
+        while self.nodes[0].is_none() {
+            self.starts(0)?;
         }
         let queues = self.define_queues();
         if let Some(node) = &mut self.nodes[0] {

@@ -67,8 +67,8 @@ impl Model {
                 task.knows.insert(parent.clone(), *generation);
             }
             What::DependencyEnded { parent, allowed, .. } => {
-                if *allowed {
-                    task.met.insert(parent.clone());
+                if let Some(name) = task.edge(parent).map(|(name, _)| name.clone()).filter(|_| *allowed) {
+                    task.met.insert(name);
                 }
                 task.due = task.due.max(fact.at);
             }
