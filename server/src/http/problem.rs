@@ -98,6 +98,16 @@ impl Problem {
         Problem::new(StatusCode::NOT_FOUND, "not_found", detail)
     }
 
+    /// 503: an input was not taken in. `rest` says what that means for the request.
+    pub(super) fn unavailable(error: SubmitError, rest: &str) -> Problem {
+        let (code, what, seconds) = match error {
+            SubmitError::Behind => ("behind", "the writer is behind", 1),
+            SubmitError::Full => ("disk_full", "the disk is full", 10),
+            SubmitError::Stopping => ("stopping", "the server is stopping", 1),
+        };
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, format!("{what}; {rest}")).after(seconds)
+    }
+
     /// 409: a request with the same key has happened or is happening, and its answer is not known yet.
     #[must_use]
     pub fn in_progress() -> Problem {
@@ -146,21 +156,7 @@ impl IntoResponse for Problem {
 
 impl From<SubmitError> for Problem {
     fn from(error: SubmitError) -> Problem {
-        let detail = |what: &str| format!("{what}; nothing was changed, send the request again");
-        match error {
-            SubmitError::Behind => {
-                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "behind", detail("the writer is behind"))
-                    .after(1)
-            }
-            SubmitError::Full => {
-                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "disk_full", detail("the disk is full"))
-                    .after(10)
-            }
-            SubmitError::Stopping => {
-                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail("the server is stopping"))
-                    .after(1)
-            }
-        }
+        Problem::unavailable(error, "nothing was changed, send the request again")
     }
 }
 

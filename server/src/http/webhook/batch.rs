@@ -89,13 +89,22 @@ pub(super) async fn take_in(
     while heard.peek().is_some() {
         // Handed in one behind the other, they are decided in their order, and share a commit.
         let submit = |heard| way.app.engine.submit_in_turn(Submission::Event(Box::new(heard)));
-        let submitted: Vec<_> = heard.by_ref().take(AT_ONCE).map(submit).collect::<Result<_, _>>()?;
+        let submitted: Vec<_> =
+            heard.by_ref().take(AT_ONCE).map(submit).collect::<Result<_, _>>().map_err(in_part)?;
         for answered in submitted {
-            let receipt = answered.await.unwrap_or(Err(SubmitError::Stopping))?;
+            let receipt = answered.await.unwrap_or(Err(SubmitError::Stopping)).map_err(in_part)?;
             answers.push(said(&receipt)?);
         }
     }
     let mut answers = answers.into_iter();
     let events = events.into_iter().filter_map(|kept| kept.or_else(|| answers.next())).collect();
     Ok(respond::json(StatusCode::OK, &BatchAnswer { message: "Webhook received", events }))
+}
+
+/// Some of them may have been taken in before this one was not.
+fn in_part(error: SubmitError) -> Problem {
+    Problem::unavailable(
+        error,
+        "send the request again: those that were taken in already are duplicates then",
+    )
 }
