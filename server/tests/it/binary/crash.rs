@@ -58,6 +58,7 @@ async fn what_was_answered_survives_kill_9() {
     assert_eq!(tally.get("kills: kill -9 under load"), KILLS as u64);
     assert_eq!(tally.get("restarts, each checked"), KILLS as u64);
     assert_eq!(tally.get("checks: doctor, nothing found"), KILLS as u64 + 1);
+    assert_ne!(tally.get("remote: attempts that were sent again"), 0, "no kill has found an exchange open");
 }
 
 /// What is compared can fail: three records of what was never answered.
