@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::http::Sent;
 use crate::ledger::{Event, Promised, Seen, Wrong, text};
 
-/// Sends of one attempt beyond the first.
-const RESENDS_MAX: usize = 3;
+/// How often one attempt may be sent.
+pub const SENDS_MAX: usize = 4;
 
 /// What is wrong with a task as it is read now, in a server that has promised this. `None` is a task that is
 /// not there.
@@ -72,6 +72,29 @@ pub fn repeat(delivery: &str, event: &str, answer: &Value) -> Option<String> {
     (!same).then(|| format!("the delivery {delivery} was kept as {event} and is answered {answer}"))
 }
 
+/// Whether a line of its log says that something is wrong with the server itself. Where everything around it is `steady` it has
+/// nothing to warn of.
+#[must_use]
+pub fn is_defect(line: &str, steady: bool) -> bool {
+    let has = |words: &[&str]| words.iter().any(|word| line.contains(word));
+    // Of what it was about to send when it was told to stop, some is left: that is in order.
+    has(&["panicked", "defect"]) || steady && has(&["ERROR", "WARN"]) && !has(&["at the next start"])
+}
+
+/// What is wrong where nothing but orderly ends has come between a server and remotes that answer at once: what it had begun
+/// had time to end, and nothing was to be sent again.
+#[must_use]
+pub fn sent_again(sends: &BTreeMap<String, BTreeMap<u64, u64>>) -> Vec<Wrong> {
+    let attempts = sends.iter().flat_map(|(id, sends)| sends.iter().map(move |send| (id, send)));
+    let again = attempts.filter(|(_, (_, times))| **times > 1);
+    again
+        .map(|(id, (attempt, times))| Wrong {
+            task: Some(id.clone()),
+            what: format!("attempt {attempt} of {id} was sent {times} times, though every end was orderly"),
+        })
+        .collect()
+}
+
 /// What is wrong with the requests that Taskhook has sent to the remote.
 #[must_use]
 pub fn calls(calls: &[Sent]) -> Vec<Wrong> {
@@ -87,8 +110,8 @@ pub fn calls(calls: &[Sent]) -> Vec<Wrong> {
         if *first != call {
             say(format!("one attempt was sent as {first:?} and as {call:?}"));
         }
-        if *count == RESENDS_MAX + 2 {
-            say(format!("the attempt of {call:?} was sent more than {} times", RESENDS_MAX + 1));
+        if *count == SENDS_MAX + 1 {
+            say(format!("the attempt of {call:?} was sent more than {SENDS_MAX} times"));
         }
         let first = attempt_ids.entry(&call.webhook_id).or_insert(call);
         if (&first.task, first.attempt) != (&call.task, call.attempt) {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
-use taskhook_bench::wire::{self, Client, Message, Wire};
+use taskhook_bench::wire::{self, Message, Wire};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -59,15 +59,26 @@ pub fn request(method: &str, path: &str, header: Option<(&str, &str)>, body: &st
     }
 }
 
-/// Sends a request and waits for its answer. `None` if there is no whole one in this time: the connection is given up then.
-pub async fn exchange(client: &mut Client, to: SocketAddr, request: &[u8], time: Duration) -> Option<Answer> {
-    match tokio::time::timeout(time, client.call(request, Answer::of)).await {
-        Ok(Ok(answer)) => Some(answer),
-        _ => {
-            *client = Client::new(to);
-            None
-        }
-    }
+/// Sends a request once, over the connection there is or a new one, and waits for its answer. `None` if there is no whole one in
+/// this time: the connection is given up then.
+pub async fn exchange(
+    connection: &mut Option<Wire>,
+    to: SocketAddr,
+    request: &[u8],
+    time: Duration,
+) -> Option<Answer> {
+    let exchange = async {
+        let mut wire = match connection.take() {
+            Some(wire) => wire,
+            None => Wire::new(TcpStream::connect(to).await.ok()?),
+        };
+        wire.send(request).await.ok()?;
+        let message = wire.receive().await.ok()??;
+        let (answer, stays) = (Answer::of(&message), message.header("connection") != Some("close"));
+        *connection = stays.then_some(wire);
+        Some(answer)
+    };
+    tokio::time::timeout(time, exchange).await.ok().flatten()
 }
 
 /// A request that waits for an answer. Dropped, it breaks the connection.

@@ -1,7 +1,6 @@
 //! The checker: reads what is there, and holds it against what was promised.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,14 +16,10 @@ use crate::tally::Tally;
 
 /// Requests at the same time, while everything is checked.
 const CHECKERS: usize = 8;
-/// Within which time everything has ended, once everybody answers. A target host that failed twenty times in a row is tried
-/// again only after 30 s.
-const ENDED_WITHIN: Duration = Duration::from_secs(90);
-
 /// Asks the server itself, past every proxy.
 pub struct Judge {
-    /// Where it listens.
-    pub address: SocketAddr,
+    /// Its way to the server.
+    pub link: Link,
     /// What was promised.
     pub ledger: Arc<Ledger>,
 }
@@ -58,10 +53,10 @@ impl Judge {
         self.of_each(left, complete).await;
     }
 
-    /// Waits for the end of every task, and gives them by id. One that does not end is given as it is.
-    pub async fn ends(&self) -> BTreeMap<String, Value> {
+    /// Waits for the end of every task for so long, and gives them by id. One that does not end is given as it is.
+    pub async fn ends(&self, within: Duration) -> BTreeMap<String, Value> {
         let ids: Vec<String> = self.ledger.read().tasks.keys().cloned().collect();
-        let deadline = Instant::now() + ENDED_WITHIN;
+        let deadline = Instant::now() + within;
         let end = move |mut link: Link, id: String| async move {
             loop {
                 let answer = link.ask("GET", &format!("/v1/tasks/{id}?wait=2s"), None, "").await;
@@ -139,7 +134,7 @@ impl Judge {
 
     /// A whole list, page by page.
     async fn list(&self, what: &str) -> Vec<Value> {
-        let (mut link, mut rows) = (self.link(), Vec::new());
+        let (mut link, mut rows) = (self.link.clone(), Vec::new());
         let mut path = format!("/v1/{what}?limit=1000");
         loop {
             let mut page = link.ask("GET", &path, None, "").await.json();
@@ -167,7 +162,7 @@ impl Judge {
         let items = Arc::new(Mutex::new(items));
         let mut checkers = JoinSet::new();
         for _ in 0..CHECKERS {
-            let (link, items, ask) = (self.link(), items.clone(), ask.clone());
+            let (link, items, ask) = (self.link.clone(), items.clone(), ask.clone());
             checkers.spawn(async move {
                 let mut found = Vec::new();
                 let next = || items.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -178,12 +173,6 @@ impl Judge {
             });
         }
         checkers.join_all().await.into_iter().flatten().collect()
-    }
-
-    /// A way to the server past every proxy.
-    #[must_use]
-    pub fn link(&self) -> Link {
-        Link::new(self.address, self.ledger.clone())
     }
 }
 

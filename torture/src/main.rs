@@ -17,7 +17,7 @@ use taskhook_torture::plan::Features;
 use taskhook_torture::sabotage::{KINDS, Kind, Sabotage};
 use taskhook_torture::server::Programs;
 use taskhook_torture::tally::Tally;
-use taskhook_torture::world::{self, World};
+use taskhook_torture::world::{self, Span, World};
 use tokio::process::Command;
 
 /// Where this variable is there, this process has mounts and processes of its own; it names the folder for its stores.
@@ -123,7 +123,7 @@ async fn stopped() -> Result<()> {
 async fn run(arguments: &Arguments) -> Result<()> {
     let own = std::env::current_exe()?;
     let taskhook = arguments.taskhook.clone().unwrap_or_else(|| own.with_file_name("taskhook"));
-    let programs = Programs { taskhook: absolute(&taskhook)?, shim: absolute(&arguments.shim)? };
+    let programs = Programs { taskhook: absolute(&taskhook)?, shim: Some(absolute(&arguments.shim)?) };
     std::fs::create_dir_all(&arguments.folder)?;
     let folder = absolute(&arguments.folder)?;
     if !arguments.unproved {
@@ -174,7 +174,7 @@ async fn one_world(programs: &Programs, folder: &Path, seed: u64, tally: &mut Ta
     let on = if disk.is_some() { "a disk of its own" } else { "the machine's disk" };
     let store = place.store.clone();
     let mut world = World::begin(programs, &store, disk, seed, Features::of(seed), None).await?;
-    let lived = world.live(WORLD_TIME).await;
+    let lived = world.live(Span::Time(WORLD_TIME)).await;
     tally.merge(&world.tally);
     let wrong = match lived {
         Ok(wrong) => wrong,
@@ -206,10 +206,9 @@ async fn one_world(programs: &Programs, folder: &Path, seed: u64, tally: &mut Ta
 async fn prove(programs: &Programs, folder: &Path, kind: Kind, words: &[&str]) -> Result<()> {
     let place = Place::make(folder)?;
     let sabotage = Sabotage::new(kind);
-    let calm = Features { faults: false, full_disk: false, pauses: false, trouble: 0, filler: 0 };
     let store = place.store.clone();
-    let mut world = World::begin(programs, &store, None, 1, calm, Some(sabotage)).await?;
-    let wrong = world.live(SABOTAGED_TIME).await?;
+    let mut world = World::begin(programs, &store, None, 1, Features::SOUND, Some(sabotage)).await?;
+    let wrong = world.live(Span::Time(SABOTAGED_TIME)).await?;
     ensure!(sabotage.is_done(), "no damage of the kind {kind:?} was done");
     let noticed = wrong.iter().find(|wrong| words.iter().any(|word| wrong.what.contains(word)));
     let noticed =

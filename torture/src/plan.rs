@@ -33,6 +33,12 @@ pub enum Blow {
 /// What may be done in one world. A world without some of it shows what all of it together hides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Features {
+    /// The process is killed, at any moment and while it starts.
+    pub kills: bool,
+    /// It is told to stop.
+    pub stops: bool,
+    /// Its store is copied while it runs.
+    pub backups: bool,
     /// Calls on files fail.
     pub faults: bool,
     /// The disk is full now and then.
@@ -47,11 +53,39 @@ pub struct Features {
 
 impl Features {
     /// Everything.
-    pub const ALL: Features =
-        Features { faults: true, full_disk: true, pauses: true, trouble: 80, filler: 2_000 };
+    pub const ALL: Features = Features {
+        faults: true,
+        full_disk: true,
+        pauses: true,
+        trouble: 80,
+        filler: 2_000,
+        ..Features::SOUND
+    };
+    /// What can happen to a process on a sound machine.
+    pub const SOUND: Features = Features { kills: true, stops: true, backups: true, ..Features::NONE };
+    /// Kills alone.
+    pub const KILLS: Features = Features { kills: true, ..Features::NONE };
+    /// Nothing but orderly ends.
+    pub const STOPS: Features = Features { stops: true, ..Features::NONE };
+    const NONE: Features = Features {
+        kills: false,
+        stops: false,
+        backups: false,
+        faults: false,
+        full_disk: false,
+        pauses: false,
+        trouble: 0,
+        filler: 0,
+    };
 
-    /// What may be done in the world of this seed: everything in every fifth, in the others what chance allows. Kills there are
-    /// always.
+    /// Whether files, disk and networks are sound: nothing but its own end comes between the server and those whom it knows.
+    #[must_use]
+    pub fn is_steady(&self) -> bool {
+        !self.faults && !self.full_disk && !self.pauses && self.trouble == 0
+    }
+
+    /// What may be done in the world of this seed: everything in every fifth, in the others what chance allows. Kills, stops
+    /// and backups there are always.
     #[must_use]
     pub fn of(seed: u64) -> Features {
         if seed.is_multiple_of(5) {
@@ -64,6 +98,7 @@ impl Features {
             pauses: random.per_mille(600),
             trouble: *random.pick(&[0, 20, 80, 80, 200]),
             filler: *random.pick(&[0, 0, 2_000, 2_000, 100_000]),
+            ..Features::SOUND
         }
     }
 }
@@ -81,7 +116,13 @@ impl Plan {
     /// The plan that chance makes of what may be done.
     #[must_use]
     pub fn new(mut random: Random, features: Features) -> Plan {
-        let mut deck = vec![Blow::Stop, Blow::Backup];
+        let mut deck = Vec::new();
+        if features.stops {
+            deck.push(Blow::Stop);
+        }
+        if features.backups {
+            deck.push(Blow::Backup);
+        }
         if features.pauses {
             deck.extend([pause(&mut random), pause(&mut random)]);
         }
@@ -114,15 +155,15 @@ impl Plan {
         let (random, features) = (&mut self.random, self.features);
         loop {
             return match random.below(100) {
-                0..12 => Blow::Kill,
+                0..12 if features.kills => Blow::Kill,
                 12..76 if features.faults => Blow::Fault(any_fault(random)),
                 76..84 if features.full_disk => {
                     let kill = random.per_mille(300);
                     full_disk(random, kill)
                 }
                 84..90 if features.pauses => pause(random),
-                90..95 => Blow::Stop,
-                95..98 => Blow::Backup,
+                90..95 if features.stops => Blow::Stop,
+                95..98 if features.backups => Blow::Backup,
                 _ => continue,
             };
         }
@@ -220,8 +261,9 @@ mod tests {
 
     #[test]
     fn what_is_not_to_be_done_is_not_done() {
-        let few = Features { faults: false, full_disk: false, pauses: false, trouble: 0, filler: 0 };
         let allowed = |blow: &Blow| matches!(blow, Blow::Kill | Blow::Stop | Blow::Backup);
-        assert!(blows(1, few, 500).iter().all(allowed));
+        assert!(blows(1, Features::SOUND, 500).iter().all(allowed));
+        assert_eq!(blows(1, Features::KILLS, 50), [Blow::Kill; 50]);
+        assert_eq!(blows(1, Features::STOPS, 50), [Blow::Stop; 50]);
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use taskhook_sim::Random;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::http::{self, Call, Sent};
 use crate::ledger::{Ledger, Webhook};
@@ -30,6 +30,8 @@ pub struct Remote {
     pub ledger: Arc<Ledger>,
     /// From now on everything is done at once.
     pub calm: watch::Receiver<bool>,
+    /// No attempt is open for longer than the remote itself takes.
+    pub prompt: bool,
     /// How often each task was asked for.
     pub asked: Arc<Mutex<BTreeMap<String, u64>>>,
 }
@@ -85,25 +87,35 @@ const SCRIPTS: [Script; 20] = [
 /// Serves what comes to `listener` until it is over, and then to the end of what was begun.
 pub async fn serve(listener: TcpListener, remote: Remote, mut over: watch::Receiver<bool>) {
     let (tell, mut calls) = mpsc::unbounded_channel();
-    let mut open = JoinSet::new();
+    let mut open: JoinSet<()> = JoinSet::new();
+    let ledger = remote.ledger.clone();
+    let look = |served: Result<(), JoinError>| {
+        served.unwrap_or_else(|error| ledger.wrong(None, format!("a call was not served: {error}")));
+    };
     {
         let mut listening = std::pin::pin!(http::listen(listener, tell));
         loop {
             tokio::select! {
                 () = &mut listening => break,
                 Some(call) = calls.recv() => drop(open.spawn(remote.clone().take(call))),
-                Some(_) = open.join_next() => {}
+                Some(served) = open.join_next() => look(served),
                 _ = over.wait_for(|over| *over) => break,
             }
         }
     }
-    while open.join_next().await.is_some() {}
+    while let Some(served) = open.join_next().await {
+        look(served);
+    }
 }
 
 impl Remote {
     async fn take(self, call: Call) {
         match call.sent.clone() {
-            None => self.tell_truth(call),
+            None if call.path.starts_with("/status/") => self.tell_truth(call),
+            None => {
+                let what = format!("{} was called without the names of an attempt", call.path);
+                self.ledger.wrong(None, what);
+            }
             Some(sent) if call.path == "/silent" => {
                 self.ledger.called(&sent);
                 self.ledger.ended_by_remote(&sent.task, truth(self.seed, &sent.task));
@@ -118,9 +130,11 @@ impl Remote {
         let mut random = self.chance(&sent, times);
         let payload: Value = serde_json::from_slice(&call.body).unwrap_or_default();
         let calls_back = payload["completion"] == "callback";
-        let script = self.draw(&mut random);
-        if random.per_mille(300) && !self.is_calm() {
-            tokio::time::sleep(Duration::from_millis(random.below(25))).await;
+        let script = if self.is_stuck(&sent) { Hold } else { self.draw(&mut random) };
+        // What comes to an end shall find exchanges open. Where it is orderly it waits for them.
+        let (of_a_thousand, most) = if self.prompt { (1_000, 250) } else { (300, 25) };
+        if random.per_mille(of_a_thousand) && !self.is_calm() {
+            tokio::time::sleep(Duration::from_millis(random.below(most))).await;
         }
         let done = json!({"event": "task_completed", "result": {"by": sent.webhook_id, "time": times}});
         let failed = json!({"event": "task_failed", "error": {"message": "not this time", "code": "chance"}});
@@ -184,7 +198,14 @@ impl Remote {
         if self.is_calm() {
             return if random.per_mille(500) { Answer } else { Accept };
         }
-        *random.pick(&SCRIPTS)
+        let waits = |script| matches!(script, CallBackFirst | Announce | Hold);
+        let script = *random.pick(&SCRIPTS);
+        if self.prompt && waits(script) { Accept } else { script }
+    }
+
+    /// Some attempts are never answered, however often they are sent.
+    fn is_stuck(&self, sent: &Sent) -> bool {
+        !self.prompt && !self.is_calm() && self.chance(sent, 0).per_mille(15)
     }
 
     /// The same for the same call, whatever happens around it.

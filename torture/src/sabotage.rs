@@ -99,22 +99,24 @@ impl Sabotage {
         Ok(Some(done))
     }
 
-    /// Lets the disk of a running server lie from the start, and cuts its power once there is something to lose.
+    /// Lets the disk of a running server lie from the start, and cuts its power once there is something to lose: then it gives
+    /// true, and the next write is its last.
     ///
     /// # Errors
     /// If the server's files cannot be told.
-    pub fn strike_running(&self, control: &Control, tasks: usize) -> Result<()> {
+    pub fn strike_running(&self, control: &Control, tasks: usize) -> Result<bool> {
         if self.kind != Kind::LyingDisk || self.is_done() {
-            return Ok(());
+            return Ok(false);
         }
         let (files, call) = (Files::Any, 1);
         let lie = Fault { at: At::Sync, files, call, repeat: None, action: Action::Lie, half: false };
         if tasks < TASKS_MIN {
-            return Ok(control.plan(&lie)?);
+            control.plan(&lie)?;
+            return Ok(false);
         }
         control.plan(&Fault { at: At::Write, repeat: Some(1), action: Action::Power, ..lie })?;
         self.done.store(true, Ordering::Relaxed);
-        Ok(())
+        Ok(true)
     }
 
     /// Whether it was done.

@@ -14,11 +14,14 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::net::TcpSocket;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::shim::Control;
 
 /// How long a start may take. A machine that writes gigabytes back can take half a minute for one fsync.
 const START_TIME_MAX: Duration = Duration::from_secs(90);
+/// How long its last words may take to get here.
+const LAST_WORDS_TIME: Duration = Duration::from_secs(5);
 /// Lines of its words that are kept.
 const LINES_KEPT: usize = 60;
 
@@ -27,8 +30,8 @@ const LINES_KEPT: usize = 60;
 pub struct Programs {
     /// The binary under test.
     pub taskhook: PathBuf,
-    /// What stands between it and its files.
-    pub shim: PathBuf,
+    /// What stands between it and its files; without it none of them fails.
+    pub shim: Option<PathBuf>,
 }
 
 /// A server on a store and a port of its own.
@@ -39,21 +42,26 @@ pub struct Server {
     /// What its files do to it.
     pub control: Control,
     /// Where it listens.
-    pub address: SocketAddr,
+    port: Port,
     /// Where workers reach it: the proxy.
     public: SocketAddr,
-    /// Keeps others off the port while no server listens there: callback URLs outlive a server.
-    _held: TcpSocket,
     process: Option<Child>,
     log: Arc<Mutex<Log>>,
+    /// Those who read what it says.
+    readers: JoinSet<()>,
     listens: watch::Receiver<bool>,
+    /// How often it has listened so far.
+    lives: u64,
+    /// Which of these lives there is; 0 while there is none, or its end has begun.
+    life: watch::Sender<u64>,
 }
 
 /// What it has said in its present life.
 #[derive(Debug, Default)]
 struct Log {
     lines: VecDeque<String>,
-    panics: Vec<String>,
+    /// Warnings, errors and panics.
+    odd: Vec<String>,
     full: u64,
 }
 
@@ -66,17 +74,28 @@ pub enum Started {
     Ended(ExitStatus),
 }
 
-/// A port that is ours.
-///
-/// # Errors
-/// If there is none.
-pub fn port() -> io::Result<(TcpSocket, SocketAddr)> {
-    let socket = TcpSocket::new_v4()?;
-    // On Linux a socket that is bound but does not listen keeps others off, and a server with the same option may listen.
-    socket.set_reuseaddr(true)?;
-    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-    let address = socket.local_addr()?;
-    Ok((socket, address))
+/// A port that stays ours while no server listens on it: callback URLs outlive a server.
+#[derive(Debug)]
+pub struct Port {
+    /// Where a server may listen.
+    pub address: SocketAddr,
+    /// On Linux a socket that is bound but does not listen keeps others off the port, and a server with the same option may
+    /// listen on it all the same.
+    _held: Option<TcpSocket>,
+}
+
+impl Port {
+    /// A port that nobody has.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn free() -> io::Result<Port> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        let address = socket.local_addr()?;
+        Ok(Port { address, _held: cfg!(target_os = "linux").then_some(socket) })
+    }
 }
 
 impl Server {
@@ -86,7 +105,7 @@ impl Server {
         programs: &Programs,
         folder: &Path,
         control: Control,
-        (held, address): (TcpSocket, SocketAddr),
+        port: Port,
         public: SocketAddr,
     ) -> Server {
         let (_, listens) = watch::channel(false);
@@ -94,13 +113,21 @@ impl Server {
             programs: programs.clone(),
             folder: folder.into(),
             control,
-            address,
+            port,
             public,
-            _held: held,
             process: None,
             log: Arc::default(),
+            readers: JoinSet::new(),
             listens,
+            lives: 0,
+            life: watch::Sender::new(0),
         }
+    }
+
+    /// Tells which of its lives there is; 0 while there is none, or its end has begun.
+    #[must_use]
+    pub fn life(&self) -> watch::Receiver<u64> {
+        self.life.subscribe()
     }
 
     /// Starts a process, which does not listen yet.
@@ -109,17 +136,24 @@ impl Server {
     /// If there is no process.
     pub fn spawn(&mut self) -> Result<()> {
         let mut command = self.taskhook();
-        command.args(["serve", "--listen", &self.address.to_string()]);
+        command.args(["serve", "--listen", &self.port.address.to_string()]);
         command.args(["--public-url", &format!("http://{}", self.public), "--store", &self.store()]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        self.control.attach(command.as_std_mut(), &self.programs.shim);
+        if let Some(shim) = &self.programs.shim {
+            self.control.attach(command.as_std_mut(), shim);
+        }
         let mut child = command.spawn().context("the binary under test does not start")?;
-        self.log = Arc::default();
+        // Of the life before, what may be wrong is still to be told.
+        self.log = Arc::new(Mutex::new(Log { odd: self.odd(), ..Log::default() }));
         let (tell, listens) = watch::channel(false);
         let tell = Arc::new(tell);
         let (out, err) = (child.stdout.take(), child.stderr.take());
-        out.into_iter().for_each(|pipe| drop(tokio::spawn(listen(pipe, self.log.clone(), tell.clone()))));
-        err.into_iter().for_each(|pipe| drop(tokio::spawn(listen(pipe, self.log.clone(), tell.clone()))));
+        if let Some(pipe) = out {
+            self.readers.spawn(listen(pipe, self.log.clone(), tell.clone()));
+        }
+        if let Some(pipe) = err {
+            self.readers.spawn(listen(pipe, self.log.clone(), tell));
+        }
         self.listens = listens;
         self.process = Some(child);
         Ok(())
@@ -142,8 +176,15 @@ impl Server {
         let started = tokio::time::timeout(START_TIME_MAX, started).await;
         let Ok(started) = started else { bail!("it neither listens nor ends:\n{}", self.said()) };
         let started = started?;
-        if matches!(started, Started::Ended(_)) {
-            self.process = None;
+        match started {
+            Started::Listens => {
+                self.lives += 1;
+                self.life.send_replace(self.lives);
+            }
+            Started::Ended(_) => {
+                self.process = None;
+                self.hear_out().await;
+            }
         }
         Ok(started)
     }
@@ -171,8 +212,11 @@ impl Server {
     /// # Errors
     /// What the system says.
     pub async fn kill(&mut self) -> Result<()> {
+        // Who is cut off by it finds that it was about to end.
+        self.life.send_replace(0);
         if let Some(mut process) = self.process.take() {
             process.kill().await?;
+            self.hear_out().await;
         }
         Ok(())
     }
@@ -182,6 +226,9 @@ impl Server {
     /// # Errors
     /// What the system says.
     pub fn signal(&self, signal: Signal) -> Result<()> {
+        if signal == Signal::TERM {
+            self.life.send_replace(0);
+        }
         let id = self.process.as_ref().and_then(Child::id).context("it has ended")?;
         let pid = Pid::from_raw(i32::try_from(id)?).context("no process has this number")?;
         Ok(kill_process(pid, signal)?)
@@ -195,7 +242,16 @@ impl Server {
         let Some(process) = &mut self.process else { bail!("there is no process") };
         let Ok(status) = tokio::time::timeout(within, process.wait()).await else { return Ok(None) };
         self.process = None;
+        self.life.send_replace(0);
+        self.hear_out().await;
         Ok(Some(status?))
+    }
+
+    /// Waits until the last that it has said is read.
+    async fn hear_out(&mut self) {
+        let last = async { while self.readers.join_next().await.is_some() {} };
+        // Nobody else has its pipes, and if somebody had, what it says would not matter.
+        let _ = tokio::time::timeout(LAST_WORDS_TIME, last).await;
     }
 
     /// What it has said last in its present life.
@@ -211,10 +267,10 @@ impl Server {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).full
     }
 
-    /// What it has said of panics since this was asked last.
+    /// What it has said since this was asked last that may be wrong: warnings, errors and panics.
     #[must_use]
-    pub fn panics(&self) -> Vec<String> {
-        std::mem::take(&mut self.log.lock().unwrap_or_else(PoisonError::into_inner).panics)
+    pub fn odd(&self) -> Vec<String> {
+        std::mem::take(&mut self.log.lock().unwrap_or_else(PoisonError::into_inner).odd)
     }
 
     /// What `taskhook doctor` says of its store, which no process may have open.
@@ -238,7 +294,7 @@ impl Server {
     /// # Errors
     /// If it does not run.
     pub async fn explain(&self, task: &str) -> Result<String> {
-        let url = format!("http://{}", self.address);
+        let url = format!("http://{}", self.port.address);
         let output = self.taskhook().args(["tasks", "explain", task, "--url", &url]).output().await?;
         Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     }
@@ -270,8 +326,8 @@ async fn listen(pipe: impl AsyncRead + Unpin, log: Arc<Mutex<Log>>, tell: Arc<wa
         }
         let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
         log.full += u64::from(line.contains("the disk is full"));
-        if line.contains("panicked") {
-            log.panics.push(line.clone());
+        if ["ERROR", "WARN", "panicked"].iter().any(|word| line.contains(word)) {
+            log.odd.push(line.clone());
         }
         if log.lines.len() == LINES_KEPT {
             log.lines.pop_front();

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::backup;
+use crate::check;
 use crate::disk::Disk;
 use crate::judge::Judge;
 use crate::ledger::{Ledger, Webhook, Wrong};
@@ -24,19 +25,26 @@ use crate::plan::{self, Blow, Features, Plan};
 use crate::proxy::{Proxy, TROUBLES};
 use crate::remote::{self, Remote};
 use crate::sabotage::Sabotage;
-use crate::server::{Programs, Server, Started, port};
+use crate::server::{Port, Programs, Server, Started};
 use crate::shim::{Action, At, Control, Fault, Files};
 use crate::tally::Tally;
 
 const CLIENTS: usize = 4;
 /// The longest moment under load before the next blow.
-const MOMENT_MAX: Duration = Duration::from_millis(500);
+const MOMENT_MAX: Duration = Duration::from_millis(300);
 /// How long a planned fault may wait for its call.
 const FAULT_TIME_MAX: Duration = Duration::from_secs(3);
 /// Within which time a process has ended that has met an I/O error.
 const END_TIME_MAX: Duration = Duration::from_secs(30);
 /// Within which time a process has ended that was told to: 10 s are promised, and this is a busy machine.
 const STOP_TIME_MAX: Duration = Duration::from_secs(13);
+/// The same where remotes answer at once.
+const PROMPT_STOP_TIME_MAX: Duration = Duration::from_secs(10);
+/// Within which time everything has ended, once everybody answers. A target host that failed twenty times in a row is tried
+/// again only after 30 s.
+const ENDED_WITHIN: Duration = Duration::from_secs(90);
+/// The same where no host was out of order.
+const STEADY_ENDED_WITHIN: Duration = Duration::from_secs(20);
 /// Within which time a server takes new work again, once there is room.
 const ROOM_TIME_MAX: Duration = Duration::from_secs(30);
 /// Within which time clients and the remote come to the end of what they have begun.
@@ -46,6 +54,15 @@ const OLDER: u16 = 20;
 /// Nothing that is waited for with a look now and then needs more looks.
 const LOOK_EVERY: Duration = Duration::from_millis(4);
 
+/// How long blows fall.
+#[derive(Debug, Clone, Copy)]
+pub enum Span {
+    /// For so long.
+    Time(Duration),
+    /// So many of them.
+    Blows(usize),
+}
+
 /// A world in which something is done.
 pub struct World {
     server: Server,
@@ -54,6 +71,10 @@ pub struct World {
     random: Random,
     plan: Plan,
     features: Features,
+    /// Nothing but its own end comes between the server and the others: it has no excuse.
+    steady: bool,
+    /// Besides, every end is orderly, and the remote answers at once.
+    prompt: bool,
     disk: Option<Disk>,
     proxies: [(&'static str, Proxy); 2],
     trouble: watch::Sender<u16>,
@@ -87,30 +108,40 @@ impl World {
         features: Features,
         sabotage: Option<Sabotage>,
     ) -> Result<World> {
+        let needs_shim = features.faults || features.full_disk;
+        ensure!(!needs_shim || programs.shim.is_some(), "nothing lets files fail");
+        let steady = features.is_steady() && sabotage.is_none();
+        let prompt = steady && !features.kills;
         let mut random = Random::new(seed);
         let plan = Plan::new(random.fork(), features);
         let ledger = Arc::new(Ledger::default());
         let (trouble, calm, over) =
             (watch::Sender::new(0), watch::Sender::new(false), watch::Sender::new(false));
-        let (held, address) = port()?;
+        let port = Port::free()?;
+        let address = port.address;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let to_remote = Proxy::start(listener.local_addr()?, random.fork(), trouble.subscribe()).await?;
         let to_taskhook = Proxy::start(address, random.fork(), trouble.subscribe()).await?;
         let work = format!("http://{}", to_remote.address);
-        let link = Link::new(to_taskhook.address, ledger.clone());
+        let control = Control::create(folder.parent().context("a folder of its own")?)?;
+        let mut server = Server::new(programs, folder, control, port, to_taskhook.address);
+        let link = |to| {
+            let link = Link::new(to, ledger.clone());
+            if steady { link.steady(server.life()) } else { link }
+        };
+        let judge = Judge { link: link(address), ledger: ledger.clone() };
+        let link = link(to_taskhook.address);
         let remote = Remote {
             seed,
             link: link.clone(),
             ledger: ledger.clone(),
             calm: calm.subscribe(),
+            prompt,
             asked: Arc::default(),
         };
         let remote = tokio::spawn(remote::serve(listener, remote, over.subscribe()));
-        let control = Control::create(folder.parent().context("a folder of its own")?)?;
-        let mut server = Server::new(programs, folder, control, (held, address), to_taskhook.address);
         server.start().await?;
-        let judge = Judge { address, ledger: ledger.clone() };
-        let mut own = judge.link();
+        let mut own = judge.link.clone();
         let narrow = json!({"concurrency": NARROW.1});
         let paced = json!({"rate": {"limit": PACED.1, "per": "1s", "burst": PACED.2}});
         for (name, queue) in [(NARROW.0, narrow), (PACED.0, paced)] {
@@ -132,6 +163,8 @@ impl World {
             random,
             plan,
             features,
+            steady,
+            prompt,
             disk,
             proxies: [("remote side", to_remote), ("sender side", to_taskhook)],
             trouble,
@@ -149,20 +182,30 @@ impl World {
         })
     }
 
-    /// Lets blows fall for so long, then lets everything come to its end, and gives what does not hold.
+    /// Lets blows fall, then lets everything come to its end, and gives what does not hold.
     ///
     /// # Errors
     /// If the harness itself does not get on.
-    pub async fn live(&mut self, time: Duration) -> Result<Vec<Wrong>> {
+    pub async fn live(&mut self, span: Span) -> Result<Vec<Wrong>> {
         self.tally.one("worlds");
-        let until = Instant::now() + time;
-        while Instant::now() < until && self.ledger.read().wrong.is_empty() {
-            if let Some(sabotage) = self.sabotage {
-                sabotage.strike_running(&self.server.control, self.ledger.read().tasks.len())?;
+        let (began, mut blows) = (Instant::now(), 0);
+        let is_over = |blows| match span {
+            Span::Time(time) => began.elapsed() >= time,
+            Span::Blows(most) => blows >= most,
+        };
+        while !is_over(blows) && self.ledger.read().wrong.is_empty() {
+            blows += 1;
+            let tasks = self.ledger.read().tasks.len();
+            if let Some(sabotage) = self.sabotage
+                && sabotage.strike_running(&self.server.control, tasks)?
+            {
+                self.note("SABOTAGE: the power is cut".into());
+                self.server.ended(END_TIME_MAX).await?;
+            } else {
+                let blow = self.plan.draw();
+                self.note(format!("{blow:?}"));
+                self.blow(blow).await?;
             }
-            let blow = self.plan.draw();
-            self.note(format!("{blow:?}"));
-            self.blow(blow).await?;
             if !self.server.runs() {
                 self.restart().await?;
             }
@@ -220,6 +263,9 @@ impl World {
         match blow {
             Blow::Kill => {
                 self.pass(MOMENT_MAX).await;
+                if let Some(status) = self.server.ended(Duration::ZERO).await? {
+                    self.wrong(format!("it has ended by itself ({status}):\n{}", self.server.said()));
+                }
                 self.server.kill().await?;
                 self.tally.one("kills: kill -9 under load");
             }
@@ -251,8 +297,11 @@ impl World {
         }
         if self.server.control.hits(fault.at)? == before {
             self.server.control.calm()?;
-            self.tally.one("planned faults whose call never came");
-            return Ok(());
+            // It may have come at the last moment.
+            if self.server.control.hits(fault.at)? == before {
+                self.tally.one("planned faults whose call never came");
+                return Ok(());
+            }
         }
         let status = if fault.action == Action::NoRoom && fault.at == At::Write {
             // The next calls fail too, as they come.
@@ -309,7 +358,7 @@ impl World {
 
     /// Whether it takes new work within some time, by itself.
     async fn takes_work(&mut self, when: &str) -> Result<bool> {
-        let mut link = self.judge.link();
+        let mut link = self.judge.link.clone();
         let until = Instant::now() + ROOM_TIME_MAX;
         self.probes += 1;
         let task = json!({"id": format!("probe-{}", self.probes)});
@@ -406,7 +455,8 @@ impl World {
         let body = json!({"event": "task_completed", "task_id": task, "result": "on a full disk"});
         let webhook = Webhook { path: "/webhook".into(), delivery: None, echo: None, body };
         let body = webhook.body.to_string();
-        let answer = self.judge.link().try_once("POST", "/webhook", &body, Duration::from_secs(5)).await;
+        let answer =
+            self.judge.link.clone().try_once("POST", "/webhook", &body, Duration::from_secs(5)).await;
         match answer {
             Some(answer) if answer.status == 200 => {
                 self.ledger.told(&webhook, Some(task), None, &answer);
@@ -426,7 +476,8 @@ impl World {
     async fn stop(&mut self) -> Result<()> {
         let began = Instant::now();
         self.server.signal(Signal::TERM)?;
-        let status = self.server.ended(STOP_TIME_MAX).await?;
+        let most = if self.prompt { PROMPT_STOP_TIME_MAX } else { STOP_TIME_MAX };
+        let status = self.server.ended(most).await?;
         let said = self.server.said();
         match status.map(|status| status.code()) {
             Some(Some(0)) => self.tally.one("ends: SIGTERM, exit code 0"),
@@ -464,10 +515,10 @@ impl World {
 
     /// Looks at the store, on which no server runs, and starts the server again, sometimes badly.
     async fn restart(&mut self) -> Result<()> {
-        self.look_for_panics();
+        self.look_for_defects();
         self.before = self.server.said();
         self.doctor().await?;
-        while self.random.per_mille(250) {
+        while self.features.kills && self.random.per_mille(250) {
             self.server.spawn()?;
             self.pass(Duration::from_millis(60)).await;
             self.server.kill().await?;
@@ -538,9 +589,12 @@ impl World {
         Ok(())
     }
 
-    fn look_for_panics(&mut self) {
-        for line in self.server.panics() {
-            self.wrong(format!("the server says: {line}"));
+    /// What the server has noticed itself stands in its log.
+    fn look_for_defects(&mut self) {
+        for line in self.server.odd() {
+            if check::is_defect(&line, self.steady) {
+                self.wrong(format!("the server says: {line}"));
+            }
         }
     }
 
@@ -553,24 +607,38 @@ impl World {
         if !self.server.runs() {
             self.server.start().await?;
         }
-        let clients = async { while self.clients.join_next().await.is_some() {} };
+        let ledger = self.ledger.clone();
+        let clients = async {
+            while let Some(acted) = self.clients.join_next().await {
+                acted.unwrap_or_else(|error| ledger.wrong(None, format!("a client has failed: {error}")));
+            }
+        };
         if tokio::time::timeout(CALM_TIME_MAX, clients).await.is_err() {
             self.wrong("the clients do not come to an end".into());
             return Ok(());
         }
         self.judge.complete_externals().await;
         let calm = Instant::now();
-        let tasks = self.judge.ends().await;
+        let within = if self.steady { STEADY_ENDED_WITHIN } else { ENDED_WITHIN };
+        let tasks = self.judge.ends(within).await;
         self.ended_after = calm.elapsed();
         self.note(format!("everything has ended, {:.1} s after calm", self.ended_after.as_secs_f64()));
         self.over.send_replace(true);
-        if tokio::time::timeout(CALM_TIME_MAX, &mut self.remote).await.is_err() {
-            self.wrong("the remote does not come to an end".into());
-            return Ok(());
+        match tokio::time::timeout(CALM_TIME_MAX, &mut self.remote).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.wrong(format!("the remote has failed: {error}")),
+            Err(_) => {
+                self.wrong("the remote does not come to an end".into());
+                return Ok(());
+            }
         }
         self.judge.compare(&mut self.random, 1_000, &mut self.tally).await;
         self.judge.check_stories(&tasks, &mut self.tally).await;
-        self.look_for_panics();
+        if self.prompt {
+            let mut records = self.ledger.read();
+            let again = check::sent_again(&records.sends());
+            records.wrong.extend(again);
+        }
         for task in tasks.values() {
             self.tally.one(&format!("tasks: {}", task["state"].as_str().unwrap_or("?")));
         }
@@ -578,6 +646,7 @@ impl World {
             self.stop().await?;
             self.doctor().await?;
         }
+        self.look_for_defects();
         Ok(())
     }
 
@@ -600,8 +669,11 @@ impl World {
         let full = records.refusals.get("disk_full").copied().unwrap_or(0);
         tally.add("load: refused for a full disk", full);
         tally.add("remote: requests", records.calls.iter().filter(|call| !call.is_copy).count() as u64);
-        let again: u64 = records.sends().values().flatten().map(|(_, sends)| sends - 1).sum();
-        tally.add("remote: attempts that were sent again", again);
+        let sends = records.sends();
+        let sends = || sends.values().flat_map(|attempts| attempts.values().copied());
+        tally.add("remote: attempts that were sent again", sends().map(|times| times - 1).sum());
+        let to_the_end = sends().filter(|times| *times == check::SENDS_MAX as u64).count();
+        tally.add("remote: attempts that were sent as often as may be", to_the_end as u64);
     }
 }
 

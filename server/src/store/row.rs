@@ -9,8 +9,8 @@ use taskhook_core::access::Role;
 use taskhook_core::queue::{QueueSecret, Settings};
 use taskhook_core::{
     BulkKey, Cause, Change, Completion, EdgeStatus, EventKey, EventKind, ExternalKey, Failure, FollowUp,
-    HostKey, Ignored, NotCorrelated, On, Outcome, PollAnswer, QueueKey, Rate, RetryAsked, State, Task,
-    TaskKey, Timestamp,
+    HostKey, Ignored, NotCorrelated, On, Outcome, PollAnswer, QueueKey, Rate, RetryAsked, ScheduleKey, State,
+    Task, TaskKey, Timestamp,
 };
 
 /// Pairs each value of an enum with its stored number, both ways.
@@ -152,6 +152,24 @@ pub fn cause_columns(cause: Cause) -> (i64, Option<i64>) {
         Cause::Bulk(bulk) => (9, Some(bulk.0)),
         Cause::Reconciliation => (10, None),
     }
+}
+
+/// The cause with these columns; `None`: this version does not know it.
+#[must_use]
+pub fn cause_of(number: i64, key: Option<i64>) -> Option<Cause> {
+    Some(match (number, key) {
+        (1, _) => Cause::Creation,
+        (2, _) => Cause::Command,
+        (3, Some(event)) => Cause::Event(EventKey(event)),
+        (4, Some(attempt)) => Cause::Reply(u32::try_from(attempt).ok()?),
+        (5, _) => Cause::Time,
+        (6, Some(task)) => Cause::Parent(TaskKey(task)),
+        (7, _) => Cause::Queue,
+        (8, Some(schedule)) => Cause::Schedule(ScheduleKey(schedule)),
+        (9, Some(bulk)) => Cause::Bulk(BulkKey(bulk)),
+        (10, _) => Cause::Reconciliation,
+        _ => return None,
+    })
 }
 
 /// What is stored of a change beside its kind. Fields that a kind has no use for are absent.
@@ -638,6 +656,26 @@ mod tests {
             assert_eq!(follow_up_of(kind, subject, other, generation, end), Some(follow_up));
         }
         assert_eq!(follow_up_of(99, 0, 0, 0, 0), None);
+    }
+
+    #[test]
+    fn every_cause_survives_storage() {
+        for cause in [
+            Cause::Creation,
+            Cause::Command,
+            Cause::Event(EventKey(3)),
+            Cause::Reply(u32::MAX),
+            Cause::Time,
+            Cause::Parent(TaskKey(i64::MIN)),
+            Cause::Queue,
+            Cause::Schedule(ScheduleKey(5)),
+            Cause::Bulk(BulkKey(6)),
+            Cause::Reconciliation,
+        ] {
+            let (number, key) = cause_columns(cause);
+            assert_eq!(cause_of(number, key), Some(cause));
+        }
+        assert_eq!([cause_of(99, None), cause_of(4, Some(-1)), cause_of(3, None)], [None; 3]);
     }
 
     #[test]

@@ -7,9 +7,9 @@ use rusqlite::Row;
 use taskhook::store::row::{self, Detail};
 use taskhook_core::queue::Settings;
 use taskhook_core::{
-    Asked, BulkKey, Cause, Change, ConcurrencyKey, EventKey, EventKind, External, ExternalKey, Failure,
-    HostKey, Location, NewTask, NotCorrelated, Outcome, OversightAsked, Plan, PollAnswer, QueueKey, Response,
-    RetryAsked, ScheduleKey, SourceKey, Spec, TaskKey, Timestamp,
+    Asked, Change, ConcurrencyKey, EventKind, External, ExternalKey, Failure, HostKey, Location, NewTask,
+    NotCorrelated, Outcome, OversightAsked, Plan, PollAnswer, QueueKey, Response, RetryAsked, SourceKey,
+    Spec, TaskKey, Timestamp,
 };
 
 use crate::memory::Entry;
@@ -24,25 +24,9 @@ pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<Option<(i64, Entry)>> {
     let Ok(detail) = detail.unwrap_or_else(|| Ok(Detail::default())) else { return Ok(None) };
     let (task, at) = (TaskKey(row.get(1)?), Timestamp(row.get(2)?));
     let change = change_of(row.get(5)?, row.get::<_, Option<u32>>(6)?, detail, at);
-    let cause = cause_of(row.get(3)?, row.get(4)?);
+    let cause = row::cause_of(row.get(3)?, row.get(4)?);
     let position = row.get(0)?;
     Ok(cause.zip(change).map(|(cause, change)| (position, Entry { task, at, cause, change })))
-}
-
-fn cause_of(number: i64, key: Option<i64>) -> Option<Cause> {
-    Some(match (number, key) {
-        (1, _) => Cause::Creation,
-        (2, _) => Cause::Command,
-        (3, Some(event)) => Cause::Event(EventKey(event)),
-        (4, Some(attempt)) => Cause::Reply(u32::try_from(attempt).ok()?),
-        (5, _) => Cause::Time,
-        (6, Some(task)) => Cause::Parent(TaskKey(task)),
-        (7, _) => Cause::Queue,
-        (8, Some(schedule)) => Cause::Schedule(ScheduleKey(schedule)),
-        (9, Some(bulk)) => Cause::Bulk(BulkKey(bulk)),
-        (10, _) => Cause::Reconciliation,
-        _ => return None,
-    })
 }
 
 fn change_of(kind: i64, attempt: Option<u32>, detail: Detail, at: Timestamp) -> Option<Change> {

@@ -169,6 +169,27 @@ fn a_copy_that_the_proxy_made_is_not_taskhook_s() {
 }
 
 #[test]
+fn a_defect_is_found_in_the_log() {
+    let stopping = "WARN attempts without a response are sent again at the next start unsent=0 open=1";
+    let full = "ERROR the disk is full";
+    assert!(!is_defect("INFO taskhook listens on http://127.0.0.1:1", true));
+    assert_eq!([true, false].map(|steady| is_defect(stopping, steady)), [false, false]);
+    assert_eq!([true, false].map(|steady| is_defect(full, steady)), [true, false]);
+    for line in ["thread 'writer' panicked at", "ERROR a decision failed: its input is quarantined defect=x"]
+    {
+        assert_eq!([true, false].map(|steady| is_defect(line, steady)), [true, true]);
+    }
+}
+
+#[test]
+fn an_attempt_that_was_sent_again_is_found() {
+    let check =
+        |times: u64| sent_again(&BTreeMap::from([("t".into(), BTreeMap::from([(1, 1), (2, times)]))]));
+    assert_eq!(check(1), []);
+    assert!(check(2)[0].what.contains("attempt 2 of t was sent 2 times"));
+}
+
+#[test]
 fn a_forged_truth_is_found() {
     assert_eq!(truth("t", "failed", &json!({"state": "failed"})), None);
     assert!(truth("t", "failed", &json!({"state": "succeeded"})).unwrap().contains("as failed"));

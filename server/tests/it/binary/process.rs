@@ -8,8 +8,8 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use taskhook_torture::server::Port;
 use tempfile::TempDir;
-use tokio::net::TcpSocket;
 use tokio::sync::oneshot;
 
 use crate::support::{Api, PATIENCE};
@@ -118,24 +118,6 @@ impl Drop for Process {
     }
 }
 
-/// A port that stays this test's own while no server listens on it: callback URLs outlive a server.
-struct Port {
-    number: u16,
-    /// On Linux a socket that is bound but does not listen keeps others off the port, and a server with
-    /// `SO_REUSEADDR` may listen on it all the same.
-    _held: Option<TcpSocket>,
-}
-
-impl Port {
-    fn free() -> Port {
-        let socket = TcpSocket::new_v4().expect("a socket");
-        socket.set_reuseaddr(true).expect("an option");
-        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
-        let number = socket.local_addr().expect("an address").port();
-        Port { number, _held: cfg!(target_os = "linux").then_some(socket) }
-    }
-}
-
 /// The server as users run it, on a store and a port of its own. It can be killed and started again; answers
 /// come from [`Api`].
 pub(crate) struct RealServer {
@@ -164,8 +146,8 @@ impl RealServer {
     }
 
     async fn start_as(settings: &str, files_max: Option<u32>) -> RealServer {
-        let port = Port::free();
-        let api = Api::new(format!("http://127.0.0.1:{}", port.number));
+        let port = Port::free().expect("a free port");
+        let api = Api::new(format!("http://{}", port.address));
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("taskhook.toml"), settings).expect("a file");
         let mut server = RealServer { api, port, folder, files_max, process: None };
@@ -196,7 +178,7 @@ impl RealServer {
             Some(files_max) => with_files(&taskhook(), files_max),
             None => taskhook(),
         };
-        let listen = format!("127.0.0.1:{}", self.port.number);
+        let listen = self.port.address.to_string();
         command.args(["serve", "--listen", &listen, "--store", &self.store_url()]);
         Process::spawn(within(command, self.folder.path()))
     }
@@ -212,6 +194,11 @@ impl RealServer {
     /// `kill -9`.
     pub(crate) fn kill(&mut self) {
         self.process.take().expect("it runs").kill();
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.port.address
     }
 
     /// The number of its process.

@@ -3,30 +3,26 @@
 use std::time::Duration;
 
 use serde_json::json;
+use taskhook_torture::plan::Features;
 
-use crate::binary::crash::{self, storm::Storm};
+use crate::binary::crash::{hold, seed};
 use crate::binary::process::RealServer;
 use crate::support::{Worker, task_for};
 
 /// Within which time it has ended, whatever it was doing.
 const STOPPED_WITHIN: Duration = Duration::from_secs(10);
 
+/// Stops under load, before the last.
+const STOPS: usize = 4;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stopped_under_load_it_loses_nothing() {
-    let seed = crash::seed();
+    let seed = seed();
     println!("TASKHOOK_SEED={seed}");
-    let mut storm = Storm::begin(seed, true).await;
-    for _ in 0..4 {
-        storm.blow().await;
-        storm.pass(Duration::from_millis(300)).await;
-        let took = storm.stop().await;
-        assert!(took < STOPPED_WITHIN, "it took {took:?}");
-        storm.restart().await;
-        storm.check(20).await;
-    }
-    let figures = storm.end().await;
-    println!("{figures:?}");
-    assert_eq!(figures.resends, 0, "what was begun had time to end");
+    let tally = hold(seed, Features::STOPS, STOPS).await;
+    println!("{}", tally.table());
+    assert_eq!(tally.get("ends: SIGTERM, exit code 0"), STOPS as u64 + 1);
+    assert_eq!(tally.get("remote: attempts that were sent again"), 0, "what was begun had time to end");
 }
 
 #[tokio::test]

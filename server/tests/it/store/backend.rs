@@ -9,8 +9,8 @@ use taskhook_core::access::ApiKeyId;
 use taskhook_core::queue::QueueSecret;
 use taskhook_core::source::{Source, SourceCommand};
 use taskhook_core::{
-    Bulk, BulkKey, Cause, Command, Context, EventKey, Input, Permits, QueueKey, Schedule, ScheduleKey,
-    Subjects, Task, TaskKey, Timestamp,
+    Bulk, BulkKey, Command, Context, Input, Permits, QueueKey, Schedule, ScheduleKey, Subjects, Task,
+    TaskKey, Timestamp,
 };
 use taskhook_sim::memory::{Entry, KeptAnswer, KeptEvent};
 use taskhook_sim::{Clock, MemoryStore, ready};
@@ -73,13 +73,23 @@ impl Sqlite {
         let mut statement = reader.prepare(sql).unwrap();
         statement.query_map([], line).unwrap().collect::<rusqlite::Result<_>>().unwrap()
     }
+
+    /// What decisions about these inputs see, by way of the store itself, in a transaction that is dropped: that is what counts.
+    fn look(&mut self, inputs: impl Iterator<Item = Input>) -> Subjects {
+        let (now, permits) = (now(), Permits::new(0, 0));
+        let cx = Context { now, shown: now, up_since: now, held: None, full: false, permits };
+        let mut subjects = Subjects::default();
+        let mut tx = ready(self.store().begin(BatchId(u128::MAX))).unwrap();
+        ready(tx.load(&cx, &inputs.collect::<Vec<_>>(), &mut subjects)).unwrap();
+        subjects
+    }
 }
 
 impl Backend for Sqlite {
     type Store = SqliteStore;
 
     fn new(_: &Clock) -> Sqlite {
-        // In memory, where there is such a folder: what an fsync is worth is for the crash tests to show.
+        // In memory, where there is such a folder: what an fsync is worth is for torture to show.
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         Sqlite::on(folder)
     }
@@ -95,72 +105,27 @@ impl Backend for Sqlite {
 }
 
 impl Inspect for Sqlite {
-    /// By way of the store itself, in a transaction that is dropped: what decisions see is what counts.
     fn tasks(&mut self) -> Vec<Task> {
         let keys = self.lines("SELECT key FROM task ORDER BY key", |row| row.get(0).map(TaskKey));
-        let look: Vec<Input> = keys.iter().map(|key| Input::Command(*key, Command::Cancel)).collect();
-        let cx = Context {
-            now: now(),
-            shown: now(),
-            up_since: now(),
-            held: None,
-            full: false,
-            permits: Permits::new(0, 0),
-        };
-        let mut subjects = Subjects::default();
-        let mut tx = ready(self.store().begin(BatchId(u128::MAX))).unwrap();
-        ready(tx.load(&cx, &look, &mut subjects)).unwrap();
+        let subjects = self.look(keys.iter().map(|key| Input::Command(*key, Command::Cancel)));
         keys.iter().map(|key| subjects.task(*key).unwrap().clone()).collect()
     }
 
     fn schedules(&mut self) -> Vec<Schedule> {
         let keys = self.lines("SELECT key FROM schedule ORDER BY key", |row| row.get(0).map(ScheduleKey));
-        let look: Vec<Input> = keys.iter().map(|key| Input::WakeSchedule(*key)).collect();
-        let cx = Context {
-            now: now(),
-            shown: now(),
-            up_since: now(),
-            held: None,
-            full: false,
-            permits: Permits::new(0, 0),
-        };
-        let mut subjects = Subjects::default();
-        let mut tx = ready(self.store().begin(BatchId(u128::MAX))).unwrap();
-        ready(tx.load(&cx, &look, &mut subjects)).unwrap();
+        let subjects = self.look(keys.iter().map(|key| Input::WakeSchedule(*key)));
         keys.iter().map(|key| subjects.schedule(*key).unwrap().clone()).collect()
     }
 
     fn sources(&mut self) -> Vec<Source> {
         let keys = self.lines("SELECT key FROM source ORDER BY key", |row| row.get(0).map(SourceKey));
-        let look: Vec<Input> = keys.iter().map(|key| Input::Source(*key, SourceCommand::Delete)).collect();
-        let cx = Context {
-            now: now(),
-            shown: now(),
-            up_since: now(),
-            held: None,
-            full: false,
-            permits: Permits::new(0, 0),
-        };
-        let mut subjects = Subjects::default();
-        let mut tx = ready(self.store().begin(BatchId(u128::MAX))).unwrap();
-        ready(tx.load(&cx, &look, &mut subjects)).unwrap();
+        let subjects = self.look(keys.iter().map(|key| Input::Source(*key, SourceCommand::Delete)));
         keys.iter().map(|key| subjects.source(*key).unwrap().clone()).collect()
     }
 
     fn bulks(&mut self) -> Vec<Bulk> {
         let keys = self.lines("SELECT key FROM bulk ORDER BY key", |row| row.get(0).map(BulkKey));
-        let look: Vec<Input> = keys.iter().map(|key| Input::WakeBulk(*key)).collect();
-        let cx = Context {
-            now: now(),
-            shown: now(),
-            up_since: now(),
-            held: None,
-            full: false,
-            permits: Permits::new(0, 0),
-        };
-        let mut subjects = Subjects::default();
-        let mut tx = ready(self.store().begin(BatchId(u128::MAX))).unwrap();
-        ready(tx.load(&cx, &look, &mut subjects)).unwrap();
+        let subjects = self.look(keys.iter().map(|key| Input::WakeBulk(*key)));
         keys.iter().map(|key| subjects.bulk(*key).unwrap().clone()).collect()
     }
 
@@ -176,7 +141,7 @@ impl Inspect for Sqlite {
         );
         let lines = self.lines(&sql, |columns| {
             let detail: Option<String> = columns.get(5)?;
-            let cause = cause_of(columns.get(1)?, columns.get(2)?).unwrap();
+            let cause = row::cause_of(columns.get(1)?, columns.get(2)?).unwrap();
             let change = row::ChangeRow {
                 kind: columns.get(3)?,
                 attempt: columns.get(4)?,
@@ -575,21 +540,4 @@ fn edge_line([parent, child, on, status, generation]: [i64; 5]) -> String {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02X}")).collect()
-}
-
-/// The cause with these columns.
-fn cause_of(number: i64, key: Option<i64>) -> Option<Cause> {
-    Some(match (number, key) {
-        (1, _) => Cause::Creation,
-        (2, _) => Cause::Command,
-        (3, Some(event)) => Cause::Event(EventKey(event)),
-        (4, Some(attempt)) => Cause::Reply(u32::try_from(attempt).ok()?),
-        (5, _) => Cause::Time,
-        (6, Some(task)) => Cause::Parent(TaskKey(task)),
-        (7, _) => Cause::Queue,
-        (8, Some(schedule)) => Cause::Schedule(ScheduleKey(schedule)),
-        (9, Some(bulk)) => Cause::Bulk(BulkKey(bulk)),
-        (10, _) => Cause::Reconciliation,
-        _ => return None,
-    })
 }
