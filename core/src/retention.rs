@@ -61,7 +61,7 @@ pub enum Place {
 pub struct EndedTask {
     /// When it ended.
     pub ended_at: Timestamp,
-    /// A follow-up is kept that has to look at it: its dependents are not all told, or webhooks wait for it.
+    /// A follow-up is kept that has to look at it: its dependents or its remote are not told yet, or webhooks wait for it.
     pub is_followed: bool,
 }
 

@@ -352,7 +352,8 @@ impl Model {
         if self.was_there(id) {
             self.note("an id that is given again");
         }
-        let asked = self.wishes.get(id).and_then(|wishes| wishes.first()).cloned();
+        let call = self.call_of(id);
+        let asked = self.wishes.get(call.as_ref().unwrap_or(id)).and_then(|wishes| wishes.first()).cloned();
         let wish = match asked {
             Some(wish) => wish,
             None => self.of_instant(fact)?.ok_or("nobody asked for it")?,
@@ -376,7 +377,7 @@ impl Model {
             Deadline::At(at) => at,
             Deadline::After(span) => fact.at + span,
         });
-        if self.calls.remove(id) {
+        if call.is_some_and(|call| self.calls.remove(&call)) {
             self.note("a remote that is told of a cancel");
         }
         let task = Task {

@@ -198,7 +198,7 @@ impl Data {
 /// The ended task that a follow-up has to find.
 fn looks_at(follow_up: &FollowUp) -> Option<TaskKey> {
     match follow_up {
-        FollowUp::Unpark { task, .. } => Some(*task),
+        FollowUp::Unpark { task, .. } | FollowUp::CallCancel { task, .. } => Some(*task),
         FollowUp::EndDependents { parent, .. } | FollowUp::ReopenDependents { parent, .. } => Some(*parent),
         _ => None,
     }

@@ -90,7 +90,11 @@ impl<'a> MemoryTransaction<'a> {
             subjects.put_cancel_call(task, generation, None);
             return;
         };
-        let key = TaskKey(self.key_of(&Name::task(&cancelled::call_id(&of, generation))));
+        let [first, second] = cancelled::call_ids(&of, task, generation);
+        let mut key = TaskKey(self.key_of(&Name::task(&first)));
+        if self.data.tasks.contains_key(&key) {
+            key = TaskKey(self.key_of(&Name::task(&second)));
+        }
         self.data.load_named(key, Timestamp(i64::MIN), subjects);
         let (url, headers) =
             spec.request.as_deref().map(|request| (request.url.as_str(), request.headers.clone())).unzip();

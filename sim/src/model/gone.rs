@@ -63,6 +63,16 @@ impl Model {
         self.age.is_some_and(|age| self.heard_at.get(&event).is_some_and(|at| at + age < now))
     }
 
+    /// The call to a remote that this task makes: one whose id is taken goes under a longer one.
+    pub(super) fn call_of(&self, id: &str) -> Option<String> {
+        let is_it = |call: &str| {
+            let rest = id.strip_prefix(call);
+            rest == Some("")
+                || (self.tasks.contains_key(call) && rest.is_some_and(|rest| rest.starts_with('~')))
+        };
+        self.calls.iter().find(|call| is_it(call)).cloned()
+    }
+
     /// Whether there was a task with this id.
     pub(super) fn was_there(&self, id: &str) -> bool {
         let start = format!("{id}{GONE}");

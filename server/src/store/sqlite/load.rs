@@ -396,8 +396,13 @@ impl SqliteTransaction<'_> {
             subjects.put_cancel_call(task, generation, None);
             return Ok(());
         };
-        let key = TaskKey(self.key_of(&Name::task(&cancelled::call_id(&of, generation)))?);
+        let [first, second] = cancelled::call_ids(&of, task, generation);
+        let mut key = TaskKey(self.key_of(&Name::task(&first))?);
         self.load_task(key, subjects)?;
+        if subjects.task(key).is_some() {
+            key = TaskKey(self.key_of(&Name::task(&second))?);
+            self.load_task(key, subjects)?;
+        }
         self.load_parked_count(key.into(), Timestamp(i64::MIN), subjects)?;
         let headers = headers_for(&cancel_url, url.as_deref(), headers.unwrap_or_default());
         let call = CancelCall { key, of: of.into(), url: cancel_url.into(), headers };

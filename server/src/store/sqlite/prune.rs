@@ -92,7 +92,7 @@ impl SqliteTransaction<'_> {
         let connection = &self.store.connection;
         let mut next = connection.prepare_cached(
             "SELECT ended_at, key, payload_bytes, last_change,
-                 EXISTS (SELECT 1 FROM kept WHERE subject = task.key AND kind IN (2, 3, 4))
+                 EXISTS (SELECT 1 FROM kept WHERE subject = task.key AND kind IN (2, 3, 4, 12))
              FROM task INDEXED BY task_ended
              WHERE queue = ?1 AND ended_at IS NOT NULL AND (ended_at, key) > (?2, ?3)
              ORDER BY ended_at, key LIMIT 1",
