@@ -88,6 +88,10 @@ pub struct World<G: Ground> {
     last: u64,
     batches: u128,
     is_full: bool,
+    /// How often something has happened to the disk that only a power loss shows.
+    risks: u64,
+    /// The power goes after so many starts and commits.
+    power_goes_in: Option<u32>,
     /// How often a process dies, in a thousand steps.
     crashes: u16,
     /// How long what has ended is kept.
@@ -138,6 +142,8 @@ impl<G: Ground> World<G> {
             last: 0,
             batches: 0,
             is_full: false,
+            risks: 0,
+            power_goes_in: None,
             crashes,
             ages: sweep::ages(age),
             is_sweeping: false,
@@ -410,8 +416,26 @@ impl<G: Ground> World<G> {
         self.compares_states()
     }
 
+    /// What a failed sync has lost looks sound as long as there is power. So the power goes soon after most of them: in the
+    /// next start, in the first commits behind it, or later. Whether that is now.
+    fn power_is_due(&mut self) -> bool {
+        let before = std::mem::replace(&mut self.risks, self.ground.risks());
+        if self.risks > before && self.chance(800) {
+            self.power_goes_in = Some(self.pick(&[0, 1, 1, 5, 10, 20]));
+        }
+        let is_due = self.power_goes_in == Some(0);
+        self.power_goes_in = self.power_goes_in.and_then(|left| left.checked_sub(1));
+        is_due && self.has(Feature::PowerLoss)
+    }
+
     /// Something may go wrong with the disk, so often in a thousand times.
     fn plans_trouble(&mut self, per_mille: u16) {
+        if self.power_is_due() {
+            let end = self.pick(&[1, 10, 40]);
+            let after = self.random.below(end);
+            self.ground.plans(Some((Trouble::PowerLoss, after)));
+            return;
+        }
         let mut all = Vec::new();
         if self.has(Feature::PowerLoss) {
             all.push(Trouble::PowerLoss);
@@ -637,6 +661,10 @@ impl<G: Ground> World<G> {
         // No process starts in the very instant in which the one before it died.
         self.clock.set(Timestamp(self.now() + 1_000));
         for node in 0..self.nodes.len() {
+            // It may not have noticed yet what has just failed beside it.
+            if self.ground.has_failed() {
+                self.crashes(node)?;
+            }
             match self.nodes[node] {
                 Some(_) => self.calm_node(node),
                 None => self.starts(node)?,

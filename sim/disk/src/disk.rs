@@ -17,6 +17,8 @@ pub enum Fault {
     WriteFails,
     /// A sync fails: some of what was written never becomes durable, and no later sync says so.
     SyncFails,
+    /// The same, of a file that is no log.
+    SyncOfDataFails,
     /// A write finds no room, and has written a part.
     NoRoom,
 }
@@ -64,7 +66,9 @@ type Between = (u64, Box<dyn FnOnce() + Send>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     Write,
-    Sync,
+    Sync {
+        of_data: bool,
+    },
     /// Names and lengths.
     Other,
 }
@@ -80,8 +84,12 @@ pub(crate) struct State {
     locks: BTreeMap<String, u64>,
     /// What is to go wrong, and after how many steps of its kind.
     plan: Option<(u64, Fault)>,
-    /// What went wrong in this life.
+    /// What went wrong in this life: what no process survives, or else the newest.
     fault: Option<Fault>,
+    /// In which life a failed sync has lost something, as long as the cache still shows it.
+    lost_in: Option<u64>,
+    /// How often something has happened that only a power loss shows.
+    risks: u64,
     has_power: bool,
     is_full: bool,
     happened: BTreeMap<&'static str, u64>,
@@ -118,6 +126,8 @@ impl Disk {
             locks: BTreeMap::new(),
             plan: None,
             fault: None,
+            lost_in: None,
+            risks: 0,
             has_power: true,
             is_full: false,
             happened: BTreeMap::new(),
@@ -201,6 +211,13 @@ impl Disk {
         self.kill();
     }
 
+    /// How often something has happened that only a power loss shows: a failed sync has lost what the cache still has, or
+    /// after one a log has begun anew that may have had it too.
+    #[must_use]
+    pub fn risks(&self) -> u64 {
+        self.state().risks
+    }
+
     /// How often what has happened.
     #[must_use]
     pub fn happened(&self) -> BTreeMap<&'static str, u64> {
@@ -259,7 +276,7 @@ impl Disk {
     pub fn sync_folder(&self) -> io::Result<()> {
         self.shared.happens_between();
         let mut state = self.state();
-        if state.step(Step::Sync).is_some() {
+        if state.step(Step::Sync { of_data: false }).is_some() {
             return Err(io::Error::other("the folder could not be synced"));
         }
         state.durable_names = state.names.clone();
@@ -349,11 +366,11 @@ impl State {
     }
 
     /// Makes a file without bytes.
-    pub(crate) fn create(&mut self, path: &str, syncs_folder: bool) -> Option<usize> {
+    pub(crate) fn create(&mut self, path: &str, is_log: bool) -> Option<usize> {
         if self.step(Step::Other).is_some() {
             return None;
         }
-        self.files.push(File::of(syncs_folder));
+        self.files.push(File::of(is_log));
         self.names.insert(path.into(), self.files.len() - 1);
         Some(self.files.len() - 1)
     }
@@ -378,6 +395,7 @@ impl State {
         }
         if at == 0 && bytes.len() == LOG_HEADER && self.files[file].bytes().len() > LOG_HEADER {
             self.note("a log that begins anew");
+            self.risks += u64::from(self.lost_in.is_some());
         }
         let mut length = bytes.len();
         if fault.is_some() {
@@ -406,7 +424,7 @@ impl State {
 
     /// Makes a file durable. Whether that could be done. `heard` is of how many failures this handle knows.
     pub(crate) fn sync(&mut self, file: usize, heard: &mut u64) -> bool {
-        let fault = self.step(Step::Sync);
+        let fault = self.step(Step::Sync { of_data: !self.files[file].is_log });
         if fault == Some(Fault::SyncFails) {
             self.files[file].failures += 1;
         }
@@ -428,6 +446,7 @@ impl State {
                 let left = self.files[file].fail_to_sync(&mut *self.luck);
                 if left.lost > 0 {
                     self.note("a failed sync that has lost something");
+                    (self.lost_in, self.risks) = (Some(self.life), self.risks + 1);
                 }
                 false
             }
@@ -444,7 +463,8 @@ impl State {
         let is_meant = match fault {
             Fault::PowerLoss => true,
             Fault::WriteFails | Fault::NoRoom => step == Step::Write,
-            Fault::SyncFails => step == Step::Sync,
+            Fault::SyncFails => matches!(step, Step::Sync { .. }),
+            Fault::SyncOfDataFails => step == Step::Sync { of_data: true },
         };
         if !is_meant {
             return None;
@@ -453,13 +473,16 @@ impl State {
             *after -= 1;
             return None;
         }
-        let fault = *fault;
+        let fault = if *fault == Fault::SyncOfDataFails { Fault::SyncFails } else { *fault };
         self.plan = None;
-        self.fault = Some(fault);
+        // What no process survives is not forgotten for want of room later.
+        if fault != Fault::NoRoom || self.fault.is_none() {
+            self.fault = Some(fault);
+        }
         match fault {
             Fault::PowerLoss => self.lose_power(),
             Fault::WriteFails => self.note("a write that failed"),
-            Fault::SyncFails => self.note("a sync that failed"),
+            Fault::SyncFails | Fault::SyncOfDataFails => self.note("a sync that failed"),
             Fault::NoRoom => self.note("a write that found no room"),
         }
         Some(fault)
@@ -470,6 +493,9 @@ impl State {
             return;
         }
         self.note("a power loss");
+        if self.lost_in.take().is_some_and(|life| life < self.life) {
+            self.note("a power loss after the process that a failed sync ended");
+        }
         self.lose_names();
         for file in 0..self.files.len() {
             let left = self.files[file].lose_power(&mut *self.luck);

@@ -34,6 +34,7 @@ pub(crate) struct File {
     cached: Vec<u8>,
     durable: Vec<u8>,
     changes: Vec<Change>,
+    pub(crate) is_log: bool,
     /// Its first sync makes the names of its folder durable too, as SQLite does for logs on Unix.
     pub(crate) syncs_folder: bool,
     /// How many syncs have failed. Each handle that was open then hears of it once, as on Linux.
@@ -68,8 +69,8 @@ pub(crate) struct MemoryLock {
 
 impl File {
     /// A file without bytes.
-    pub(crate) fn of(syncs_folder: bool) -> File {
-        File { syncs_folder, ..File::default() }
+    pub(crate) fn of(is_log: bool) -> File {
+        File { is_log, syncs_folder: is_log, ..File::default() }
     }
 
     /// A file with these bytes, all of them durable.
@@ -82,14 +83,17 @@ impl File {
         &self.cached
     }
 
-    /// Writes into the cache.
+    /// Writes into the cache. What is to reach the medium are whole sectors, as the cache has them: beside these bytes it may
+    /// have some that a failed sync has lost.
     pub(crate) fn write(&mut self, at: usize, bytes: &[u8]) {
         let end = at + bytes.len();
         if self.cached.len() < end {
             self.cached.resize(end, 0);
         }
         self.cached[at..end].copy_from_slice(bytes);
-        self.changes.push(Change::Write { at, bytes: bytes.into() });
+        let at = at / SECTOR * SECTOR;
+        let end = end.next_multiple_of(SECTOR).min(self.cached.len());
+        self.changes.push(Change::Write { at, bytes: self.cached[at..end].into() });
     }
 
     /// Makes it so long, in the cache.
@@ -331,5 +335,19 @@ mod tests {
         };
         let left: Vec<u8> = (0..20).map(of).collect();
         assert!(left.contains(&1) && left.contains(&2), "{left:?}");
+    }
+
+    #[test]
+    fn a_sector_that_a_failed_sync_has_lost_is_written_whole_or_not_at_all() {
+        for seed in 0..20 {
+            let mut file = File::durable(vec![1; 2 * SECTOR]);
+            file.write(0, &[2; 2 * SECTOR]);
+            file.fail_to_sync(&mut luck(seed));
+            file.write(SECTOR - 1, &[3]);
+            file.sync();
+            file.lose_power(&mut luck(seed));
+            assert_eq!(file.cached[..SECTOR - 1], [2; SECTOR - 1], "it is written with what is beside it");
+            assert!(matches!(file.cached[SECTOR], 1 | 2), "the other one is lost, or was not");
+        }
     }
 }

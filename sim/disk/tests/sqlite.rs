@@ -221,3 +221,66 @@ fn the_same_luck_gives_the_same_bytes() {
     };
     (0..20).for_each(|seed| assert_eq!(of(seed), of(seed), "{seed}"));
 }
+
+/// What is there in the end, for each of two hundred lucks.
+fn in_the_end(happens: impl Fn(&Disk)) -> Vec<Option<i64>> {
+    let of = |seed| {
+        let disk = Disk::new(luck(seed));
+        happens(&disk);
+        let connection = connect(&disk.path("a.db"));
+        is_sound(&connection).then(|| count(&connection).unwrap())
+    };
+    (0..200).map(of).collect()
+}
+
+/// A process whose third commit fails, and one that finds it in the log, copies it, and cuts the log off.
+fn a_failed_commit_is_found(disk: &Disk, rewrites: bool) {
+    let connection = database(disk, "FULL");
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    (1..=2).for_each(|number| assert!(add(&connection, number).is_ok()));
+    disk.plan(Some((0, Fault::SyncFails)));
+    assert!(add(&connection, 3).is_err());
+    crash(disk, [connection], false);
+    if rewrites {
+        disk.rewrite(&disk.path("a.db-wal")).unwrap();
+    }
+    let connection = connect(&disk.path("a.db"));
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    assert_eq!(count(&connection).unwrap(), 3, "the cache has it all");
+    crash(disk, [connection], true);
+}
+
+#[test]
+fn a_log_whose_sync_failed_is_there_until_the_power_goes() {
+    let believed = in_the_end(|disk| a_failed_commit_is_found(disk, false));
+    assert!(believed.iter().any(|found| found.is_none_or(|count| count < 3)), "{believed:?}");
+    let rewritten = in_the_end(|disk| a_failed_commit_is_found(disk, true));
+    assert!(rewritten.iter().all(|found| *found == Some(3)), "{rewritten:?}");
+}
+
+/// A slice of the log is copied, whose sync fails if `fails`; nobody cares, and the log begins anew.
+fn a_checkpoint_is_not_asked_about(disk: &Disk, fails: bool) {
+    let [writer, copier, reader] = [(); 3].map(|()| database(disk, "FULL"));
+    let file = disk.open(&disk.path("a.db")).unwrap();
+    let copy = || copier.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+    (1..=2).for_each(|number| assert!(add(&writer, number).is_ok()));
+    reader.execute_batch("BEGIN; SELECT count(*) FROM n").unwrap();
+    add(&writer, 3).unwrap();
+    copy().unwrap();
+    disk.plan(fails.then_some((0, Fault::SyncOfDataFails)));
+    assert_eq!(file.sync().is_err(), fails, "who holds the log up leaves the sync to the product");
+    reader.execute_batch("COMMIT").unwrap();
+    assert_eq!(copy().is_err(), fails, "each handle hears of it");
+    copy().unwrap();
+    (4..=5).for_each(|number| assert!(add(&writer, number).is_ok()));
+    assert!(disk.happened().contains_key("a log that begins anew"));
+    crash(disk, [writer, copier, reader], true);
+}
+
+#[test]
+fn what_a_checkpoint_has_lost_is_gone_when_the_log_has_begun_anew() {
+    let overlooked = in_the_end(|disk| a_checkpoint_is_not_asked_about(disk, true));
+    assert!(overlooked.iter().any(|found| *found != Some(5)), "{overlooked:?}");
+    let synced = in_the_end(|disk| a_checkpoint_is_not_asked_about(disk, false));
+    assert!(synced.iter().all(|found| *found == Some(5)), "{synced:?}");
+}

@@ -49,6 +49,11 @@ pub trait Ground {
         false
     }
 
+    /// How often something has happened to its disk that only a power loss shows.
+    fn risks(&self) -> u64 {
+        0
+    }
+
     /// What has happened to it, and how often.
     fn happened(&self) -> BTreeMap<&'static str, u64> {
         BTreeMap::new()

@@ -18,7 +18,7 @@ use taskhook::store::sqlite::{Copier, Pace, SqlitePath, SqliteStore};
 use taskhook_core::{EventId, EventKey, State, Task, TaskKey, Timestamp};
 use taskhook_disk::{Disk, Fault, Handle, Lock};
 
-use super::features::Plan;
+use super::features::{Feature, Plan};
 use super::ground::{Ground, Trouble};
 use super::told;
 use crate::clock::Clock;
@@ -34,6 +34,8 @@ pub struct SqliteGround {
     reader: Option<Connection>,
     /// Somebody else who reads, now and then through several commits: the log cannot begin anew meanwhile.
     lingering: Option<Connection>,
+    /// One time in so many they begin, or end.
+    lingers: u64,
     random: Random,
     is_full: bool,
     /// The store was lost or damaged in part since it was last looked at whole.
@@ -199,7 +201,7 @@ impl Ground for SqliteGround {
 
     const IS_ALONE: bool = true;
 
-    fn new(clock: Clock, _plan: &Plan, luck: u64) -> SqliteGround {
+    fn new(clock: Clock, plan: &Plan, luck: u64) -> SqliteGround {
         let mut random = Random::new(luck);
         let mut of_disk = random.fork();
         let disk = Disk::new(move |end| of_disk.below(end));
@@ -215,7 +217,18 @@ impl Ground for SqliteGround {
             disk.put(&path.0, template());
         }
         let stand = Stand::new(disk, pace);
-        SqliteGround { stand, path, reader: None, lingering: None, random, is_full: false, is_suspect: false }
+        // A slice of the log that somebody holds up is fsynced by the product alone: SQLite waits for the rest.
+        let lingers = if plan.has(Feature::DiskErrors) { 5 } else { 20 };
+        SqliteGround {
+            stand,
+            path,
+            reader: None,
+            lingering: None,
+            lingers,
+            random,
+            is_full: false,
+            is_suspect: false,
+        }
     }
 
     fn open(&mut self) -> Result<Option<SqliteStore>, String> {
@@ -268,6 +281,8 @@ impl Ground for SqliteGround {
             let fault = match trouble {
                 Trouble::PowerLoss => Fault::PowerLoss,
                 Trouble::WriteFails => Fault::WriteFails,
+                // Of ten syncs nine are the log's: those of checkpoints would hardly ever fail.
+                Trouble::SyncFails if self.random.below(2) == 0 => Fault::SyncOfDataFails,
                 Trouble::SyncFails => Fault::SyncFails,
                 Trouble::NoRoom => Fault::NoRoom,
             };
@@ -278,7 +293,7 @@ impl Ground for SqliteGround {
     fn prepares(&mut self, is_full: bool) -> bool {
         self.is_full = is_full;
         self.stand.disk.set_full(is_full);
-        if self.random.below(20) == 0
+        if self.random.below(self.lingers) == 0
             && let Some(lingering) = &self.lingering
         {
             let sql = match lingering.is_autocommit() {
@@ -298,6 +313,10 @@ impl Ground for SqliteGround {
             _ => {}
         }
         true
+    }
+
+    fn risks(&self) -> u64 {
+        self.stand.disk.risks()
     }
 
     fn happened(&self) -> BTreeMap<&'static str, u64> {

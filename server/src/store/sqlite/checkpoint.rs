@@ -273,6 +273,8 @@ impl Copier {
         let next = copied
             .unwrap_or_else(|_| Err("its thread panicked".into()))
             .unwrap_or_else(|error| State::Failed(format!("a checkpoint failed: {error}")));
+        #[cfg(planted = "failed_checkpoint_is_overlooked")]
+        let next = if matches!(next, State::Failed(_)) { State::Resting } else { next };
         let mut progress = self.shared.progress();
         if progress.state == State::Copying {
             progress.state = next;
