@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use taskhook_sim::world::features::{Plan, StoreKind};
+use taskhook_sim::world::features::{KEPT, Plan, StoreKind};
 use taskhook_sim::world::run::{run, sometimes};
 
 /// As many as a debug build simulates in a few seconds.
@@ -61,6 +61,18 @@ fn seeds_hold_over_sqlite() {
 #[test]
 fn other_seeds_hold_over_sqlite() {
     hold(StoreKind::Sqlite, 2, SEEDS_ON_SQLITE, 8);
+}
+
+#[test]
+fn worlds_that_once_did_not_hold_do() {
+    let kept: Vec<&str> = KEPT.lines().filter(|line| !line.starts_with('#')).collect();
+    assert!(!kept.is_empty());
+    for line in kept {
+        let plan = Plan::kept(line).unwrap_or_else(|| panic!("no world: {line}"));
+        assert_eq!(plan.line(), line);
+        let verdict = run(plan, false).verdict;
+        assert_eq!(verdict, Ok(()), "{line}");
+    }
 }
 
 #[test]

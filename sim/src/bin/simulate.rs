@@ -57,7 +57,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
         println!("seed {seed} does not hold: {error}\nshrinking it ...");
-        return show(shrink(Plan::on(store, seed)));
+        let smallest = shrink(Plan::on(store, seed));
+        let code = show(smallest);
+        println!("once it is mended, keep it in sim/kept.txt: {}", smallest.line());
+        return code;
     }
     if arguments.brief {
         return ExitCode::SUCCESS;

@@ -206,6 +206,42 @@ impl Plan {
     }
 }
 
+/// The worlds that once did not hold, a line for each. Lines that begin with `#` say why.
+pub const KEPT: &str = include_str!("../../kept.txt");
+
+impl Plan {
+    /// The plan that such a line describes.
+    #[must_use]
+    pub fn kept(line: &str) -> Option<Plan> {
+        let mut words = line.split_whitespace();
+        let store = words.next()?;
+        let all = [StoreKind::Mixed, StoreKind::Memory, StoreKind::Contended, StoreKind::Sqlite];
+        let store = all.into_iter().find(|kind| kind.word() == store)?;
+        let seed = words.next()?.parse().ok()?;
+        let mask = u64::from_str_radix(words.next()?, 16).ok()?;
+        let (acts, tasks) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        Some(Plan { seed, mask, acts, tasks, store })
+    }
+
+    /// The line of this plan.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let Plan { seed, mask, acts, tasks, store } = self;
+        format!("{} {seed} {mask:x} {acts} {tasks}", store.word())
+    }
+}
+
+impl StoreKind {
+    fn word(self) -> &'static str {
+        match self {
+            StoreKind::Mixed => "mixed",
+            StoreKind::Memory => "memory",
+            StoreKind::Contended => "contended",
+            StoreKind::Sqlite => "sqlite",
+        }
+    }
+}
+
 impl std::fmt::Display for StoreKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
