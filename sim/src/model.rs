@@ -116,6 +116,8 @@ pub struct Model {
     is_held: bool,
     /// How long what has ended is kept.
     age: Option<Time>,
+    /// When a sweep has taken its last step.
+    swept_at: Time,
     /// The keys of requests that happen once, by the tasks they ask for.
     keys: BTreeMap<String, u64>,
     begun: BTreeMap<(String, Option<String>), Vec<Time>>,
@@ -232,13 +234,12 @@ impl Model {
         &mut self,
         event: u64,
         outcome: Outcome,
-        now: Time,
         is_there: impl Fn(u64) -> bool,
     ) -> Verdict {
         if outcome == Outcome::Refused {
             return Ok(());
         }
-        let is_durable = |model: &Model, event| is_there(event) || model.may_be_gone(event, now);
+        let is_durable = |model: &Model, event| is_there(event) || model.may_be_gone(event);
         must(is_durable(self, event), || format!("G1: webhook {event} was answered and is not there"))?;
         self.acknowledged.insert(event);
         let (said, _) = &self.said[&event];
@@ -290,8 +291,8 @@ impl Model {
     }
 
     /// G1: whatever was answered is there, as after a crash.
-    pub fn all_is_there(&self, now: Time, is_there: impl Fn(u64) -> bool) -> Verdict {
-        let is_lost = |event: &&u64| !is_there(**event) && !self.may_be_gone(**event, now);
+    pub fn all_is_there(&self, is_there: impl Fn(u64) -> bool) -> Verdict {
+        let is_lost = |event: &&u64| !is_there(**event) && !self.may_be_gone(**event);
         let lost = self.acknowledged.iter().find(is_lost);
         must(lost.is_none(), || format!("G1: the answered webhook {lost:?} is lost"))
     }
@@ -377,7 +378,8 @@ impl Model {
             Deadline::At(at) => at,
             Deadline::After(span) => fact.at + span,
         });
-        if call.is_some_and(|call| self.calls.remove(&call)) {
+        if let Some(call) = call {
+            (self.calls.remove(&call), self.wishes.remove(&call));
             self.note("a remote that is told of a cancel");
         }
         let task = Task {

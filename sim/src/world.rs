@@ -399,7 +399,7 @@ impl<G: Ground> World<G> {
     }
 
     fn all_is_there(&self) -> Verdict {
-        self.model.all_is_there(self.now(), |event| self.ground.has_event(seen::id_of(event)))
+        self.model.all_is_there(|event| self.ground.has_event(seen::id_of(event)))
     }
 
     /// What the transaction came to in which the process before died.
@@ -618,8 +618,7 @@ impl<G: Ground> World<G> {
         let From::Sender(post, number) = ask.from else { return Ok(()) };
         self.say(|| format!("webhook {number} is answered: {outcome:?}"));
         let durable = |event: u64| self.ground.has_event(seen::id_of(event));
-        let now = self.clock.now().0;
-        self.model.webhook_answered(number, seen::outcome(&outcome), now, durable)?;
+        self.model.webhook_answered(number, seen::outcome(&outcome), durable)?;
         if self.has(Feature::LostAnswers) && self.chance(200) {
             self.again(post);
         }

@@ -41,8 +41,8 @@ struct range {
 	char *before;
 	size_t known;
 };
-/* What was written to a file since its last sync. */
-struct unsynced { struct range *ranges; size_t count, room; };
+/* What was written to a file since its last sync, and how many ranges have been before these. */
+struct unsynced { struct range *ranges; size_t count, room; uint64_t past; };
 
 /* What a failed sync has not kept. It is still to be read until the process ends, as it would be from the page cache; what is
  * written again is not gone. */
@@ -118,20 +118,23 @@ static struct range before(int fd, off_t from, size_t length) {
 }
 
 static void remember(int file, struct range range) {
-	off_t from = range.from;
-	size_t length = range.length;
-	add(&unsynced[file - 1], range);
 	struct unsynced *of = &gone[file - 1];
+	off_t end = range.from + (off_t)range.length;
 	for (size_t i = 0; i < of->count;) {
-		struct range *range = &of->ranges[i];
-		int again = range->from >= from && range->from + (off_t)range->length <= from + (off_t)length;
-		if (again) {
-			free(range->before);
-			of->count--;
-			memmove(range, range + 1, (of->count - i) * sizeof *range);
-		} else
+		struct range *lost = &of->ranges[i];
+		if (lost->from < range.from || lost->from + (off_t)lost->length > end) {
 			i++;
+			continue;
+		}
+		/* It is written again. Under it stands still what the medium had before it was lost. */
+		size_t at = (size_t)(lost->from - range.from);
+		if (at + lost->known <= range.known)
+			memcpy(range.before + at, lost->before, lost->known);
+		free(lost->before);
+		of->count--;
+		memmove(lost, lost + 1, (of->count - i) * sizeof *lost);
 	}
+	add(&unsynced[file - 1], range);
 }
 
 static uint64_t draw(void) {
@@ -172,32 +175,40 @@ static void wipe(int fd, const struct range *range) {
 	}
 }
 
+/* The last one first: under it may be what stood there before an earlier one. */
+static void wipe_all(int fd, const struct unsynced *of) {
+	for (size_t i = of->count; i-- > 0;)
+		wipe(fd, &of->ranges[i]);
+}
+
 /* Takes bytes away that no sync has kept: all from some moment on, or any. They go at once, or with the process. */
 static void lose(int file, int at_once) {
 	struct unsynced *of = &unsynced[file - 1];
 	int fd = at_once && of->count ? writable(file) : -1;
 	int any = draw() % 2;
-	size_t first = draw() % 2 ? 0 : draw() % (of->count + 1);
-	/* The last one first: under it may be what stood there before an earlier one. */
-	for (size_t i = of->count; i-- > 0;) {
-		if (any ? draw() % 2 : i < first) {
+	size_t first = draw() % 2 ? 0 : draw() % (of->count + 1), lost = 0;
+	of->past += of->count;
+	for (size_t i = 0; i < of->count; i++) {
+		if (any ? draw() % 2 : i < first)
 			free(of->ranges[i].before);
-			continue;
-		}
-		control[(SYNC + 1) * WORDS + LOST]++;
-		if (at_once)
-			wipe(fd, &of->ranges[i]);
 		else
-			add(&gone[file - 1], of->ranges[i]);
+			of->ranges[lost++] = of->ranges[i];
 	}
+	control[(SYNC + 1) * WORDS + LOST] += (int64_t)lost;
+	for (size_t i = 0; !at_once && i < lost; i++)
+		add(&gone[file - 1], of->ranges[i]);
+	of->count = lost;
+	if (at_once)
+		wipe_all(fd, of);
 	of->count = 0;
 }
 
 __attribute__((destructor)) static void finish(void) {
+	/* For good: whoever still runs writes nothing behind this. */
+	pthread_mutex_lock(&lock);
 	for (int file = 0; file < 2; file++) {
 		int fd = gone[file].count ? open(gone_path[file], O_WRONLY | O_CLOEXEC) : -1;
-		for (size_t i = 0; i < gone[file].count; i++)
-			wipe(fd, &gone[file].ranges[i]);
+		wipe_all(fd, &gone[file]);
 	}
 }
 
@@ -291,7 +302,7 @@ static int synced(int fd, int (*real)(int)) {
 		action = EIO;
 	}
 	/* What is written while a sync runs may be kept by it or not: it counts as not kept. */
-	size_t kept = file == INDEX ? 0 : unsynced[file - 1].count;
+	uint64_t until = file == INDEX ? 0 : unsynced[file - 1].past + unsynced[file - 1].count;
 	pthread_mutex_unlock(&lock);
 	if (action) {
 		errno = (int)action;
@@ -308,11 +319,11 @@ static int synced(int fd, int (*real)(int)) {
 	}
 	if (answer == 0 && file != INDEX) {
 		struct unsynced *of = &unsynced[file - 1];
-		if (kept > of->count)
-			kept = of->count;
+		/* Another sync may have kept some of them already. */
+		size_t kept = until > of->past ? (size_t)(until - of->past) : 0;
 		for (size_t i = 0; i < kept; i++)
 			free(of->ranges[i].before);
-		of->count -= kept;
+		of->count -= kept, of->past += kept;
 		memmove(of->ranges, of->ranges + kept, of->count * sizeof *of->ranges);
 	}
 	pthread_mutex_unlock(&lock);

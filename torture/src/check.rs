@@ -197,7 +197,8 @@ pub fn limits(limits: Limits, histories: &BTreeMap<String, Vec<Value>>) -> Vec<W
             let Some(at) = millis(&text(&entry["at"])) else { continue };
             match entry["change"].as_str() {
                 Some("dispatched") => {
-                    open_since = Some(at);
+                    // One before it that has no end holds its place.
+                    moments.extend(open_since.replace(at).map(|since| (since, true, id.as_str())));
                     begun.push((at, id));
                 }
                 Some("attempt_failed" | "succeeded" | "failed" | "cancelled" | "skipped") => {

@@ -72,7 +72,13 @@ impl Link {
                     self.ledger.answered();
                     return answer;
                 }
-                Some(answer) => self.ledger.refused(&answer),
+                Some(answer) => {
+                    self.ledger.refused(&answer);
+                    if self.is_to_a_living() && answer.json()["code"] != "stopping" {
+                        let what = format!("the server lives, and answers {method} {path}: {answer:?}");
+                        self.ledger.wrong(None, what);
+                    }
+                }
                 None if self.is_to_a_living() => {
                     let what = format!("the server lives, and has not answered {method} {path}");
                     self.ledger.wrong(None, what);

@@ -25,7 +25,7 @@ pub(crate) fn by_user(task: &Task) -> Decision {
 }
 
 /// The id of the task that tells a remote that `id` was cancelled in this generation; and the one that it gets if the first
-/// is taken: by a user, or for an earlier task with this id, which was pruned before the one that told of it.
+/// is taken, as by that for an earlier task with this id, which was pruned before.
 #[must_use]
 pub fn call_ids(id: &str, task: TaskKey, generation: u32) -> [String; 2] {
     let first = format!("{id}~cancel~{generation}");

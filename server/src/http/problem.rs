@@ -98,6 +98,11 @@ impl Problem {
         Problem::new(StatusCode::NOT_FOUND, "not_found", detail)
     }
 
+    /// The same, and what that means for the request.
+    pub(super) fn but(self, rest: &str) -> Problem {
+        Problem { detail: format!("{}; {rest}", self.detail), ..self }
+    }
+
     /// 503: an input was not taken in. `rest` says what that means for the request.
     pub(super) fn unavailable(error: SubmitError, rest: &str) -> Problem {
         let (code, what, seconds) = match error {

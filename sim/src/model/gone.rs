@@ -15,6 +15,7 @@ impl Model {
 
     /// G4: of the tasks none has gone but those that ended long enough ago. Whoever waits for one still has to hear of it.
     pub fn has_swept(&mut self, now: Time, is_there: impl Fn(&str) -> bool) -> Verdict {
+        self.swept_at = now;
         let left = self.tasks.iter().filter(|(id, task)| !task.is_gone && !is_there(id));
         let left: Vec<String> = left.map(|(id, _)| id.clone()).collect();
         for id in left {
@@ -36,6 +37,7 @@ impl Model {
         self.answers.retain(|of, _| is_other(of));
         self.located.retain(is_other);
         self.told.retain(|of, _| is_other(of));
+        self.asked.retain(|of, _| is_other(of));
         if let Some(key) = self.keys.get(id).copied() {
             self.keys.insert(name.clone(), key);
         }
@@ -51,16 +53,20 @@ impl Model {
         }
     }
 
-    /// Nothing that is old is left.
-    pub fn is_swept(&self, now: Time) -> Verdict {
+    /// Nothing that is old is left: no task, and no webhook but one that waits.
+    pub fn is_swept(&self, now: Time, has_event: impl Fn(u64) -> bool) -> Verdict {
         let is_old = |task: &Task| self.age.is_some_and(|age| task.ended_at + age < now);
         let left = self.tasks.iter().find(|(_, task)| !task.is_gone && task.state.is_end() && is_old(task));
-        must(left.is_none(), || format!("it stays for ever: {left:?}"))
+        must(left.is_none(), || format!("it stays for ever: {left:?}"))?;
+        let left = self.acknowledged.iter().find(|event| self.may_be_gone(**event) && has_event(**event));
+        must(left.is_none(), || format!("webhook {left:?} stays for ever"))
     }
 
-    /// Whether a webhook may have gone.
-    pub(super) fn may_be_gone(&self, event: u64, now: Time) -> bool {
-        self.age.is_some_and(|age| self.heard_at.get(&event).is_some_and(|at| at + age < now))
+    /// Whether a webhook was old when a sweep has passed: one that waits for its task does so for a day.
+    pub(super) fn may_be_gone(&self, event: u64) -> bool {
+        let waits = if self.waiting.contains(&event) { 24 * HOUR } else { 0 };
+        let age = self.age.map(|age| age.max(waits));
+        age.is_some_and(|age| self.heard_at.get(&event).is_some_and(|at| at + age < self.swept_at))
     }
 
     /// The call to a remote that this task makes: one whose id is taken goes under a longer one.
@@ -117,7 +123,6 @@ impl Model {
 impl Task {
     /// What it waits for, if that has or had this id.
     pub(super) fn edge(&self, parent: &str) -> Option<&(String, On)> {
-        let is_it = |name: &str| name.split(GONE).next() == Some(parent);
-        self.wish.after.iter().find(|(name, _)| name == parent || is_it(name))
+        self.wish.after.iter().find(|(name, _)| name.split(GONE).next() == Some(parent))
     }
 }

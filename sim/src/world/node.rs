@@ -112,9 +112,9 @@ impl<S: Store> Node<S> {
         Ok(())
     }
 
-    /// Takes a step of its sweep; whether there was room for it.
-    pub(super) fn sweeps(&mut self, ages: &Ages, batches: &mut u128) -> Result<bool, StoreError> {
-        let Some(from) = self.sweep_at.take() else { return Ok(true) };
+    /// Takes a step of its sweep. Where there is no room for it, it is over.
+    pub(super) fn sweeps(&mut self, ages: &Ages, batches: &mut u128) -> Result<(), StoreError> {
+        let Some(from) = self.sweep_at.take() else { return Ok(()) };
         let next_id = || {
             *batches += 1;
             BatchId(*batches)
@@ -122,9 +122,9 @@ impl<S: Store> Node<S> {
         match ready(prune(&mut self.store, from, ages, next_id)) {
             Ok(pruned) => {
                 self.sweep_at = pruned.next;
-                Ok(true)
+                Ok(())
             }
-            Err(StoreError::Full) => Ok(false),
+            Err(StoreError::Full) => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -9,7 +9,7 @@ use taskhook_core::retention::{Ages, Place};
 
 use super::features::Feature;
 use super::ground::Ground;
-use super::{Happening, World, mortal};
+use super::{Happening, World, mortal, seen};
 use crate::model::Verdict;
 
 const SECOND: i64 = 1_000_000;
@@ -43,7 +43,7 @@ impl<G: Ground> World<G> {
         process.store.fate = mortal::Fate { dies_in, is_full, begun: 0 };
         let swept = process.sweeps(&self.ages, &mut self.batches);
         let died = match swept {
-            Ok(_) => false,
+            Ok(()) => false,
             Err(StoreError::Broken(_)) if process.store.fate.dies_in == Some(0) => true,
             Err(StoreError::Broken(_)) if self.ground.has_failed() => true,
             Err(error) => return Err(super::broken(error)),
@@ -76,6 +76,6 @@ impl<G: Ground> World<G> {
         while self.nodes[0].as_ref().is_some_and(|process| process.sweep_at.is_some()) {
             self.sweeps(0)?;
         }
-        self.model.is_swept(self.now())
+        self.model.is_swept(self.now(), |event| self.ground.has_event(seen::id_of(event)))
     }
 }

@@ -22,6 +22,10 @@ const EVENTS_MAX: usize = 5_000;
 /// Events that wait for a commit at the same time, so that others find a place beside them.
 const AT_ONCE: usize = 256;
 
+/// What is said where not all of them were taken in.
+const IN_PART: &str =
+    "of these events some may be taken in already: send them again, and those with an id are duplicates";
+
 /// The answer to a request with several webhooks, in their order.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct BatchAnswer {
@@ -41,8 +45,8 @@ pub(super) fn is_one(source: &Live, seen: &Seen<'_>) -> bool {
 }
 
 /// Takes in all of them, each as a webhook of its own: all are read before the first of them counts. One that cannot be read
-/// is kept as rejected, and the others count; where none can be read, or one cannot be kept, nothing counts. Sent again,
-/// those that were taken in already are duplicates.
+/// is kept as rejected, and the others count; where none can be read, or one cannot be kept, nothing counts. Where the server takes no
+/// more, some may be taken in already: sent again, those of them that have a delivery id are duplicates.
 pub(super) async fn take_in(
     way: &Way<'_>,
     seen: &Seen<'_>,
@@ -93,7 +97,7 @@ pub(super) async fn take_in(
             heard.by_ref().take(AT_ONCE).map(submit).collect::<Result<_, _>>().map_err(in_part)?;
         for answered in submitted {
             let receipt = answered.await.unwrap_or(Err(SubmitError::Stopping)).map_err(in_part)?;
-            answers.push(said(&receipt)?);
+            answers.push(said(&receipt).map_err(|problem| problem.but(IN_PART))?);
         }
     }
     let mut answers = answers.into_iter();
@@ -101,10 +105,6 @@ pub(super) async fn take_in(
     Ok(respond::json(StatusCode::OK, &BatchAnswer { message: "Webhook received", events }))
 }
 
-/// Some of them may have been taken in before this one was not.
 fn in_part(error: SubmitError) -> Problem {
-    Problem::unavailable(
-        error,
-        "send the request again: those that were taken in already are duplicates then",
-    )
+    Problem::unavailable(error, IN_PART)
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::binary::process::RealServer;
-use crate::support::{PATIENCE, Worker, task_for};
+use crate::support::{PATIENCE, Worker, task_for, with};
 
 /// Reads `path` again and again until there is nothing any more.
 async fn until_gone(server: &RealServer, path: &str) {
@@ -82,4 +82,31 @@ async fn an_old_callback_url_never_stands_for_a_later_task() {
     server.kill();
     let doctor = server.doctor();
     assert!(doctor.status.success(), "{}", String::from_utf8_lossy(&doctor.stdout));
+}
+
+#[tokio::test]
+async fn a_remote_is_told_of_the_cancel_of_each_task_that_an_id_has_had() {
+    // The queue @cancel keeps what was told of the first for longer than that is kept.
+    let server = RealServer::start_with("[retention]\nrejected = \"1s\"\n").await;
+    let mut worker = Worker::start().await;
+    server.send("PUT", "/v1/queues/brief", &[], json!({"retention": "1s"}).to_string()).await.expect(201);
+    let fields = json!({"queue": "brief", "cancel_url": format!("{}/stop", worker.url)});
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        server.create(with(task_for(&worker, "a"), fields.clone())).await;
+        worker.call().await.status(202);
+        server.until_state("a", "running").await;
+        server.post("/v1/tasks/a/cancel", json!({})).await.expect(200);
+        let call = worker.call().await;
+        assert_eq!(call.path, "/stop");
+        told.push(call.header("taskhook-task-id"));
+        call.status(204);
+        until_gone(&server, "/v1/tasks/a").await;
+    }
+    assert_eq!(told[0], "a~cancel~0");
+    assert!(told[1].starts_with("a~cancel~0~"), "{told:?}");
+    for id in &told {
+        assert_eq!(server.end_of(id).await["state"], "succeeded");
+    }
+    server.stop().await;
 }

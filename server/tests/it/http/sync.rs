@@ -292,24 +292,6 @@ async fn a_remote_is_told_of_a_cancel_by_a_task_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_remote_is_told_of_a_cancel_under_another_id_where_that_of_the_call_is_taken() {
-    let server = RealServer::start().await;
-    let mut worker = Worker::start().await;
-    server.create(json!({"id": "a~cancel~0"})).await;
-    let cancel = json!({"cancel_url": format!("{}/stop", worker.url)});
-    server.create(with(task_for(&worker, "a"), cancel)).await;
-    worker.call().await.status(202);
-    server.until_state("a", "running").await;
-    server.post("/v1/tasks/a/cancel", json!({})).await.expect(200);
-    let call = worker.call().await;
-    assert_eq!(call.path, "/stop");
-    let id = call.header("taskhook-task-id");
-    assert!(id.starts_with("a~cancel~0~"), "{id}");
-    call.status(204);
-    assert_eq!(server.end_of(&id).await["state"], "succeeded");
-}
-
-#[tokio::test]
 async fn what_makes_no_sense_is_refused_with_its_place() {
     let server = RealServer::start().await;
     let url = "http://127.0.0.1:9/x";

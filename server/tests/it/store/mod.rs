@@ -119,6 +119,7 @@ suite! {
         steps_are_bounded,
         a_task_stays_until_everybody_is_told_of_its_end,
         what_a_dependent_knows_outlives_its_parent,
+        a_task_stays_until_its_remote_is_told_of_its_cancel,
         a_reply_about_a_pruned_task_gives_its_place_back,
         webhooks_go_by_their_age_and_not_while_they_wait,
         webhooks_go_by_the_age_that_their_source_says,

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use taskhook::engine::commit::Batch;
 use taskhook::engine::submission::Submission;
+use taskhook::store::Transaction;
 use taskhook_core::retention::Ages;
 use taskhook_core::source::SourceCommand;
 use taskhook_core::{
-    Answered, ClaimKey, Command, EventKind, On, Once, Outcome, Permits, Refused, State, TaskKey, limits,
+    Answered, ClaimKey, Command, EventKind, FollowUp, On, Once, Outcome, Permits, Refused, State, TaskKey,
+    limits,
 };
 
 use super::backend::Backend;
@@ -81,7 +83,7 @@ pub(super) fn a_key_never_comes_back<B: Backend>(world: &mut World<B>) {
         assert_eq!(swept(world, &everything_for(HOUR)), (1, 1), "the newest name, entry and webhook");
         world.restart();
         // A store that opens goes on behind the time of the sweep, whatever its history says.
-        assert!(world.transact(async |tx| Ok(taskhook::store::Transaction::now(tx))) >= before);
+        assert!(world.transact(async |tx| Ok(tx.now())) >= before);
         world.settle(&[create([external("a")])]);
         let key = world.key("a");
         assert!(old.iter().all(|old| *old < key), "{key:?} after {old:?}");
@@ -169,6 +171,17 @@ pub(super) fn what_a_dependent_knows_outlives_its_parent<B: Backend>(world: &mut
     assert_eq!(swept(world, &tasks_for(HOUR)), (1, 0));
     let retried = world.submit(command("late", Command::Retry { ignore_dependencies: false }));
     assert_eq!(retried, Outcome::Refused(Refused::DependenciesUnmet));
+}
+
+pub(super) fn a_task_stays_until_its_remote_is_told_of_its_cancel<B: Backend>(world: &mut World<B>) {
+    world.settle(&[create([external("task")])]);
+    world.settle(&[completed(1, "task")]);
+    let call = FollowUp::CallCancel { task: world.key("task"), generation: 0 };
+    let kept = world.transact(async |tx| tx.keep(&[call]).await);
+    world.clock.advance(2 * HOUR);
+    assert_eq!(swept(world, &tasks_for(HOUR)), (0, 0));
+    world.transact(async |tx| tx.take(&kept).await);
+    assert_eq!(swept(world, &tasks_for(HOUR)), (1, 0));
 }
 
 pub(super) fn a_reply_about_a_pruned_task_gives_its_place_back<B: Backend>(world: &mut World<B>) {
