@@ -170,6 +170,7 @@ impl<G: Ground> World<G> {
             node.inbox.extend(queues);
         }
         // Nothing goes wrong before there is anything.
+        self.ground.plans(None);
         self.calm = true;
         self.commits(0)?;
         self.calm = false;

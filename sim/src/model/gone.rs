@@ -73,8 +73,9 @@ impl Model {
     pub(super) fn call_of(&self, id: &str) -> Option<String> {
         let is_it = |call: &str| {
             let rest = id.strip_prefix(call);
-            rest == Some("")
-                || (self.tasks.contains_key(call) && rest.is_some_and(|rest| rest.starts_with('~')))
+            let key = rest.and_then(|rest| rest.strip_prefix('~'));
+            let is_key = key.is_some_and(|key| key.bytes().all(|byte| byte.is_ascii_digit()));
+            rest == Some("") || (self.tasks.contains_key(call) && is_key)
         };
         self.calls.iter().find(|call| is_it(call)).cloned()
     }
