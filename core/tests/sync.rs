@@ -239,6 +239,18 @@ fn a_heartbeat_that_was_missed_waits_for_no_answer_to_a_process_that_is_gone() {
 }
 
 #[test]
+fn what_a_hold_has_put_off_is_judged_when_a_start_behind_it_says() {
+    let mut world =
+        World::after("new status=2 ask=400s heartbeat=5s timeout=none attempts=1, 202, hold, pass 6s");
+    assert_eq!(world.polls.len(), 0, "held, it asks nobody for a last word");
+    assert!(world.tasks[&key_of("a")].wake_at > Some(world.now + taskhook_core::limits::GRACE));
+    world.now = world.now + std::time::Duration::from_secs(1);
+    world.play("restart");
+    let wakes_at = world.tasks[&key_of("a")].wake_at;
+    assert_eq!(wakes_at, Some(world.now + taskhook_core::limits::GRACE));
+}
+
+#[test]
 fn only_a_success_of_the_current_attempt_counts_where_a_task_says_so() {
     check(
         "

@@ -54,22 +54,17 @@ pub fn decide(cx: &Context, subjects: &Subjects, key: TaskKey) -> Decision {
     }
 }
 
-/// Nothing to do: it is looked at again, if its time to wake has come.
+/// Nothing to do: it is looked at again, if its time to wake has come, or is to come sooner: what had put it off may be gone
+/// with a process, or with a hold.
 fn looked_at(cx: &Context, task: &Task, again: Option<Timestamp>) -> Decision {
-    // Where the process is gone that has asked, what ran out meanwhile waits for no answer: it may be judged sooner.
-    let is_unanswered = task.open_attempt().is_some_and(|attempt| {
-        attempt.polling.open && attempt.polling.sent_at.is_some_and(|at| at < cx.up_since)
-    });
-    if task.wake_at.is_none_or(|at| at > cx.now) && !is_unanswered {
-        return Decision::nothing();
-    }
     let polls_at = task.polls_at().filter(|_| task.state == State::Running);
     // An answer that has not come is awaited no longer, and the next question may be a while off.
     let next_at = polls_at.and(task.open_attempt().and_then(|attempt| attempt.polling.next_at));
     let due_at = Some(task.due_at).filter(|_| task.state == State::Scheduled);
     let next = [again, polls_at, next_at, due_at].into_iter().flatten().filter(|at| *at > cx.now).min();
     let decision = rearmed(cx, task, next.unwrap_or(Timestamp::MAX));
-    let is_sooner = |wake_at: &Timestamp| task.wake_at.is_none_or(|at| at <= cx.now || *wake_at < at);
+    let before = task.wake_at.unwrap_or(Timestamp::MAX);
+    let is_sooner = |wake_at: &Timestamp| before <= cx.now || *wake_at < before;
     match decision.changes.first() {
         Some((_, Change::Rearmed { wake_at })) if !is_sooner(wake_at) => Decision::nothing(),
         _ => decision,
