@@ -72,10 +72,15 @@ pub(crate) fn plant(workspace: &Workspace, name: Option<&str>) -> Result<()> {
     chosen.sort_by_key(|bug| planted::stands_in(&server, &bug.name).unwrap_or(false));
     let names: Vec<&str> = every.iter().map(|bug| bug.name.as_str()).collect();
     ensure!(!chosen.is_empty(), "no such bug is planted; there are {}", names.join(", "));
+    let mut build = workspace.cargo(&["build", "--release", "--quiet", "-p", "taskhook-sim"]);
+    ensure!(build.args(["--bin", "simulate"]).status()?.success(), "the simulator does not build");
     let mut missed = Vec::new();
     for Bug { name, is_on_sqlite } in chosen {
         match first_seed(workspace, name, *is_on_sqlite)? {
-            Some(found) => println!("{name}\tseed {found}"),
+            Some(found) => {
+                println!("{name}\tseed {found}");
+                holds_without(workspace, &found, *is_on_sqlite)?;
+            }
             None => missed.push(name.as_str()),
         }
     }
@@ -98,6 +103,18 @@ fn first_seed(workspace: &Workspace, name: &str, is_on_sqlite: bool) -> Result<O
     }
     let output = simulate.output().context("cannot start the simulation")?;
     Ok((!output.status.success()).then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned()))
+}
+
+/// Where a world does not hold without the bug either, it has not noticed it.
+fn holds_without(workspace: &Workspace, found: &str, is_on_sqlite: bool) -> Result<()> {
+    let seed = found.split_whitespace().next().unwrap_or_default();
+    let program = workspace.taskhook().with_file_name(format!("simulate{}", env::consts::EXE_SUFFIX));
+    let mut simulate = workspace.command(program, &["--brief", "--seeds", "1", "--from", seed]);
+    if is_on_sqlite {
+        simulate.args(["--store", Store::Sqlite.name()]);
+    }
+    ensure!(simulate.status()?.success(), "seed {seed} does not hold without the bug either");
+    Ok(())
 }
 
 /// Where this program was started in front of the compiler: calls it, with the bug that is asked for.
