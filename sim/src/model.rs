@@ -379,7 +379,8 @@ impl Model {
             Deadline::After(span) => fact.at + span,
         });
         if let Some(call) = call {
-            (self.calls.remove(&call), self.wishes.remove(&call));
+            self.calls.remove(&call);
+            self.wishes.remove(&call);
             self.note("a remote that is told of a cancel");
         }
         let task = Task {
