@@ -58,8 +58,8 @@ pub struct Subjects {
 /// What is known of the call to a task's `cancel_url`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CancelCall {
-    /// The key of the task that calls it, which may not exist.
-    pub key: TaskKey,
+    /// The keys under which the task that calls it may come to be: the first that nobody has.
+    pub keys: [TaskKey; 2],
     /// The id of the task that was cancelled.
     pub of: Arc<str>,
     /// The URL.

@@ -482,6 +482,14 @@ impl<G: Ground> World<G> {
         }
     }
 
+    /// What will become of a process in its next transaction, and of its disk.
+    fn fate(&mut self, dies_in: Option<u32>) -> mortal::Fate {
+        let is_full = self.is_full && !self.calm;
+        let is_full = !self.ground.prepares(is_full) && is_full;
+        self.plans_trouble(25);
+        mortal::Fate { dies_in, is_full, begun: 0 }
+    }
+
     /// A node commits some of what it has to do, and the oracle hears of it.
     fn commits(&mut self, node: usize) -> Verdict {
         let sweeps = self.nodes[node].as_ref().is_some_and(|process| process.sweep_at.is_some());
@@ -491,11 +499,9 @@ impl<G: Ground> World<G> {
         let now = self.clock.now();
         let hurry = self.calm || !self.has(Feature::Slow);
         let dies_in = (self.has(Feature::CrashesInCommit) && self.chance(15)).then(|| self.number(14));
-        let is_full = self.is_full && !self.calm;
-        let is_full = !self.ground.prepares(is_full) && is_full;
-        self.plans_trouble(25);
+        let fate = self.fate(dies_in);
         let Some(process) = &mut self.nodes[node] else { return Ok(()) };
-        process.store.fate = mortal::Fate { dies_in, is_full, begun: 0 };
+        process.store.fate = fate;
         for stopped in process.inbox.iter().filter_map(|ask| Stopped::by(&ask.submission, false)) {
             stopped.tell(&mut self.model, false);
         }

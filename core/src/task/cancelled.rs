@@ -24,8 +24,8 @@ pub(crate) fn by_user(task: &Task) -> Decision {
     }
 }
 
-/// The id of the task that tells a remote that `id` was cancelled in this generation; and the one that it gets if the first
-/// is taken, as by that for an earlier task with this id, which was pruned before.
+/// The ids that the task may have which tells a remote that `id` was cancelled in this generation. The second is for where the
+/// first is taken, as by that for an earlier task with this id, which was pruned before.
 #[must_use]
 pub fn call_ids(id: &str, task: TaskKey, generation: u32) -> [String; 2] {
     let first = format!("{id}~cancel~{generation}");
@@ -39,7 +39,10 @@ pub fn call(cx: &Context, subjects: &Subjects, key: TaskKey, generation: u32) ->
         // It has been pruned since.
         return Decision::nothing();
     };
-    let CancelCall { key, of, url, headers } = call;
+    let CancelCall { keys, of, url, headers } = call;
+    let Some(key) = keys.iter().find(|key| subjects.task(**key).is_none()) else {
+        return Decision::nothing();
+    };
     let attempt = task.attempt_number();
     // Ids of tasks need no escapes.
     let payload = format!(r#"{{"event":"task_cancelled","task_id":"{of}","attempt":{attempt}}}"#);

@@ -486,10 +486,10 @@ impl World {
                 self.load_task(subjects, task);
                 self.load_queue(subjects, QueueKey::CANCEL);
                 // The task that calls for `a` is `n`, for `b` it is `o`, and so on.
-                let key = TaskKey(task.0 + 13);
-                self.load_task(subjects, key);
+                let keys = [13, 1_013].map(|more| TaskKey(task.0 + more));
+                keys.iter().for_each(|key| self.load_task(subjects, *key));
                 let of = name_of(task).into();
-                let call = CancelCall { key, of, url: "http://h/cancel".into(), headers: Vec::new() };
+                let call = CancelCall { keys, of, url: "http://h/cancel".into(), headers: Vec::new() };
                 subjects.put_cancel_call(task, generation, Some(call));
             }
             FollowUp::Supersede { task, by: _ } => self.load_task(subjects, task),

@@ -90,16 +90,15 @@ impl<'a> MemoryTransaction<'a> {
             subjects.put_cancel_call(task, generation, None);
             return;
         };
-        let [first, second] = cancelled::call_ids(&of, task, generation);
-        let mut key = TaskKey(self.key_of(&Name::task(&first)));
-        if self.data.tasks.contains_key(&key) {
-            key = TaskKey(self.key_of(&Name::task(&second)));
-        }
-        self.data.load_named(key, Timestamp(i64::MIN), subjects);
+        let keys = cancelled::call_ids(&of, task, generation).map(|id| {
+            let key = TaskKey(self.key_of(&Name::task(&id)));
+            self.data.load_named(key, Timestamp(i64::MIN), subjects);
+            key
+        });
         let (url, headers) =
             spec.request.as_deref().map(|request| (request.url.as_str(), request.headers.clone())).unzip();
         let headers = headers_for(&cancel_url, url, headers.unwrap_or_default());
-        let call = CancelCall { key, of: of.into(), url: cancel_url.into(), headers };
+        let call = CancelCall { keys, of: of.into(), url: cancel_url.into(), headers };
         subjects.put_cancel_call(task, generation, Some(call));
     }
 

@@ -36,11 +36,9 @@ impl<G: Ground> World<G> {
     /// A node takes a step of its sweep.
     pub(super) fn sweeps(&mut self, node: usize) -> Verdict {
         let dies_in = (self.has(Feature::CrashesInCommit) && self.chance(60)).then(|| self.number(5));
-        let is_full = self.is_full && !self.calm;
-        let is_full = !self.ground.prepares(is_full) && is_full;
-        self.plans_trouble(25);
+        let fate = self.fate(dies_in);
         let Some(process) = &mut self.nodes[node] else { return Ok(()) };
-        process.store.fate = mortal::Fate { dies_in, is_full, begun: 0 };
+        process.store.fate = fate;
         let swept = process.sweeps(&self.ages, &mut self.batches);
         let died = match swept {
             Ok(()) => false,

@@ -45,8 +45,8 @@ pub(super) fn is_one(source: &Live, seen: &Seen<'_>) -> bool {
 }
 
 /// Takes in all of them, each as a webhook of its own: all are read before the first of them counts. One that cannot be read
-/// is kept as rejected, and the others count; where none can be read, or one cannot be kept, nothing counts. Where the server takes no
-/// more, some may be taken in already: sent again, those of them that have a delivery id are duplicates.
+/// is kept as rejected, and the others count; where none can be read, or one cannot be kept, nothing counts. Where the server
+/// takes no more, some may be taken in already: sent again, those of them that have a delivery id are duplicates.
 pub(super) async fn take_in(
     way: &Way<'_>,
     seen: &Seen<'_>,

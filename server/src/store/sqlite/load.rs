@@ -396,16 +396,14 @@ impl SqliteTransaction<'_> {
             subjects.put_cancel_call(task, generation, None);
             return Ok(());
         };
-        let [first, second] = cancelled::call_ids(&of, task, generation);
-        let mut key = TaskKey(self.key_of(&Name::task(&first))?);
-        self.load_task(key, subjects)?;
-        if subjects.task(key).is_some() {
-            key = TaskKey(self.key_of(&Name::task(&second))?);
-            self.load_task(key, subjects)?;
+        let mut keys = [task; 2];
+        for (key, id) in keys.iter_mut().zip(cancelled::call_ids(&of, task, generation)) {
+            *key = TaskKey(self.key_of(&Name::task(&id))?);
+            self.load_task(*key, subjects)?;
+            self.load_parked_count((*key).into(), Timestamp(i64::MIN), subjects)?;
         }
-        self.load_parked_count(key.into(), Timestamp(i64::MIN), subjects)?;
         let headers = headers_for(&cancel_url, url.as_deref(), headers.unwrap_or_default());
-        let call = CancelCall { key, of: of.into(), url: cancel_url.into(), headers };
+        let call = CancelCall { keys, of: of.into(), url: cancel_url.into(), headers };
         subjects.put_cancel_call(task, generation, Some(call));
         Ok(())
     }
