@@ -127,6 +127,8 @@ pub struct Model {
     starts: u64,
     /// When each node started last.
     up_since: BTreeMap<usize, Time>,
+    /// Until when no node was up, the last time.
+    down_until: Time,
     /// The interesting things that have happened.
     pub happened: BTreeMap<&'static str, u64>,
 }
@@ -193,9 +195,13 @@ impl Model {
         self.is_held = is_held;
     }
 
-    pub fn node_starts(&mut self, node: usize, now: Time) {
+    /// `is_alone`: no other node is up.
+    pub fn node_starts(&mut self, node: usize, is_alone: bool, now: Time) {
         self.starts += 1;
         self.up_since.insert(node, now);
+        if is_alone {
+            self.down_until = now;
+        }
     }
 
     /// The facts of one commit, in order.

@@ -390,8 +390,9 @@ impl<G: Ground> World<G> {
             Node::start(store, now, Permits::new(places.0, places.1), &of_others).map_err(broken)?;
         self.lives[node] += 1;
         self.places[node] = places.0;
+        let is_alone = self.nodes.iter().all(Option::is_none);
         self.nodes[node] = Some(process);
-        self.model.node_starts(node, now.0);
+        self.model.node_starts(node, is_alone, now.0);
         self.say(|| format!("node {node} starts"));
         if self.calm {
             self.calm_node(node);

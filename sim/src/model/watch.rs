@@ -174,10 +174,11 @@ impl Model {
             None => ends,
             Some(status) => {
                 let (asking, overdue_at) = (&task.asking, task.is_overdue_at(status));
-                let starts = self.up_since.values().copied();
-                // After a time without a node, all that is overdue is asked for at once.
-                let is_first = |up: &Time| overdue_at <= *up && asking.sent_at.unwrap_or(task.began) < *up;
-                let first = starts.filter(is_first).min();
+                // After a time without a node, all that is overdue is asked for at once. Where one was up all the time,
+                // no callback was lost.
+                let up = self.down_until;
+                let is_first = overdue_at <= up && asking.sent_at.unwrap_or(task.began) < up;
+                let first = is_first.then_some(up);
                 let patience = asking.sent_at.filter(|_| asking.is_open).map(|sent_at| sent_at + PATIENCE);
                 let asks_at = patience.max(Some(task.asks_at(status)));
                 let next = first.into_iter().chain(ends).chain(asks_at).min();
