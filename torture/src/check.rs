@@ -97,13 +97,13 @@ pub fn sent_again(sends: &BTreeMap<String, BTreeMap<u64, u64>>) -> Vec<Wrong> {
 
 /// What is wrong with the requests that Taskhook has sent to the remote.
 #[must_use]
-pub fn calls(calls: &[Sent]) -> Vec<Wrong> {
+pub fn calls<'a>(calls: impl IntoIterator<Item = &'a Sent>) -> Vec<Wrong> {
     let mut wrong = Vec::new();
     let mut attempts: BTreeMap<(&str, u64), (&Sent, usize)> = BTreeMap::new();
     let mut attempt_ids: BTreeMap<&str, &Sent> = BTreeMap::new();
     let mut tasks: BTreeMap<&str, &Sent> = BTreeMap::new();
     let mut keys: BTreeMap<&str, &Sent> = BTreeMap::new();
-    for call in calls.iter().filter(|call| !call.is_copy) {
+    for call in calls.into_iter().filter(|call| !call.is_copy) {
         let mut say = |what| wrong.push(Wrong { task: Some(call.task.clone()), what });
         let (first, count) = attempts.entry((&call.task, call.attempt)).or_insert((call, 0));
         *count += 1;

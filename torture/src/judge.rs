@@ -83,7 +83,7 @@ impl Judge {
         let events = self.list("events").await;
         let records = self.ledger.read();
         let sends = records.sends();
-        let mut wrong = check::calls(&records.calls);
+        let mut wrong = check::calls(records.calls.iter().map(|(_, call)| call));
         let mut say = |task: Option<&str>, what| {
             wrong.push(crate::ledger::Wrong { task: task.map(String::from), what });
         };

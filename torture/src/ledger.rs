@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use serde_json::Value;
 use taskhook_sim::Random;
@@ -34,8 +35,8 @@ pub struct Records {
     pub deliveries: BTreeMap<(String, String), Delivery>,
     /// By the id of each webhook that was to be taken in once more: what it became.
     pub replays: BTreeMap<String, String>,
-    /// What the remote was sent.
-    pub calls: Vec<Sent>,
+    /// What the remote was sent, and when it came.
+    pub calls: Vec<(Instant, Sent)>,
     /// How often it was sent each attempt, copies included.
     times: BTreeMap<(String, u64), u64>,
     /// By task: how its remote ended it, of those whose remotes say so only when they are asked.
@@ -244,7 +245,7 @@ impl Ledger {
     /// Records a call, and gives how often its attempt has been seen with it.
     pub fn called(&self, sent: &Sent) -> u64 {
         let mut records = self.read();
-        records.calls.push(sent.clone());
+        records.calls.push((Instant::now(), sent.clone()));
         let times = records.times.entry((sent.task.clone(), sent.attempt)).or_default();
         *times += 1;
         *times
@@ -280,7 +281,7 @@ impl Records {
     /// How often Taskhook has sent each attempt, by task.
     pub fn sends(&self) -> BTreeMap<String, BTreeMap<u64, u64>> {
         let mut sends: BTreeMap<String, BTreeMap<u64, u64>> = BTreeMap::new();
-        for call in self.calls.iter().filter(|call| !call.is_copy) {
+        for (_, call) in self.calls.iter().filter(|(_, call)| !call.is_copy) {
             *sends.entry(call.task.clone()).or_default().entry(call.attempt).or_default() += 1;
         }
         sends

@@ -219,6 +219,18 @@ impl World {
         Ok(std::mem::take(&mut self.ledger.read().wrong))
     }
 
+    /// What the remote saw of a task, and when, by the diary's clock.
+    fn seen_of(&self, task: &str) -> String {
+        let records = self.ledger.read();
+        let calls = records.calls.iter().filter(|(_, call)| call.task == task);
+        let lines = calls.map(|(at, call)| {
+            let copy = if call.is_copy { ", a copy that the proxy made" } else { "" };
+            let at = at.duration_since(self.began).as_secs_f64();
+            format!("{at:>8.3} s  attempt {} came to the remote{copy}\n", call.attempt)
+        });
+        lines.collect()
+    }
+
     /// The story of a task, by the server as it is now.
     ///
     /// # Errors
@@ -668,7 +680,7 @@ impl World {
         tally.add("load: answered from an idempotency key", records.replayed);
         let full = records.refusals.get("disk_full").copied().unwrap_or(0);
         tally.add("load: refused for a full disk", full);
-        tally.add("remote: requests", records.calls.iter().filter(|call| !call.is_copy).count() as u64);
+        tally.add("remote: requests", records.calls.iter().filter(|(_, call)| !call.is_copy).count() as u64);
         let sends = records.sends();
         let sends = || sends.values().flat_map(|attempts| attempts.values().copied());
         tally.add("remote: attempts that were sent again", sends().map(|times| times - 1).sum());
@@ -700,6 +712,7 @@ pub async fn tell(world: &mut World, wrong: &[Wrong]) -> Result<String> {
     for task in told.into_iter().take(3) {
         let story = world.explain(task).await.unwrap_or_else(|error| format!("{error:#}"));
         report.push_str(&format!("taskhook tasks explain {task}:\n{story}\n"));
+        report.push_str(&world.seen_of(task));
     }
     report.push_str(&format!("what the server said in its life before:\n{}", world.before));
     report.push_str(&format!("what it said last:\n{}", world.said()));
