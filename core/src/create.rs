@@ -163,6 +163,9 @@ fn first_steps(
     match broken {
         // Nobody waits for it yet but tasks of the same creation, and those see its state directly.
         Some(parent) => changes.push(Change::Skipped { parent }),
+        None if task.deadline().is_some_and(|deadline| deadline <= cx.now) => {
+            changes.extend([Change::DeadlinePassed, Change::Failed]);
+        }
         None if pending => changes.push(Change::Blocked),
         None => return steps::start(cx, &task, changes),
     }

@@ -22,6 +22,7 @@ pub const PLANTED: &[(&str, bool)] = bugs![
     "concurrency_is_one_more",
     "deadline_is_forgotten_on_retry",
     "duplicate_counts",
+    "early_word_is_the_last",
     "effects_without_commit",
     "end_keeps_its_place",
     "failed_checkpoint_is_overlooked",

@@ -9,6 +9,7 @@ pub mod cancelled;
 pub mod commanded;
 pub mod correlation;
 pub mod dependency;
+pub mod ends;
 pub mod polled;
 pub mod replied;
 pub mod reported;
@@ -295,17 +296,6 @@ impl Task {
     pub fn deadline(&self) -> Option<Timestamp> {
         let is_forgotten = cfg!(planted = "deadline_is_forgotten_on_retry") && self.attempts_used > 0;
         self.plan.oversight.deadline.filter(|_| !self.deadline_lifted && !is_forgotten)
-    }
-
-    /// When what it does now ends by itself, if nothing comes: by its time-out, for want of a sign of life, or by its
-    /// deadline.
-    #[must_use]
-    pub fn gives_up_at(&self) -> Option<Timestamp> {
-        self.ends().min()
-    }
-
-    fn ends(&self) -> impl Iterator<Item = Timestamp> {
-        self.attempt_ends().chain(self.deadline())
     }
 
     /// When the open attempt ends by itself.

@@ -2,6 +2,7 @@
 
 use crate::limits;
 use crate::queue::{Closed, Shut};
+use crate::task::ends::{End, Kind};
 use crate::task::{State, Task};
 use crate::time::Timestamp;
 
@@ -28,8 +29,8 @@ pub struct HeldUp {
     pub held: Option<Timestamp>,
     /// Nothing may start because the disk is full, since this instant.
     pub full: Option<Timestamp>,
-    /// The task's exchange died with an earlier process: it is to be sent again.
-    pub lost: bool,
+    /// Since when the node has been up that judges what runs out.
+    pub up_since: Timestamp,
     /// Nothing of the queue may start.
     pub shut: Option<Shut>,
     /// Nothing of the task's key may start: what it waits for, and how many attempts of one key may be open.
@@ -39,48 +40,96 @@ pub struct HeldUp {
 }
 
 /// What `task` waits for; `None` once it has ended. `dependency` is the name of the first task that it waits
-/// for and that has not ended; `held_up` is about one that is queued, or whose request is to be sent again.
+/// for and that has not ended; `held_up` is about one that has begun and not ended.
 #[must_use]
 pub fn waiting_for(task: &Task, dependency: Option<&str>, held_up: &HeldUp) -> Option<Waiting> {
     let attempt = task.attempt_number();
     let code = code_of(task.state, task.attempts_before < attempt, held_up)?;
+    let deadline = judged_at(task, held_up, |kind| kind == Kind::Deadline);
     let (text, until) = match task.state {
-        State::Blocked => (dependencies(task, dependency), task.deadline()),
-        State::Scheduled if task.attempts_before < attempt => {
-            let max = task.plan.retry.max_attempts;
-            let used = task.attempts_used;
-            let text = format!(
-                "its next attempt, at {} ({used} of {max} attempts used up)",
-                task.due_at.time_of_day()
-            );
-            (text, Some(task.due_at))
+        State::Blocked => (dependencies(task, dependency), deadline),
+        State::Scheduled => {
+            let deadline = deadline.filter(|deadline| *deadline < task.due_at);
+            let due = match task.attempts_before < attempt {
+                true => {
+                    let (max, used) = (task.plan.retry.max_attempts, task.attempts_used);
+                    format!(
+                        "its next attempt, at {} ({used} of {max} attempts used up)",
+                        task.due_at.time_of_day()
+                    )
+                }
+                false => format!("its time, {}", task.due_at),
+            };
+            let sooner = deadline.map(|deadline| format!("; its deadline, {deadline}, comes sooner"));
+            (due + &sooner.unwrap_or_default(), Some(deadline.unwrap_or(task.due_at)))
         }
-        State::Scheduled => (format!("its time, {}", task.due_at), Some(task.due_at)),
         State::Queued => {
             let obstacle = held_up.obstacle();
-            let until = obstacle.until().into_iter().chain(task.deadline()).min();
+            let until = obstacle.until().into_iter().chain(deadline).min();
             (obstacle.text(&held_up.queue, attempt + 1), until)
         }
-        State::Dispatching => {
-            let until = task.attempt.map(|attempt| attempt.sent_at + task.plan.request_timeout);
-            let until = until.min(task.gives_up_at().or(until));
-            let response = format!("the response to attempt {attempt}");
-            match held_up.held.filter(|_| held_up.lost) {
-                Some(since) => {
-                    let until = task.gives_up_at();
-                    (with_end(format!("{}, and then {response}", to_be_resumed(since)), until), until)
-                }
-                None => (with_end(response, until), until),
-            }
-        }
-        State::Running => {
-            let until = task.gives_up_at();
-            (with_end(format!("the completion webhook of attempt {attempt}"), until), until)
-        }
+        State::Dispatching => dispatching(task, held_up),
+        State::Running => running(task, held_up),
         State::Succeeded | State::Failed | State::Cancelled | State::Skipped => return None,
     };
     let reference = dependency.filter(|_| task.state == State::Blocked).map(ToString::to_string);
     Some(Waiting { code, text, until, reference })
+}
+
+/// When the first of these ends is judged, if nothing comes.
+fn judged_at(task: &Task, held_up: &HeldUp, is_meant: impl Fn(Kind) -> bool) -> Option<Timestamp> {
+    task.ends(held_up.up_since).filter(|end| is_meant(end.kind)).map(|end| end.judged_at).min()
+}
+
+fn dispatching(task: &Task, held_up: &HeldUp) -> (String, Option<Timestamp>) {
+    let response = format!("the response to attempt {}", task.attempt_number());
+    let gives_up_at = judged_at(task, held_up, |_| true);
+    let sent_at = task.attempt.map(|attempt| attempt.sent_at);
+    match held_up.rest().filter(|_| sent_at < Some(held_up.up_since)) {
+        // Its exchange died with an earlier process: it is to be sent again.
+        Some(rest) => (with_end(format!("{rest}, and then {response}"), gives_up_at), gives_up_at),
+        None => {
+            let answered_by = sent_at.map(|at| at + task.plan.request_timeout);
+            let until = gives_up_at.into_iter().chain(answered_by).min();
+            (with_end(response, until), until)
+        }
+    }
+}
+
+fn running(task: &Task, held_up: &HeldUp) -> (String, Option<Timestamp>) {
+    let number = task.attempt_number();
+    let webhook = format!("the completion webhook of attempt {number}");
+    let deadline = judged_at(task, held_up, |kind| kind == Kind::Deadline);
+    let of_attempt = judged_at(task, held_up, |kind| kind != Kind::Deadline);
+    let polling = task.open_attempt().map(|attempt| attempt.polling).filter(|_| task.status_host().is_some());
+    if let (Some(rest), Some(_)) = (held_up.rest(), polling) {
+        let text = format!("{webhook}, or {rest}: before its time is over, its remote is asked");
+        return (with_end(text, deadline), deadline);
+    }
+    // An answer that an earlier process has asked for comes to nobody.
+    let asked_at =
+        polling.and_then(|polling| polling.sent_at.filter(|at| polling.open && *at >= held_up.up_since));
+    let answered_by = asked_at.map(|at| at + limits::POLL_TIMEOUT);
+    // What runs out is judged behind an answer that is awaited.
+    let until = of_attempt.map(|at| answered_by.map_or(at, |by| at.max(by)));
+    let until = until.into_iter().chain(deadline).min();
+    let asked = match (asked_at, polling.and_then(|polling| polling.next_at)) {
+        (Some(at), _) if of_attempt.is_some_and(|judged_at| judged_at <= at) => {
+            let text =
+                format!("the last word of its remote, asked at {} about attempt {number}", at.time_of_day());
+            return (with_end(text, until), until);
+        }
+        (Some(at), _) => format!("; its remote was asked at {}, and has not answered yet", at.time_of_day()),
+        (None, Some(at)) if until.is_none_or(|until| at < until) => {
+            format!("; its remote is asked at {}", at.time_of_day())
+        }
+        (None, _) => String::new(),
+    };
+    let is_late = |end: &End| Some(end.judged_at) == until && end.at < end.judged_at;
+    let put_off = task.ends(held_up.up_since).find(is_late).map_or_else(String::new, |end| {
+        format!(": its time ran out at {}, while no server was up", end.at.time_of_day())
+    });
+    (with_end(webhook, until) + &put_off + &asked, until)
 }
 
 /// Of all that holds up a task that is due, what is said.
@@ -98,6 +147,12 @@ enum Obstacle {
 }
 
 impl HeldUp {
+    /// What the server waits for that sends nothing.
+    fn rest(&self) -> Option<String> {
+        let full = self.full.map(|since| Obstacle::Full(since).text("", 0));
+        self.held.map(to_be_resumed).or(full)
+    }
+
     fn obstacle(&self) -> Obstacle {
         if let Some(since) = self.held {
             return Obstacle::Held(since);

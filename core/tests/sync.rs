@@ -79,6 +79,32 @@ fn a_remote_is_asked_once_more_before_a_time_out_is_declared() {
     "));
 }
 
+#[test]
+fn what_a_remote_says_before_a_time_out_is_judged_is_not_its_last_word() {
+    let mut world = World::after("new status=2 ask=20s timeout=30s attempts=1, 202, pass 20s, asked runs");
+    world.now = world.now + std::time::Duration::from_secs(600);
+    world.play("restart");
+    assert_eq!(world.polls.len(), 1, "asked at the start");
+    world.play("tell 0 runs, pass 29s");
+    assert_eq!(world.polls.len(), 0);
+    world.play("pass 1s");
+    assert_eq!(world.polls.len(), 1, "asked once more, now that the time-out is to be judged");
+    world.play("tell 0 task_completed");
+    assert_eq!(world.tasks[&key_of("a")].state, State::Succeeded);
+}
+
+#[test]
+fn a_remote_is_asked_once_a_second_however_short_the_time_between_signs_of_life_is() {
+    let asked = "new status=2 ask=400s heartbeat=100ms timeout=none, 202, wait 100ms, wake";
+    check(&format!(
+        "
+        {asked}, asked runs, wait 100ms                   + wake  = applied; look again in 900.0ms
+        {asked}, asked runs, wait 899ms                   + wake  = applied; look again in 101.0ms
+        {asked}, asked runs, wait 100ms, wake, wait 900ms + wake  = applied; #1 asked; ask #1
+    "
+    ));
+}
+
 /// A running task's remote is never given up on the word of a host that cannot be asked, unless that is out of order.
 #[test]
 fn a_time_out_waits_for_a_free_exchange_and_not_for_a_broken_host() {
@@ -213,6 +239,8 @@ fn past_its_deadline_a_task_fails_from_wherever_it_is() {
         new deadline=1h, 202, task_completed       + pass 2h => a succeeded #1
         new deadline=1h timeout=none, 202, pass 1h + task_completed = ignored contradiction; noted
         new deadline=1h timeout=none, 202, pass 1h + retry => a dispatching #2
+        limits 8 8 + new deadline=0s => a failed
+        b.new external, b.task_failed + new after=b deadline=0s => a skipped, b failed #1
     ");
 }
 

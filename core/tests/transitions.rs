@@ -13,7 +13,7 @@ use std::sync::Arc;
 use support::World;
 use support::script::key_of;
 use support::words::{self, check};
-use taskhook_core::waiting::waiting_for;
+use taskhook_core::waiting::{HeldUp, waiting_for};
 use taskhook_core::{
     Cause, Context, Create, EventKey, EventKind, Input, NewTask, State, Subjects, TaskKey, decide_all, limits,
 };
@@ -622,8 +622,7 @@ fn one_look_starts_all_that_may_start() {
 fn a_task_says_what_it_waits_for() {
     let waits = |script: &str, dependency: Option<&str>| {
         let world = World::after(script);
-        let waiting =
-            waiting_for(&world.tasks[&key_of("a")], dependency, &taskhook_core::waiting::HeldUp::default());
+        let waiting = waiting_for(&world.tasks[&key_of("a")], dependency, &HeldUp::default());
         waiting.map_or("nothing".into(), |waiting| format!("{}: {}", waiting.code, waiting.text))
     };
     for (script, dependency, expected) in [
@@ -638,10 +637,56 @@ fn a_task_says_what_it_waits_for() {
         ("new timeout=60s", None, "response: the response to attempt 1, until 14:01:00Z"),
         ("new, 202", None, "callback: the completion webhook of attempt 1, until 15:00:00Z"),
         ("new external", None, "callback: the completion webhook of attempt 1"),
+        (
+            "new status=2 ask=10s, 202",
+            None,
+            "callback: the completion webhook of attempt 1, until 15:00:00Z; its remote is asked at 14:00:10Z",
+        ),
+        (
+            "new status=2 ask=10s, 202, pass 10s",
+            None,
+            "callback: the completion webhook of attempt 1, until 15:00:00Z; its remote was asked at 14:00:10Z, and has not \
+             answered yet",
+        ),
+        (
+            "new status=2 ask=10s timeout=20s, 202, pass 10s",
+            None,
+            "callback: the completion webhook of attempt 1, until 14:00:40Z; its remote was asked at 14:00:10Z, and has not \
+             answered yet",
+        ),
+        (
+            "new status=2 ask=30s timeout=20s, 202, pass 20s",
+            None,
+            "callback: the last word of its remote, asked at 14:00:20Z about attempt 1, until 14:00:50Z",
+        ),
+        (
+            "new in=1h deadline=30m",
+            None,
+            "time: its time, 2026-11-23T15:00:00.000Z; its deadline, 2026-11-23T14:30:00.000Z, comes sooner",
+        ),
         ("new, 200", None, "nothing"),
         ("new, 404", None, "nothing"),
         ("new, cancel", None, "nothing"),
     ] {
         assert_eq!(waits(script, dependency), expected, "{script}");
     }
+}
+
+#[test]
+fn a_task_says_what_puts_its_time_out_off() {
+    let waits = |script: &str, held_up: &HeldUp| {
+        let world = World::after(script);
+        let waiting = waiting_for(&world.tasks[&key_of("a")], None, held_up).expect("it waits");
+        (waiting.text, waiting.until)
+    };
+    let at = |seconds: u64| World::after("new").now + std::time::Duration::from_secs(seconds);
+    let up_again = HeldUp { up_since: at(60), ..HeldUp::default() };
+    let late = "the completion webhook of attempt 1, until 14:01:30Z: its time ran out at 14:00:30Z, while no server was up";
+    assert_eq!(waits("new timeout=30s, 202", &up_again), (late.into(), Some(at(90))));
+    let held = HeldUp { held: Some(at(5)), ..HeldUp::default() };
+    let asks_later = "the completion webhook of attempt 1, or the server to be resumed, which is held since \
+                      2026-11-23T14:00:05.000Z: before its time is over, its remote is asked";
+    assert_eq!(waits("new status=2 timeout=30s, 202", &held), (asks_later.into(), None));
+    let plain = "the completion webhook of attempt 1, until 14:00:30Z";
+    assert_eq!(waits("new timeout=30s, 202", &held), (plain.into(), Some(at(30))), "nobody is to be asked");
 }

@@ -1,7 +1,5 @@
 //! What time does to a task.
 
-use std::time::Duration;
-
 use crate::Context;
 use crate::decision::{Change, Decision, Effect};
 use crate::draw;
@@ -9,6 +7,7 @@ use crate::id::{HostKey, TaskKey};
 use crate::input::Failure;
 use crate::limits;
 use crate::subjects::Subjects;
+use crate::task::ends::Kind;
 use crate::task::{Attempt, State, Task, steps};
 use crate::time::Timestamp;
 
@@ -18,12 +17,13 @@ pub fn decide(cx: &Context, subjects: &Subjects, key: TaskKey) -> Decision {
     if task.state.is_terminal() || task.quarantined {
         return Decision::nothing();
     }
-    if has_run_out(cx, task.deadline(), limits::GRACE) {
+    let over = task.ends(cx.up_since).find(|end| end.judged_at <= cx.now);
+    if over.is_some_and(|end| end.kind == Kind::Deadline) {
         return deadline_passed(task);
     }
-    if let Some((at, failure)) = overdue(cx, task) {
-        return match last_word(cx, task, at) {
-            LastWord::Said => steps::attempt_failed(cx, task, failure, true),
+    if let Some(end) = over {
+        return match last_word(cx, task, end.judged_at) {
+            LastWord::Said => steps::attempt_failed(cx, task, failure_by(task, end.kind), true),
             LastWord::Ask(attempt) => poll(task, attempt),
             LastWord::Awaited(until) if task.wake_at.is_none_or(|at| at <= cx.now) => {
                 rearmed(cx, task, until)
@@ -73,29 +73,10 @@ fn looked_at(cx: &Context, task: &Task, again: Option<Timestamp>) -> Decision {
 
 /// It is looked at again at this instant, and not after what ends it is to be judged.
 fn rearmed(cx: &Context, task: &Task, wake_at: Timestamp) -> Decision {
-    let ends = [
-        judged_at(cx, task.deadline(), limits::GRACE),
-        judged_at(cx, task.times_out_at(), limits::GRACE),
-        judged_at(cx, task.beats_until(), beat_grace(task)),
-    ];
-    let looks = ends.into_iter().flatten().chain([wake_at]).filter(|at| *at > cx.now);
+    let ends = task.ends(cx.up_since).map(|end| end.judged_at);
+    let looks = ends.chain([wake_at]).filter(|at| *at > cx.now);
     let wake_at = looks.min().unwrap_or(cx.now + limits::LOST_AFTER);
     Decision::applied(task.key, [Change::Rearmed { wake_at }])
-}
-
-/// What ran out while no node was up is judged a while after its start: senders who retry get their chance.
-fn judged_at(cx: &Context, at: Option<Timestamp>, grace: Duration) -> Option<Timestamp> {
-    let is_put_off = |at| at <= cx.up_since && !cfg!(planted = "grace_is_forgotten");
-    at.map(|at| if is_put_off(at) { cx.up_since + grace } else { at })
-}
-
-fn has_run_out(cx: &Context, at: Option<Timestamp>, grace: Duration) -> bool {
-    judged_at(cx, at, grace).is_some_and(|at| at <= cx.now)
-}
-
-/// Whoever gives a sign of life now and then has not even tried yet.
-fn beat_grace(task: &Task) -> Duration {
-    limits::GRACE.max(task.plan.oversight.heartbeat.unwrap_or_default())
 }
 
 /// How a task has failed whose deadline passed.
@@ -114,20 +95,23 @@ fn deadline_passed(task: &Task) -> Decision {
     steps::end(task, attempt.into_iter().chain([Change::DeadlinePassed, Change::Failed]))
 }
 
-/// When the open attempt had to have ended, or to have given a sign of life, if that has run out; and how it has failed.
-fn overdue(cx: &Context, task: &Task) -> Option<(Timestamp, Failure)> {
-    let failure = |code: &str, message| Failure { code: code.into(), message };
-    if has_run_out(cx, task.times_out_at(), limits::GRACE) {
-        let timeout = task.plan.timeout.unwrap_or_default();
-        let message = format!("no end of the attempt was reported within {timeout:?} of its dispatch");
-        return Some((task.times_out_at()?, failure("timeout", message)));
+/// How the open attempt has failed that this has ended.
+fn failure_by(task: &Task, kind: Kind) -> Failure {
+    match kind {
+        Kind::Timeout => {
+            let timeout = task.plan.timeout.unwrap_or_default();
+            let message = format!("no end of the attempt was reported within {timeout:?} of its dispatch");
+            Failure { code: "timeout".into(), message }
+        }
+        Kind::Heartbeat => {
+            let heartbeat = task.plan.oversight.heartbeat.unwrap_or_default();
+            Failure {
+                code: "heartbeat".into(),
+                message: format!("the worker gave no sign of life for {heartbeat:?}"),
+            }
+        }
+        Kind::Deadline => past_deadline(),
     }
-    if has_run_out(cx, task.beats_until(), beat_grace(task)) {
-        let heartbeat = task.plan.oversight.heartbeat.unwrap_or_default();
-        let message = format!("the worker gave no sign of life for {heartbeat:?}");
-        return Some((task.beats_until()?, failure("heartbeat", message)));
-    }
-    None
 }
 
 /// Whether the remote has had its last word on an attempt that is overdue.
@@ -140,8 +124,9 @@ enum LastWord {
     Awaited(Timestamp),
 }
 
-/// G14: before a time-out that ran out at `at` is declared, the remote is asked once more.
-fn last_word(cx: &Context, task: &Task, at: Timestamp) -> LastWord {
+/// G14: before a time-out that is judged at `judged_at` is declared, the remote is asked once more: what it said before that is
+/// too old.
+fn last_word(cx: &Context, task: &Task, judged_at: Timestamp) -> LastWord {
     let Some(attempt) = task.open_attempt().filter(|_| task.state == State::Running) else {
         return LastWord::Said;
     };
@@ -149,22 +134,27 @@ fn last_word(cx: &Context, task: &Task, at: Timestamp) -> LastWord {
         return LastWord::Said;
     };
     let polling = attempt.polling;
-    let asked_at = polling.sent_at.filter(|sent_at| *sent_at >= at.max(cx.up_since));
-    match asked_at {
+    let again_at = polling.sent_at.map_or(cx.now, |sent_at| sent_at + limits::POLL_PAUSE_MIN);
+    let since = if cfg!(planted = "early_word_is_the_last") { cx.up_since } else { judged_at };
+    match polling.sent_at.filter(|sent_at| *sent_at >= since) {
         Some(sent_at) if polling.open && cx.now < sent_at + limits::LAST_POLL_WITHIN => {
             LastWord::Awaited(sent_at + limits::LAST_POLL_WITHIN)
         }
         Some(_) => LastWord::Said,
         None if is_awaited(cx, attempt) => LastWord::Awaited(cx.now + limits::POLL_TIMEOUT),
+        // Time between signs of life may be shorter than any pause between two questions.
+        None if again_at > cx.now => LastWord::Awaited(again_at),
         None if free_to_ask(cx, task).is_some() => LastWord::Ask(attempt.number),
         // Nobody waits for ever for a host that is out of order.
-        None if !cx.rests() && cx.permits.probe_at(host).is_some() && is_long_ago(cx, at) => LastWord::Said,
+        None if !cx.rests() && cx.permits.probe_at(host).is_some() && is_long_ago(cx, judged_at) => {
+            LastWord::Said
+        }
         None => LastWord::Awaited(poll_again(cx, task)),
     }
 }
 
-fn is_long_ago(cx: &Context, at: Timestamp) -> bool {
-    at.max(cx.up_since + limits::GRACE) + limits::LAST_POLL_WITHIN <= cx.now
+fn is_long_ago(cx: &Context, judged_at: Timestamp) -> bool {
+    judged_at.max(cx.up_since + limits::GRACE) + limits::LAST_POLL_WITHIN <= cx.now
 }
 
 /// Whether the remote is to be asked now how this attempt is: its callback is overdue, and it is time, or no poll of this

@@ -41,6 +41,11 @@ impl Task {
         self.asking.next_at.unwrap_or(self.is_overdue_at(status))
     }
 
+    /// Whether its deadline is not after `now`.
+    pub(super) fn is_over_at(&self, now: Time) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
     /// From an answer to the next question: pauses double, up to five minutes.
     pub(super) fn pause(&self) -> Time {
         let first = self.wish.watch.status.map_or(0, |status| self.is_overdue_at(status) - self.began);
@@ -76,17 +81,19 @@ impl Model {
     pub(super) fn may_run_out(&self, task: &Task, now: Time) -> Verdict {
         let mut over = Model::ends(task).filter(|end| self.has_run_out(*end, now));
         let is_lost = task.state == State::Dispatching && task.sends >= 4;
-        let ends = over.any(|(at, _)| self.has_last_word(task, at, now));
+        let ends = over.any(|end| self.has_last_word(task, end, now));
         must(is_lost || ends, || format!("G14: its time is not over: {task:?}"))
     }
 
-    /// G14: nothing is declared lost before its remote was asked once more.
-    fn has_last_word(&self, task: &Task, at: Time, now: Time) -> bool {
+    /// G14: nothing is declared lost before its remote was asked once more, after its time was over.
+    fn has_last_word(&self, task: &Task, (at, grace): (Time, Time), now: Time) -> bool {
         let Some(status) = task.can_be_asked() else { return true };
-        let asked = task.asking.sent_at.is_some_and(|sent_at| sent_at >= at);
-        // A host that is out of order is waited for a while.
-        let waited = status.is_shared && at + PATIENCE <= now;
-        (asked && !task.is_awaited(now, Time::MIN)) || (!asked && waited)
+        self.judged_at(at, grace).filter(|judged_at| *judged_at <= now).any(|judged_at| {
+            let asked = task.asking.sent_at.is_some_and(|sent_at| sent_at >= judged_at);
+            // A host that is out of order is waited for a while.
+            let waited = status.is_shared && judged_at + PATIENCE <= now;
+            (asked && !task.is_awaited(now, Time::MIN)) || (!asked && waited)
+        })
     }
 
     pub(super) fn is_past_deadline(&self, task: &Task, now: Time) -> bool {
@@ -130,7 +137,8 @@ impl Model {
                 must(is_awaited, || format!("G8: nobody has asked: {task:?}"))
             }
             _ => {
-                let passed = self.is_past_deadline(task, now) && fact.why == Why::Time;
+                let is_new = task.state == State::New && task.is_over_at(now);
+                let passed = is_new || (self.is_past_deadline(task, now) && fact.why == Why::Time);
                 must(passed, || format!("its deadline has not passed: {task:?}"))
             }
         }
@@ -141,7 +149,8 @@ impl Model {
         let is_first = task.asking.sent_at.unwrap_or(task.began) < up_since;
         let is_time = task.asks_at(status) <= now || (is_first && task.is_overdue_at(status) <= now);
         let is_over = Model::ends(task).any(|end| self.has_run_out(end, now));
-        (is_time || is_over) && !task.is_awaited(now, up_since)
+        let has_paused = task.asking.sent_at.is_none_or(|sent_at| sent_at + SECOND <= now);
+        (is_time || (is_over && has_paused)) && !task.is_awaited(now, up_since)
     }
 
     /// An answer about an attempt that is no longer the newest: only its success counts, if any does.
@@ -169,13 +178,18 @@ impl Model {
     pub(super) fn is_due(&self, task: &Task, has_places: bool) -> Option<Time> {
         let latest = |(at, grace)| self.judged_at(at, grace).max();
         let deadline = task.deadline.and_then(|at| latest((at, GRACE)));
-        let ends = Model::ends(task).filter_map(latest).min();
+        // Between two questions a second passes.
+        let again_at =
+            task.asking.sent_at.filter(|_| task.can_be_asked().is_some()).map(|at| (at, at + SECOND));
+        let asked =
+            |at: Time| again_at.filter(|(sent_at, _)| *sent_at < at).map_or(at, |(_, again)| at.max(again));
+        let ends = Model::ends(task).filter_map(latest).map(asked).min();
         let of_attempt = match task.can_be_asked() {
             None => ends,
             Some(status) => {
                 let (asking, overdue_at) = (&task.asking, task.is_overdue_at(status));
                 // After a time without a node, all that is overdue is asked for at once. Where one was up all the time,
-                // no callback was lost.
+                // callbacks had somebody to come to.
                 let up = self.down_until;
                 let is_first = overdue_at <= up && asking.sent_at.unwrap_or(task.began) < up;
                 let first = is_first.then_some(up);

@@ -134,18 +134,25 @@ pub(super) fn key_of(connection: &Connection, name: &str) -> rusqlite::Result<Op
     statement.query_row(params![name], |row| row.get(0).map(QueueKey)).optional()
 }
 
-/// What holds up a task that is queued, or that is to be sent again; of others only the name of their queue.
+/// What holds up a task that is queued or has begun; of others only the name of their queue.
 pub(super) fn held_up(connection: &Connection, node: &NodeStatus, task: &Task) -> rusqlite::Result<HeldUp> {
-    let name = name_of(connection, task.plan.queue.0)?.unwrap_or_default();
-    if task.state == State::Dispatching {
-        let lost = task.attempt.is_some_and(|attempt| attempt.sent_at < node.up_since());
-        return Ok(HeldUp { queue: name, held: held_since(connection)?, lost, ..HeldUp::default() });
+    let queue = name_of(connection, task.plan.queue.0)?.unwrap_or_default();
+    let (full, up_since) = (node.full_since(), node.up_since());
+    match task.state {
+        State::Dispatching | State::Running => {
+            let held = held_since(connection)?;
+            Ok(HeldUp { queue, held, full, up_since, ..HeldUp::default() })
+        }
+        State::Queued => {
+            let Some(settings) = queue_of(connection, task.plan.queue)? else {
+                return Ok(HeldUp { queue, up_since, ..HeldUp::default() });
+            };
+            let held_up = held_up_of(connection, &settings, task.plan.concurrency_key, wall_clock())?;
+            let breaker = task.plan.host.and_then(|host| node.probe_at(host));
+            Ok(HeldUp { queue, breaker, full, up_since, ..held_up })
+        }
+        _ => Ok(HeldUp { queue, up_since, ..HeldUp::default() }),
     }
-    let queue = if task.state == State::Queued { queue_of(connection, task.plan.queue)? } else { None };
-    let Some(queue) = queue else { return Ok(HeldUp { queue: name, ..HeldUp::default() }) };
-    let held_up = held_up_of(connection, &queue, task.plan.concurrency_key, wall_clock())?;
-    let breaker = task.plan.host.and_then(|host| node.probe_at(host));
-    Ok(HeldUp { queue: name, breaker, full: node.full_since(), ..held_up })
 }
 
 /// What holds up the queued tasks of a key, but for what their hosts and the disk do, and without the queue's name.

@@ -1,0 +1,48 @@
+//! What ends a task by itself, and when that is judged.
+
+use std::time::Duration;
+
+use crate::limits;
+use crate::task::Task;
+use crate::time::Timestamp;
+
+/// What runs out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The time of the open attempt.
+    Timeout,
+    /// The time for the next sign of life.
+    Heartbeat,
+    /// The time of the task.
+    Deadline,
+}
+
+/// Something that ends a task, or its open attempt, by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// What runs out.
+    pub kind: Kind,
+    /// When it does.
+    pub at: Timestamp,
+    /// When it is judged. What ran out while no node was up is judged a while after its start: senders who retry get their
+    /// chance.
+    pub judged_at: Timestamp,
+}
+
+impl Task {
+    /// What may end it by itself, as a node judges it that has been up since `up_since`.
+    pub fn ends(&self, up_since: Timestamp) -> impl Iterator<Item = End> {
+        let end = move |kind, at: Option<Timestamp>, grace: Duration| {
+            let is_put_off = |at| at <= up_since && !cfg!(planted = "grace_is_forgotten");
+            at.map(|at| End { kind, at, judged_at: if is_put_off(at) { up_since + grace } else { at } })
+        };
+        // Whoever gives a sign of life now and then has not even tried yet.
+        let beat_grace = limits::GRACE.max(self.plan.oversight.heartbeat.unwrap_or_default());
+        let ends = [
+            end(Kind::Deadline, self.deadline(), limits::GRACE),
+            end(Kind::Timeout, self.times_out_at(), limits::GRACE),
+            end(Kind::Heartbeat, self.beats_until(), beat_grace),
+        ];
+        ends.into_iter().flatten()
+    }
+}
