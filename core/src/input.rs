@@ -387,6 +387,8 @@ pub struct Spec {
     pub status: Option<Arc<StatusRequest>>,
     /// The URL that is called when it is cancelled.
     pub cancel_url: Option<String>,
+    /// The queue whose secret signs its requests; `None`: its own.
+    pub signer: Option<QueueKey>,
     /// Free words to find it by.
     pub labels: BTreeMap<String, String>,
     /// `after` as the caller gave it: the names of the tasks it waits for, and what they must end in.

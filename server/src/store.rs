@@ -144,6 +144,8 @@ pub struct Outgoing {
     pub request: Arc<Request>,
     /// How the remote's own id of the task is found in the response, unless the task was created with it.
     pub correlate: Option<Correlate>,
+    /// The queue whose secret signs it; `None`: the task's own.
+    pub signer: Option<QueueKey>,
 }
 
 /// How a remote's own id of a task is found.

@@ -71,7 +71,8 @@ pub fn call(cx: &Context, subjects: &Subjects, key: TaskKey, generation: u32) ->
             payload_bytes,
             scheduled: None,
         },
-        spec: Spec { request: Some(Arc::new(request)), ..Spec::default() },
+        // Its remote knows the secret of the task's queue.
+        spec: Spec { request: Some(Arc::new(request)), signer: Some(task.plan.queue), ..Spec::default() },
         after: Vec::new(),
         external: None,
         content: [0; 16],

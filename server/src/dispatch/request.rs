@@ -110,7 +110,7 @@ fn sign(
     let scheduled_for = plan.scheduled.map_or(plan.run_at, |scheduled| scheduled.at);
     let ours = [
         ("webhook-timestamp", timestamp.to_string()),
-        ("webhook-signature", secrets.signer(plan.queue).sign(&id, timestamp, body)),
+        ("webhook-signature", secrets.signer(dispatch.signer).sign(&id, timestamp, body)),
         ("webhook-id", id),
         ("taskhook-task-id", dispatch.id.clone()),
         ("taskhook-attempt", attempt.to_string()),

@@ -93,6 +93,8 @@ pub struct Dispatch {
     pub request: Arc<Request>,
     /// How the remote's own id of the task is found in the response.
     pub correlate: Option<Correlate>,
+    /// The queue whose secret signs it.
+    pub signer: QueueKey,
     /// It asks the remote how the attempt is; where in the answer that is found.
     pub poll: Option<Arc<BTreeMap<String, String>>>,
 }
@@ -292,15 +294,17 @@ async fn leaving(
     for (effect, outgoing) in sends.iter().zip(tx.requests(&keys(&sends)).await?) {
         let Effect::Dispatch { attempt, send, .. } = *effect else { continue };
         let Some(task) = subjects.task(effect.task()).cloned() else { continue };
-        let Outgoing { id, request, correlate } = outgoing;
-        leaving.push(Dispatch { task, id, attempt, send, request, correlate, poll: None });
+        let Outgoing { id, request, correlate, signer } = outgoing;
+        let signer = signer.unwrap_or(task.plan.queue);
+        leaving.push(Dispatch { task, id, attempt, send, request, correlate, signer, poll: None });
     }
     for (effect, (id, status)) in polls.iter().zip(tx.statuses(&keys(&polls)).await?) {
         let Effect::Poll { attempt, .. } = *effect else { continue };
         let Some(task) = subjects.task(effect.task()).cloned() else { continue };
         let Some(request) = poll_request(&status, task.location.as_ref()) else { continue };
         let poll = Some(Arc::new(status.map));
-        leaving.push(Dispatch { task, id, attempt, send: 0, request, correlate: None, poll });
+        let signer = task.plan.queue;
+        leaving.push(Dispatch { task, id, attempt, send: 0, request, correlate: None, signer, poll });
     }
     Ok(leaving)
 }

@@ -129,6 +129,7 @@ pub(super) fn read(
             correlate,
             status: watched.status.map(Arc::new),
             cancel_url: watched.cancel_url,
+            signer: None,
             labels,
             after,
         },

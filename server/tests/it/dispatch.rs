@@ -139,6 +139,7 @@ fn dispatch_at(now: Timestamp, request: Request) -> Dispatch {
         task = task.evolve(now, &Change::Dispatched { attempt });
     }
     Dispatch {
+        signer: task.plan.queue,
         task,
         id: "order-991".into(),
         attempt: 3,

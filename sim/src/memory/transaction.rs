@@ -188,7 +188,8 @@ impl Transaction for MemoryTransaction<'_> {
                 }
                 None => None,
             };
-            Some(Outgoing { id: name(task.0)?, request: new.spec.request.clone()?, correlate })
+            let (id, request) = (name(task.0)?, new.spec.request.clone()?);
+            Some(Outgoing { id, request, correlate, signer: new.spec.signer })
         };
         let missing = |task: &TaskKey| broken(format!("task {} has no request", task.0));
         tasks.iter().map(|task| request(task).ok_or_else(|| missing(task))).collect()

@@ -422,7 +422,7 @@ impl SqliteTransaction<'_> {
         let mut statement = self.store.connection.prepare_cached(
             "SELECT n.text, s.method, s.url, s.headers, s.payload,
                  CASE WHEN s.external_id IS NULL THEN s.correlate END, CASE WHEN s.correlate IS NOT NULL THEN
-                 (SELECT o.text FROM task t JOIN name o ON o.key = t.source WHERE t.key = s.task) END
+                 (SELECT o.text FROM task t JOIN name o ON o.key = t.source WHERE t.key = s.task) END, s.signer
              FROM spec s JOIN name n ON n.key = s.task WHERE s.task = ?1",
         )?;
         statement.query_row(params![task.0], |row| {
@@ -438,7 +438,8 @@ impl SqliteTransaction<'_> {
                 None => None,
                 Some(expression) => Some(Correlate { expression, source: row.get::<_, String>(6)?.into() }),
             };
-            Ok(Outgoing { id: row.get(0)?, request: Arc::new(request), correlate })
+            let signer = row.get::<_, Option<i64>>(7)?.map(QueueKey);
+            Ok(Outgoing { id: row.get(0)?, request: Arc::new(request), correlate, signer })
         })
     }
 }

@@ -19,7 +19,7 @@ use crate::store::sqlite::{SqliteStore, access, failed, is_full};
 /// (<https://sqlite.org/wal.html#walresetbug>).
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
-const MIGRATIONS: [(&str, &str); 11] = [
+const MIGRATIONS: [(&str, &str); 12] = [
     ("0001_tasks", include_str!("../../../migrations/sqlite/0001_tasks.sql")),
     ("0002_queues", include_str!("../../../migrations/sqlite/0002_queues.sql")),
     ("0003_retention", include_str!("../../../migrations/sqlite/0003_retention.sql")),
@@ -31,6 +31,7 @@ const MIGRATIONS: [(&str, &str); 11] = [
     ("0009_access", include_str!("../../../migrations/sqlite/0009_access.sql")),
     ("0010_external", include_str!("../../../migrations/sqlite/0010_external.sql")),
     ("0011_oversight", include_str!("../../../migrations/sqlite/0011_oversight.sql")),
+    ("0012_signer", include_str!("../../../migrations/sqlite/0012_signer.sql")),
 ];
 
 /// Why a store cannot be opened.

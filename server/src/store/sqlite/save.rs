@@ -198,8 +198,8 @@ impl SqliteTransaction<'_> {
             spec.after.iter().map(|(id, on)| (id.as_str(), row::on_number(*on))).collect();
         let mut statement = self.store.connection.prepare_cached(
             "INSERT INTO spec (task, name, method, url, headers, labels, after, payload, concurrency_key,
-                 unique_key, correlate, status, cancel_url, external_id)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                 unique_key, correlate, status, cancel_url, external_id, signer)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         )?;
         let headers =
             request.filter(|request| !request.headers.is_empty()).map(|request| text_of(&request.headers));
@@ -220,6 +220,7 @@ impl SqliteTransaction<'_> {
             spec.status.as_ref().map(|status| text_of(&StatusRequestRow::of(status))).transpose()?,
             spec.cancel_url,
             external.map(|external| &*external.id),
+            spec.signer.map(|queue| queue.0),
         ])?;
         Ok(())
     }

@@ -270,6 +270,7 @@ pub(crate) fn schedule_of(row: &Row<'_>) -> rusqlite::Result<Schedule> {
         correlate: row.get(16)?,
         status: json_of::<StatusRequestRow>(row, 17)?.map(|row| Arc::new(row.status())),
         cancel_url: row.get(18)?,
+        signer: None,
         labels: known(serde_json::from_str(&json(13, "{}")?).ok(), 13)?,
         after: Vec::new(),
     };

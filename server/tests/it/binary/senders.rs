@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::binary::process::RealServer;
 use crate::binary::python;
-use crate::support::{Worker, task_for, with};
+use crate::support::{Call, Worker, task_for, with};
 
 const STANDARD: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// Of the key whose seed is 32 times 7.
@@ -45,14 +45,19 @@ impl Received {
     async fn from(server: &RealServer, worker: &mut Worker, id: &str, queue: &str) -> Received {
         let task = json!({"payload": {"größe": 1}, "queue": queue});
         server.create(with(task_for(worker, id), task)).await;
-        let call = worker.call().await;
+        let received = Received::of(worker.call().await);
+        // A server that is killed before it has heard the answer sends the attempt again.
+        server.end_of(id).await;
+        received
+    }
+
+    /// Of this call, which is answered 200.
+    fn of(call: Call) -> Received {
         let names = ["webhook-id", "webhook-timestamp", "webhook-signature"];
         let headers: serde_json::Map<_, _> =
             names.iter().map(|name| (name.to_string(), call.header(name).into())).collect();
         let body = String::from_utf8(call.body.to_vec()).expect("text");
         call.status(200);
-        // A server that is killed before it has heard the answer sends the attempt again.
-        server.end_of(id).await;
         Received(json!({"headers": headers, "body": body}).to_string())
     }
 
@@ -150,6 +155,15 @@ async fn a_queue_may_sign_with_a_secret_of_its_own() {
     let received = Received::from(&server, &mut worker, "1", "signed").await;
     assert!(received.is_verified(STANDARD) && !received.is_verified(&own));
     assert!(Received::from(&server, &mut worker, "2", "plain").await.is_verified(&own));
+
+    // Whoever is told of a cancel verifies it as the task itself.
+    let cancelled = json!({"queue": "signed", "cancel_url": format!("{}/stop", worker.url)});
+    server.create(with(task_for(&worker, "c"), cancelled)).await;
+    worker.call().await.status(202);
+    server.until_state("c", "running").await;
+    server.post("/v1/tasks/c/cancel", json!({})).await.expect(200);
+    let received = Received::of(worker.call().await);
+    assert!(received.is_verified(STANDARD) && !received.is_verified(&own));
 
     // Left out, it stays, over a restart too; another one signs beside it for a while.
     assert_eq!(put(json!({"concurrency": 7})).await, Some(true));

@@ -63,6 +63,7 @@ fn full(id: &str) -> Draft {
             correlate: Some("response.body.id".into()),
             status: None,
             cancel_url: None,
+            signer: None,
             labels: BTreeMap::from([("team".into(), "a,b".into()), ("ü".into(), String::new())]),
             after: Vec::new(),
         },
