@@ -87,27 +87,52 @@ fn what(entry: &HistoryEntry) -> String {
         "succeeded" if detail.by_response == Some(true) => "succeeded".into(),
         "succeeded" => format!("succeeded in attempt {attempt}"),
         "failed" => "failed for good".into(),
-        "cancelled" => "cancelled".into(),
+        "cancelled" => match entry.other.as_deref() {
+            Some(call) => format!("cancelled, of which task {call} tells the remote"),
+            None => "cancelled".into(),
+        },
         "skipped" => format!("skipped, because of how task {other} ended"),
         "triggered" => "made due now".into(),
         "reopened" if detail.ignore_dependencies == Some(true) => "reopened, whatever it waited for".into(),
         "reopened" => "reopened".into(),
         "event_ignored" => {
-            let outcome = detail.outcome.map_or("ignored", row::outcome_name);
-            let who =
-                if cause_kind(entry.cause) == "reconciliation" { "the remote's answer" } else { "a webhook" };
-            match detail.reason.as_deref() {
-                Some(reason) => format!("{who} changed nothing: {outcome} ({reason})"),
-                None => format!("{who} changed nothing: {outcome}"),
-            }
+            let who = match (cause_kind(entry.cause), entry.cause_ref.as_deref()) {
+                ("reconciliation", _) => "the remote's answer".into(),
+                (_, Some(event)) => format!("webhook {event}"),
+                (_, None) => "a webhook that is no longer kept".into(),
+            };
+            format!("{who} changed nothing: {}", ignored(detail))
         }
         _ => "left alone: deciding about it failed by a defect of Taskhook".into(),
     }
 }
 
+/// Why a report changed nothing.
+fn ignored(detail: &row::Detail) -> String {
+    let outcome = detail.outcome.map_or("ignored", row::outcome_name);
+    let Some(reason) = detail.reason.as_deref() else {
+        return match outcome {
+            "stale" => "stale, since it is about an older attempt".into(),
+            outcome => outcome.into(),
+        };
+    };
+    let why = match reason {
+        "source_not_allowed" => ": only another source may report on this task",
+        "terminal" => ": the task had ended",
+        "contradiction" => ": it says that the task ended otherwise",
+        "not_started" => ": the task had not been dispatched yet",
+        "completed_by_response" => ": the response had completed the task already",
+        "unknown_attempt" => ": no attempt had that number",
+        "attempt_ended" => ": the attempt had ended",
+        _ => "",
+    };
+    format!("{outcome} ({reason}){why}")
+}
+
 /// What a remote said when it was asked.
 fn polled(attempt: u32, detail: &row::Detail) -> String {
-    let asked = format!("the remote was asked about attempt {attempt}");
+    let asked =
+        format!("the remote was asked about attempt {attempt}, since nothing was heard of it in time");
     let why = || detail.reason.as_deref().or(detail.message.as_deref()).unwrap_or("no reason was given");
     match detail.said.as_deref().unwrap_or_default() {
         "running" => match detail.progress {
@@ -117,6 +142,7 @@ fn polled(attempt: u32, detail: &row::Detail) -> String {
         "not_found" => format!("{asked}: it has no such task (404)"),
         "unclear" => format!("{asked}, and its answer says nothing: {}", why()),
         "no_answer" => format!("{asked}, and there was no answer: {}", why()),
+        "cancelled" => format!("{asked}: it was cancelled"),
         said => format!("{asked}: it has {said}"),
     }
 }
@@ -124,6 +150,7 @@ fn polled(attempt: u32, detail: &row::Detail) -> String {
 fn why(entry: &HistoryEntry) -> Option<String> {
     let reference = entry.cause_ref.as_deref();
     match (cause_kind(entry.cause), reference) {
+        _ if entry.change == "event_ignored" => None,
         ("event", Some(event)) => Some(format!("by webhook {event}")),
         ("event", None) => Some("by a webhook that is no longer kept".into()),
         ("command", _) => Some("by a call of the API".into()),
@@ -142,8 +169,7 @@ fn why(entry: &HistoryEntry) -> Option<String> {
         {
             None
         }
-        ("reconciliation", _) if entry.change == "polled" => Some("since its callback was overdue".into()),
-        ("reconciliation", _) if entry.change == "event_ignored" => None,
+        ("reconciliation", _) if entry.change == "polled" => None,
         ("reconciliation", _) => Some("since its remote said so when it was asked".into()),
         ("response", Some(attempt)) => Some(format!("by the response to attempt {attempt}")),
         _ => None,

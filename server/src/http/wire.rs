@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use taskhook_core::access::ApiKeyId;
 use taskhook_core::unique::Until;
-use taskhook_core::{Completion, Location, On, Rate, RetryAsked, StatusRequest, Timestamp};
+use taskhook_core::{Completion, Location, On, Rate, RetryAsked, StatusRequest, Timestamp, limits};
 use utoipa::ToSchema;
 
 use crate::http::duration::show;
@@ -239,7 +239,15 @@ impl TaskBody {
         if task.contradicted {
             warnings.push(WarningBody {
                 code: "contradicted",
-                detail: "a webhook says that this task ended otherwise; see its history",
+                detail: "a webhook, or its remote when it was asked, says that this task ended otherwise; see its \
+                         history",
+            });
+        }
+        if task.notes > limits::NOTES_PER_TASK_MAX {
+            warnings.push(WarningBody {
+                code: "history_cut",
+                detail: "more than 1,000 signs of life, polls and webhooks changed nothing; its history has the first \
+                         of them, and GET /v1/events?task=ID has its webhooks",
             });
         }
         if task.quarantined {

@@ -480,7 +480,7 @@ fn history(
             more = true;
             break;
         }
-        let entry = entry(connection, position)?;
+        let entry = entry(connection, key, position)?;
         bytes += 1_024 + entry.body.as_ref().map_or(0, Vec::len);
         rows.push(entry);
     }
@@ -488,7 +488,18 @@ fn history(
     Ok(Listed { rows, next })
 }
 
-fn entry(connection: &Connection, position: i64) -> rusqlite::Result<HistoryEntry> {
+/// The id of the task that tells the remote of a cancel at this instant, where one does.
+fn cancel_call(connection: &Connection, task: TaskKey, at: Timestamp) -> rusqlite::Result<Option<String>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT c.text FROM name n JOIN name c ON c.namespace = n.namespace AND c.kind = n.kind
+             AND c.text > n.text || '~cancel~' AND c.text < n.text || '~cancel~~'
+         JOIN task t ON t.key = c.key
+         WHERE n.key = ?1 AND t.created_at >= ?2 ORDER BY t.created_at LIMIT 1",
+    )?;
+    statement.query_row(params![task.0, at.0], |row| row.get(0)).optional()
+}
+
+fn entry(connection: &Connection, key: TaskKey, position: i64) -> rusqlite::Result<HistoryEntry> {
     let mut statement = connection.prepare_cached(
         "SELECT at, change, attempt, detail, body, cause, cause_key FROM history WHERE position = ?1",
     )?;
@@ -508,9 +519,11 @@ fn entry(connection: &Connection, position: i64) -> rusqlite::Result<HistoryEntr
             row.get::<_, Option<i64>>(6)?,
         ))
     })?;
-    if let Some(other) = entry.0.detail.task {
-        entry.0.other = name_of(connection, other)?;
-    }
+    entry.0.other = match entry.0.detail.task {
+        Some(other) => name_of(connection, other)?,
+        None if entry.0.change == "cancelled" => cancel_call(connection, key, entry.0.at)?,
+        None => None,
+    };
     entry.0.cause_ref = match (entry.0.cause, entry.1) {
         (3, Some(event)) => connection
             .prepare_cached("SELECT id FROM event WHERE key = ?1")?

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use taskhook_core::id::parse_type_id;
+use taskhook_core::limits;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -349,7 +350,7 @@ async fn the_history_says_why_in_sentences() {
                 "attempt 1 begun, waits for its webhook, by a call of the API",
                 "sign of life, by webhook evt",
                 "cancelled, by a call of the API",
-                "a webhook changed nothing: ignored (terminal), by webhook evt",
+                "webhook evt changed nothing: ignored (terminal): the task had ended",
             ],
         ),
         (
@@ -372,7 +373,7 @@ async fn the_history_says_why_in_sentences() {
                 "failed for good, by webhook evt",
                 "reopened, by a call of the API",
                 "attempt 2 begun, waits for its webhook, by a call of the API",
-                "a webhook changed nothing: stale, by webhook evt",
+                "webhook evt changed nothing: stale, since it is about an older attempt",
                 "cancelled, by webhook evt",
             ],
         ),
@@ -580,5 +581,21 @@ async fn who_waits_while_the_server_stops_is_answered_with_the_task_as_it_is() {
     server.engine().watch().close();
     let asked = tokio::time::timeout(PATIENCE, server.get("/v1/tasks/123?wait=60s")).await;
     assert_eq!(asked.expect("an answer").expect(200)["state"], "running");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_task_says_that_its_history_is_cut() {
+    let server = TestServer::start().await;
+    server.create(json!({"id": "chatty"})).await;
+    let beat = json!({"event": "task_heartbeat", "task_id": "chatty"});
+    for _ in 0..limits::NOTES_PER_TASK_MAX {
+        server.webhook(beat.clone()).await;
+    }
+    assert_eq!(server.task("chatty").await["warnings"], json!([]));
+    server.webhook(beat).await;
+    let warning = &server.task("chatty").await["warnings"][0];
+    assert_eq!(warning["code"], "history_cut");
+    assert!(warning["detail"].as_str().is_some_and(|text| text.starts_with("more than 1,000 ")), "{warning}");
     server.stop().await;
 }

@@ -43,7 +43,8 @@ async fn a_lost_callback_is_found_by_asking() {
         let task = server.end_of(id).await;
         assert_eq!(task["state"], state, "{task}");
         let told = told(&server, id).await;
-        assert!(told.contains("the remote was asked about attempt 1: it has"), "{told}");
+        let asked = "the remote was asked about attempt 1, since nothing was heard of it in time: it";
+        assert!(told.contains(asked), "{told}");
         assert!(told.contains("since its remote said so when it was asked"), "{told}");
     }
     assert_eq!(server.task("a").await["result"], json!({"pages": 3}));
@@ -269,6 +270,8 @@ async fn a_remote_is_told_of_a_cancel_by_a_task_of_its_own() {
     dispatch.status(202);
     server.until_state("a", "running").await;
     server.post("/v1/tasks/a/cancel", json!({})).await.expect(200);
+    let cancelled = "cancelled, of which task a~cancel~0 tells the remote, by a call of the API";
+    assert!(told(&server, "a").await.ends_with(cancelled));
     let call = worker.call().await;
     assert_eq!((call.method.as_str(), call.path.as_str()), ("POST", "/stop"));
     assert_eq!(call.header("authorization"), "Bearer canary", "it is for the same server");
