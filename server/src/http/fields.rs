@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 use taskhook_core::Timestamp;
 
 use crate::http::duration;
-use crate::http::json::Members;
 use crate::http::problem::{ERRORS_MAX, FieldError, hint};
+use crate::json::Members;
 
 /// The fields of one JSON object, taken one by one.
 pub(super) struct Fields<'a> {

@@ -21,7 +21,8 @@ use crate::http::target::{Named, NoQuery};
 use crate::http::tasks::unexpected;
 use crate::http::wire::ListBody;
 use crate::http::wire::access::{KeyBody, NewKeyBody};
-use crate::http::{App, body, json, respond};
+use crate::http::{App, body, respond};
+use crate::json;
 
 /// Most bytes of what is said of a key.
 const REQUEST_BYTES_MAX: usize = 4 << 10;

@@ -9,7 +9,7 @@ use crate::expression::Expression;
 use crate::http::draft::{headers, host, positive};
 use crate::http::duration;
 use crate::http::fields::{Fields, parse_instant};
-use crate::http::json::Members;
+use crate::json::Members;
 use crate::report::MAPPED;
 
 /// The word for "the response to the dispatch names it".

@@ -15,13 +15,13 @@ use crate::http::access::Asking;
 use crate::http::asked::QueueRequest;
 use crate::http::cursor;
 use crate::http::fields::Fields;
-use crate::http::json::{self, Members};
 use crate::http::list::Query;
 use crate::http::problem::{FieldError, Problem, refused};
 use crate::http::target::{Named, NoQuery};
 use crate::http::tasks::{options, unexpected};
 use crate::http::wire::{ListBody, QueueBody};
 use crate::http::{App, body, draft, duration, respond};
+use crate::json::{self, Members};
 use crate::secrets::stored;
 
 type Pairs = RawQuery<Vec<(String, String)>>;

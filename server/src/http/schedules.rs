@@ -18,7 +18,6 @@ use crate::http::asked::{BackfillRequest, ScheduleRequest, TriggerRequest};
 use crate::http::credentials;
 use crate::http::cursor;
 use crate::http::fields::{Fields, parse_instant};
-use crate::http::json;
 use crate::http::list::Query;
 use crate::http::problem::{FieldError, Problem, refused};
 use crate::http::target::{Named, NoQuery};
@@ -26,6 +25,7 @@ use crate::http::tasks::{options, show_one, unexpected};
 use crate::http::wire::schedules::{BackfillAnswer, PreviewBody, ScheduleBody};
 use crate::http::wire::{ListBody, TaskBody};
 use crate::http::{App, body, respond};
+use crate::json;
 
 type Pairs = RawQuery<Vec<(String, String)>>;
 

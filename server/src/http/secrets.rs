@@ -17,7 +17,8 @@ use crate::http::problem::Problem;
 use crate::http::target::NoQuery;
 use crate::http::tasks::unexpected;
 use crate::http::wire::access::SecretBody;
-use crate::http::{App, body, json, respond};
+use crate::http::{App, body, respond};
+use crate::json;
 use crate::secrets::dispatch_secret_text;
 use crate::secrets::stored::{DISPATCH, DISPATCH_BEFORE, open_before, open_own, rotation, signer};
 

@@ -19,12 +19,12 @@ use crate::http::asked::{BatchRequest, ReopenRequest, TaskRequest};
 use crate::http::credentials;
 use crate::http::cursor;
 use crate::http::fields::{Fields, escaped};
-use crate::http::json::{self, Members};
 use crate::http::list::Query;
 use crate::http::problem::{ERRORS_MAX, FieldError, Problem, hint, key_held, refused};
 use crate::http::target::{Named, NoQuery};
 use crate::http::wire::{HistoryBody, ListBody, TaskBody};
 use crate::http::{App, body, draft, duration, filter, respond};
+use crate::json::{self, Members};
 
 type Pairs = RawQuery<Vec<(String, String)>>;
 

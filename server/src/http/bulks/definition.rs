@@ -6,9 +6,9 @@ use taskhook_core::{Command, State};
 
 use crate::http::fields::Fields;
 use crate::http::filter::NAMES;
-use crate::http::json::{self, Members};
 use crate::http::problem::{Problem, hint};
 use crate::http::queues;
+use crate::json::{self, Members};
 
 /// A bulk as it is asked for.
 pub(super) struct Asked {

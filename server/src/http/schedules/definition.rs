@@ -6,8 +6,8 @@ use taskhook_core::{Asked, BadRecurrence, Timestamp, limits};
 use crate::engine::submission::ScheduleDraft;
 use crate::http::draft;
 use crate::http::fields::Fields;
-use crate::http::json::Members;
 use crate::http::problem::FieldError;
+use crate::json::Members;
 
 /// The fields of a schedule that can be given.
 const KNOWN: [&str; 11] = [

@@ -8,9 +8,9 @@ use taskhook_core::limits;
 
 use crate::expression::Expression;
 use crate::http::fields::{Fields, escaped};
-use crate::http::json::Members;
 use crate::http::problem::{FieldError, hint};
 use crate::http::queues::retention;
+use crate::json::Members;
 use crate::secrets::sha256;
 use crate::source::definition::{Answer, Definition, MAPPED, VARIABLES, Verify, schemes};
 use crate::source::secret::{Key, SECRET_BYTES_MIN};
