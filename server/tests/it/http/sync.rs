@@ -39,6 +39,11 @@ async fn a_lost_callback_is_found_by_asking() {
         );
         assert_eq!(question.header("webhook-id"), attempt, "it is about the attempt");
         assert!(question.headers.contains_key("webhook-signature") && question.body.is_empty());
+        assert_eq!(
+            (question.header("taskhook-task-id").as_str(), question.header("taskhook-attempt").as_str()),
+            (id, "1")
+        );
+        assert!(!question.headers.contains_key("taskhook-callback-url"), "who is only asked may not report");
         question.answer(200, &[], answer.to_string());
         let task = server.end_of(id).await;
         assert_eq!(task["state"], state, "{task}");
@@ -204,6 +209,15 @@ async fn the_response_may_say_where_to_ask() {
     question.answer(200, &[], r#"{"status": "completed"}"#);
     assert_eq!(server.end_of("a").await["state"], "succeeded");
     assert_eq!(server.task("a").await["status"]["location"], format!("{}/jobs/17?full=1", worker.url));
+    // Another server is asked too, and gets nothing with which it could report.
+    let mut other = Worker::start().await;
+    server.create(with(task_for(&worker, "c"), status.clone())).await;
+    worker.call().await.answer(202, &[("location", &format!("{}/jobs/18", other.url))], "");
+    let question = other.call().await;
+    assert_eq!(question.header("taskhook-task-id"), "c");
+    assert!(!question.headers.contains_key("taskhook-callback-url"), "{:?}", question.headers);
+    question.answer(200, &[], r#"{"status": "completed"}"#);
+    assert_eq!(server.end_of("c").await["state"], "succeeded");
     server.create(with(task_for(&worker, "b"), status)).await;
     worker.call().await.status(202);
     server.until_change("b", "located").await;
