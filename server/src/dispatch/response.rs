@@ -116,12 +116,14 @@ pub(super) async fn read(
 }
 
 fn unread(held: &[u8], is_whole: bool) -> Unread {
-    match json::check(held) {
-        _ if !is_whole => Unread::TooLarge,
-        _ if held.is_empty() => Unread::Empty,
-        Err(why) => Unread::NoJson(cut(&why, WHY_BYTES_MAX)),
-        Ok(()) => Unread::NoJson("it cannot be given back as it is".into()),
+    if !is_whole {
+        return Unread::TooLarge;
     }
+    if held.is_empty() {
+        return Unread::Empty;
+    }
+    let why = json::check(held).err();
+    Unread::NoJson(why.map_or_else(|| "it cannot be read".into(), |why| cut(&why, WHY_BYTES_MAX)))
 }
 
 /// An answer as expressions see it.

@@ -146,6 +146,7 @@ async fn the_fields_in_the_document_are_those_that_are_read() {
         ("StatusObject", "POST", "/v1/tasks", "/status"),
         ("StatusMapRequest", "POST", "/v1/tasks", "/status/map"),
         ("BatchRequest", "POST", "/v1/tasks/batch", ""),
+        ("ReopenRequest", "POST", "/v1/tasks/t/retry", ""),
         ("BulkRequest", "POST", "/v1/bulk", ""),
         ("BulkFilterRequest", "POST", "/v1/bulk", "/filter"),
         ("QueueRequest", "PUT", "/v1/queues/q", ""),

@@ -122,7 +122,12 @@ async fn an_answer_that_cannot_be_read_says_nothing() {
         server.post(&format!("/v1/tasks/{id}/cancel"), json!({})).await;
     }
     assert!(missing.is_empty(), "{}", missing.join("\n\n"));
-    // What has just the size is read.
+    // What has just the size is read, and what is said by a header needs no body.
+    let status = json!({"url": format!("{}/s", worker.url), "after": "50ms", "map": {"status": "response.headers['taskhook-state']"}});
+    server.create(with(task_for(&worker, "y"), json!({"status": status}))).await;
+    worker.call().await.status(202);
+    worker.call().await.answer(204, &[("taskhook-state", "completed")], "");
+    assert_eq!(server.end_of("y").await["state"], "succeeded");
     server.create(asked(&worker, "z")).await;
     worker.call().await.status(202);
     worker.call().await.answer(200, &[], large(1 << 20));
