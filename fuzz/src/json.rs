@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
-use taskhook::http::json;
 use taskhook::http::webhook::map::{Found, delivery_id, map};
+use taskhook::json;
 use taskhook::source::registry::Live;
 use taskhook::source::verify::Seen;
 use taskhook_core::id::SourceKey;

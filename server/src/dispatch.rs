@@ -32,7 +32,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::clock::wall_clock;
 use crate::dispatch::egress::{Allow, Network};
 use crate::dispatch::proxy::Proxy;
-use crate::dispatch::send::Sender;
+use crate::dispatch::send::{Ended, Sender};
 use crate::engine::commit::Dispatch;
 use crate::engine::submission::Submission;
 use crate::engine::{Engine, Permit};
@@ -199,17 +199,18 @@ async fn exchange(sender: Arc<Sender>, to: impl HandIn, dispatch: Dispatch) {
         return;
     };
     let (task, attempt) = (dispatch.task.key, dispatch.attempt);
-    let kind = match caught(sender.send(&dispatch)).await {
-        Ok(kind) => kind,
+    let Ended { kind, unread } = match caught(sender.send(&dispatch)).await {
+        Ok(ended) => ended,
         Err(panic) => {
             let defect = panic_text(panic.as_ref());
             tracing::error!(defect, task = dispatch.id, attempt, "sending failed by a defect");
-            ReplyKind::Lost(failure("broken", "sending failed by a defect of Taskhook: see its log".into()))
+            let message = "sending failed by a defect of Taskhook: see its log".into();
+            ReplyKind::Lost(failure("broken", message)).into()
         }
     };
     let ended = match dispatch.poll {
         Some(map) => {
-            let answer = status::read(kind, map).await;
+            let answer = status::read(kind, unread, map).await;
             Submission::Polled(Box::new(Polled { task, attempt, answer }))
         }
         None => {

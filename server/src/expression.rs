@@ -137,9 +137,23 @@ impl Expression {
                 Err(error) => Err(cut(&error.to_string())),
             },
             Err(ExecutionError::NoSuchKey(_)) => Ok(None),
-            Err(error) => Err(cut(&error.to_string())),
+            Err(error) => Err(told(&error)),
         }
     }
+}
+
+/// What is told of an expression that has failed. JSON has one kind of number and the language three, so whoever meets that
+/// is told what to do.
+fn told(error: &ExecutionError) -> String {
+    let is_number =
+        |value: &cel::Value| matches!(value, cel::Value::Int(_) | cel::Value::UInt(_) | cel::Value::Float(_));
+    let hint = match error {
+        ExecutionError::UnsupportedBinaryOperator(_, left, right) if is_number(left) && is_number(right) => {
+            "; numbers of different kinds do not mix: write double(…) around those that are whole"
+        }
+        _ => "",
+    };
+    cut(&error.to_string()) + hint
 }
 
 impl Scope {

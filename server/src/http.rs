@@ -16,7 +16,6 @@ mod filter;
 mod guard;
 mod health;
 mod hold;
-pub mod json;
 mod keys;
 mod list;
 mod listen;

@@ -11,6 +11,7 @@ pub mod dispatch;
 pub mod engine;
 pub mod expression;
 pub mod http;
+pub mod json;
 pub mod report;
 pub mod reserved;
 pub mod secrets;

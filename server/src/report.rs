@@ -7,9 +7,6 @@ use taskhook_core::{EventKind, Failure, limits};
 
 use crate::source::facts::text_of;
 
-/// What of the answer of a status URL an expression may say.
-pub const MAPPED: [&str; 4] = ["status", "result", "error", "progress"];
-
 /// Header fields by name, the values of repeated ones as one list (RFC 9110, 5.3).
 #[must_use]
 pub fn joined(fields: Vec<(String, String)>) -> BTreeMap<String, String> {

@@ -115,12 +115,13 @@ fn sign(
         ("taskhook-task-id", dispatch.id.clone()),
         ("taskhook-attempt", attempt.to_string()),
         ("taskhook-scheduled-for", scheduled_for.to_string()),
-        (
-            "taskhook-callback-url",
-            format!("{callback_base}/callback/{}", secrets.callback_token(task, attempt)),
-        ),
     ];
-    for (name, text) in ours {
+    // Whoever holds the token may end the attempt. A poll only asks, and may go to a server that a `Location` has named.
+    let callback_url = dispatch.poll.is_none().then(|| {
+        let token = secrets.callback_token(task, attempt);
+        ("taskhook-callback-url", format!("{callback_base}/callback/{token}"))
+    });
+    for (name, text) in ours.into_iter().chain(callback_url) {
         headers.insert(HeaderName::from_static(name), header(name, text)?);
     }
     // These a task may set itself, and then it knows why.

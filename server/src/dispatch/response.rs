@@ -1,5 +1,6 @@
 //! A target's answer, as far as it is kept.
 
+use std::fmt;
 use std::sync::Arc;
 
 use http_body_util::BodyExt;
@@ -12,7 +13,8 @@ use taskhook_core::limits::{BODY_BYTES_MAX, JSON_DEPTH_MAX, RESPONSE_BYTES_KEPT}
 use taskhook_core::{Response, Timestamp};
 
 use crate::dispatch::retry_after;
-use crate::report::joined;
+use crate::json;
+use crate::report::{cut, joined};
 
 /// Headers kept on an attempt.
 const HEADERS_KEPT_MAX: usize = 32;
@@ -31,6 +33,39 @@ const KEPT: [&str; 8] = [
     "webhook-id",
 ];
 
+/// Bytes of what is told of a body that is no JSON: it may repeat what a stranger has sent.
+const WHY_BYTES_MAX: usize = 300;
+
+/// A target's answer.
+pub(super) struct Answer {
+    /// As far as it is kept.
+    pub(super) kept: Response,
+    /// Why a 2xx has no JSON.
+    pub(super) unread: Option<Unread>,
+}
+
+/// Why no JSON is read in the body of an answer.
+pub(super) enum Unread {
+    /// There is nothing in it.
+    Empty,
+    /// There is more in it than is read.
+    TooLarge,
+    /// It is something else, or too deep: why, as the end of a sentence.
+    NoJson(String),
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unread::Empty => f.write_str("it is empty"),
+            Unread::TooLarge => {
+                write!(f, "it has more than {} MiB, and no more is read", BODY_BYTES_MAX >> 20)
+            }
+            Unread::NoJson(why) => write!(f, "it is no JSON: {why}"),
+        }
+    }
+}
+
 /// Reads an answer. Of its body at most [`BODY_BYTES_MAX`] are taken in; an answer that goes on is cut off by
 /// dropping the connection. Bounded in time by the caller.
 ///
@@ -39,7 +74,7 @@ const KEPT: [&str; 8] = [
 pub(super) async fn read(
     response: hyper::Response<Incoming>,
     clock: fn() -> Timestamp,
-) -> Result<Response, hyper::Error> {
+) -> Result<Answer, hyper::Error> {
     let (head, mut body) = response.into_parts();
     // Beyond what is kept, the body matters only where it may be a result.
     let held_max = if head.status.is_success() { BODY_BYTES_MAX } else { RESPONSE_BYTES_KEPT };
@@ -57,22 +92,38 @@ pub(super) async fn read(
     drop(body);
 
     let is_whole = body_bytes == held.len();
-    let result = if head.status.is_success() && is_whole { json(&held) } else { None };
+    let result = if head.status.is_success() && is_whole { as_json(&held) } else { None };
+    let unread = match &result {
+        None if head.status.is_success() => Some(unread(&held, is_whole)),
+        _ => None,
+    };
     held.truncate(RESPONSE_BYTES_KEPT);
     held.shrink_to_fit();
     let asks = |name: &str, what: &str| {
         head.headers.get_all(name).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(what.as_bytes()))
     };
     let pause = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-    Ok(Response {
+    let kept = Response {
         status: head.status.as_u16(),
         truncated: body_bytes > held.len(),
         body: held,
         result,
         no_retry: asks("taskhook-no-retry", "true"),
         retry_after: pause.and_then(|value| retry_after::pause(value, clock())),
-        headers: kept(&head.headers),
-    })
+        headers: of_interest(&head.headers),
+    };
+    Ok(Answer { kept, unread })
+}
+
+fn unread(held: &[u8], is_whole: bool) -> Unread {
+    if !is_whole {
+        return Unread::TooLarge;
+    }
+    if held.is_empty() {
+        return Unread::Empty;
+    }
+    let why = json::check(held).err();
+    Unread::NoJson(why.map_or_else(|| "it cannot be read".into(), |why| cut(&why, WHY_BYTES_MAX)))
 }
 
 /// An answer as expressions see it.
@@ -86,7 +137,7 @@ pub(super) fn shown(response: &Response) -> Value {
 }
 
 /// The body without the space around it, if it is JSON that is not too deep to be given back.
-fn json(body: &[u8]) -> Option<Arc<[u8]>> {
+fn as_json(body: &[u8]) -> Option<Arc<[u8]>> {
     let value: &RawValue = serde_json::from_slice(body).ok()?;
     let value = value.get().as_bytes();
     (depth(value) <= JSON_DEPTH_MAX).then(|| value.into())
@@ -112,10 +163,9 @@ fn depth(json: &[u8]) -> usize {
     deepest
 }
 
-fn kept(headers: &HeaderMap) -> Vec<(String, String)> {
-    let of_interest =
-        |name: &HeaderName| KEPT.contains(&name.as_str()) || name.as_str().starts_with("taskhook-");
-    let found = headers.iter().filter(|(name, _)| of_interest(name)).take(HEADERS_KEPT_MAX);
+fn of_interest(headers: &HeaderMap) -> Vec<(String, String)> {
+    let is_kept = |name: &HeaderName| KEPT.contains(&name.as_str()) || name.as_str().starts_with("taskhook-");
+    let found = headers.iter().filter(|(name, _)| is_kept(name)).take(HEADERS_KEPT_MAX);
     found
         .map(|(name, value)| {
             let mut value = String::from_utf8_lossy(value.as_bytes()).into_owned();

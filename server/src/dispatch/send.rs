@@ -8,11 +8,12 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use taskhook_core::{ReplyKind, Response, Timestamp, limits};
+use taskhook_core::{ReplyKind, Timestamp, limits};
 
 use crate::dispatch::connect::{ConnectError, Connector};
+use crate::dispatch::failure;
 use crate::dispatch::request::{self, Outgoing};
-use crate::dispatch::{failure, response};
+use crate::dispatch::response::{self, Answer, Unread};
 use crate::engine::commit::Dispatch;
 use crate::secrets::Secrets;
 
@@ -31,6 +32,13 @@ pub(super) struct Sender {
     secrets: Arc<Secrets>,
     callback_base: String,
     clock: fn() -> Timestamp,
+}
+
+/// How an exchange ended.
+pub(super) struct Ended {
+    pub(super) kind: ReplyKind,
+    /// Why a 2xx has no JSON.
+    pub(super) unread: Option<Unread>,
 }
 
 /// Why an exchange did not end with an answer.
@@ -61,30 +69,30 @@ impl Sender {
     }
 
     /// Sends an attempt and waits for the end of the exchange. Redirects are answers like any other.
-    pub(super) async fn send(&self, dispatch: &Dispatch) -> ReplyKind {
+    pub(super) async fn send(&self, dispatch: &Dispatch) -> Ended {
         let now = (self.clock)();
         let outgoing = match request::build(dispatch, &self.secrets, &self.callback_base, now) {
             Ok(outgoing) => outgoing,
-            Err(failure) => return ReplyKind::NotAllowed(failure),
+            Err(failure) => return ReplyKind::NotAllowed(failure).into(),
         };
         let target = request::host_and_port(outgoing.uri());
         let limit = limit(dispatch, now);
         if limit.is_zero() {
             let message = format!("the time of the attempt was over before {target} could be called");
-            return ReplyKind::Lost(failure("request_timeout", message));
+            return ReplyKind::Lost(failure("request_timeout", message)).into();
         }
         // One clock for everything up to the last byte of the answer: a target that trickles gains nothing.
-        let kind = match tokio::time::timeout(limit, self.exchange(outgoing)).await {
-            Ok(Ok(response)) => ReplyKind::Response(Arc::new(response)),
-            Ok(Err(error)) => unanswered(&target, &error),
+        let ended = match tokio::time::timeout(limit, self.exchange(outgoing)).await {
+            Ok(Ok(Answer { kept, unread })) => Ended { kind: ReplyKind::Response(Arc::new(kept)), unread },
+            Ok(Err(error)) => unanswered(&target, &error).into(),
             Err(_) => {
                 let limit = Duration::from_millis(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
                 let message = format!("{target} did not answer completely within {limit:?}");
-                ReplyKind::Lost(failure("request_timeout", message))
+                ReplyKind::Lost(failure("request_timeout", message)).into()
             }
         };
         let (task, attempt, send) = (&dispatch.id, dispatch.attempt, dispatch.send);
-        match &kind {
+        match &ended.kind {
             ReplyKind::Response(response) => {
                 tracing::debug!(task, attempt, send, target, status = response.status, "answered");
             }
@@ -92,12 +100,18 @@ impl Sender {
                 tracing::debug!(task, attempt, send, target, code = failure.code, "not answered");
             }
         }
-        kind
+        ended
     }
 
-    async fn exchange(&self, outgoing: Outgoing) -> Result<Response, Unanswered> {
+    async fn exchange(&self, outgoing: Outgoing) -> Result<Answer, Unanswered> {
         let response = self.client.request(outgoing).await.map_err(Unanswered::Head)?;
         response::read(response, self.clock).await.map_err(Unanswered::Body)
+    }
+}
+
+impl From<ReplyKind> for Ended {
+    fn from(kind: ReplyKind) -> Ended {
+        Ended { kind, unread: None }
     }
 }
 

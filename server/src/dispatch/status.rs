@@ -5,43 +5,63 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use serde_json::value::RawValue;
-use taskhook_core::{EventKind, PollAnswer, ReplyKind, Response};
+use taskhook_core::{EventKind, PollAnswer, ReplyKind, Response, limits};
 
-use crate::dispatch::response;
+use crate::dispatch::response::{self, Unread};
 use crate::expression::{Expression, Scope, text_of};
-use crate::report::{self, MAPPED};
+use crate::json;
+use crate::report;
 
-/// What became of a poll. `map` says where in an answer its meaning is found, for what is not found where it is by default.
-pub(super) async fn read(kind: ReplyKind, map: Arc<BTreeMap<String, String>>) -> PollAnswer {
+/// What became of a poll. `unread`: why a 2xx has no JSON. `map` says where in an answer its meaning is found, for what is not
+/// found where it is by default.
+pub(super) async fn read(
+    kind: ReplyKind,
+    unread: Option<Unread>,
+    map: Arc<BTreeMap<String, String>>,
+) -> PollAnswer {
     match kind {
         ReplyKind::Lost(failure) | ReplyKind::NotAllowed(failure) => PollAnswer::Lost(failure),
-        ReplyKind::Response(response) if map.is_empty() => understood(&response, &map),
+        ReplyKind::Response(response) if map.is_empty() => understood(&response, unread, &map),
         ReplyKind::Response(response) => {
             // Reading expressions takes time that others need on this thread.
-            let read = tokio::task::spawn_blocking(move || understood(&response, &map)).await;
+            let read = tokio::task::spawn_blocking(move || understood(&response, unread, &map)).await;
             read.unwrap_or_else(|_| PollAnswer::Unclear("reading it failed by a defect of Taskhook".into()))
         }
     }
 }
 
-fn understood(response: &Response, map: &BTreeMap<String, String>) -> PollAnswer {
+fn understood(response: &Response, unread: Option<Unread>, map: &BTreeMap<String, String>) -> PollAnswer {
     match response.status {
-        200..300 => said(response, map).unwrap_or_else(|why| PollAnswer::Unclear(why.into())),
+        200..300 => said(response, unread, map)
+            .unwrap_or_else(|why| PollAnswer::Unclear(report::cut(&why, limits::MESSAGE_BYTES_MAX).into())),
         404 => PollAnswer::NotFound,
         status => PollAnswer::Unclear(format!("it answered {status}").into()),
     }
 }
 
-fn said(response: &Response, map: &BTreeMap<String, String>) -> Result<PollAnswer, String> {
-    let found = Found::of(response, map)?;
-    let status = found.text("status").ok_or("it names no status")?;
+fn said(
+    response: &Response,
+    unread: Option<Unread>,
+    map: &BTreeMap<String, String>,
+) -> Result<PollAnswer, String> {
+    let answer = Answer::of(response, unread, map)?;
+    let status = answer.find("status")?.as_ref().and_then(text_of).ok_or("it names no status")?;
+    // Of the rest only that is looked for which belongs to the status: what is wrong with it takes nothing from the others.
     let kind = match status.as_str() {
-        "running" => report::progress(found.json("progress").and_then(Value::as_f64), None),
+        "running" => match answer.find("progress") {
+            Ok(progress) => report::progress(progress.as_ref().and_then(Value::as_f64), None),
+            // It is a sign of life all the same.
+            Err(why) => report::progress(None, Some(format!("no progress is known: {why}"))),
+        },
         "completed" => {
-            let result = found.json("result").map(|result| result.to_string().into_bytes().into());
-            EventKind::Completed(result)
+            let result = answer.find("result")?;
+            EventKind::Completed(result.map(|result| result.to_string().into_bytes().into()))
         }
-        "failed" => report::failed(found.raw("error").as_deref(), None),
+        "failed" => {
+            let error = answer.find("error")?;
+            let error = error.and_then(|error| RawValue::from_string(error.to_string()).ok());
+            report::failed(error.as_deref(), None)
+        }
         "cancelled" => EventKind::Cancelled,
         other => {
             let other = report::cut(other, 64);
@@ -53,42 +73,56 @@ fn said(response: &Response, map: &BTreeMap<String, String>) -> Result<PollAnswe
     Ok(PollAnswer::Says(kind))
 }
 
-/// The members of an answer, each as it stands in it or as the task says that it is found.
-struct Found(BTreeMap<&'static str, Value>);
+/// An answer in which something can be looked for.
+struct Answer<'a> {
+    json: Option<Value>,
+    /// Why there is none.
+    unread: Option<Unread>,
+    map: &'a BTreeMap<String, String>,
+    /// What the expressions of the map may ask for, where there are some.
+    scope: Option<Scope>,
+}
 
-impl Found {
-    fn of(response: &Response, map: &BTreeMap<String, String>) -> Result<Found, String> {
-        let json = response.result.as_deref().and_then(|json| serde_json::from_slice::<Value>(json).ok());
-        if json.is_none() && map.is_empty() {
-            return Err("it is no JSON".into());
+impl<'a> Answer<'a> {
+    fn of(
+        response: &Response,
+        unread: Option<Unread>,
+        map: &'a BTreeMap<String, String>,
+    ) -> Result<Answer<'a>, String> {
+        match &unread {
+            // An expression would see a part of it, and might find the wrong end there.
+            Some(why @ Unread::TooLarge) => {
+                return Err(format!("{why}; answer with less, such as a link to the result"));
+            }
+            Some(why) if map.is_empty() => return Err(why.to_string()),
+            _ => {}
         }
+        let json = match response.result.as_deref() {
+            None => None,
+            Some(text) => {
+                // Of one key twice, two readers may see two different ends.
+                json::check(text).map_err(|why| format!("it is refused: {why}"))?;
+                serde_json::from_slice(text).ok()
+            }
+        };
         let scope = match map.is_empty() {
             true => None,
             false => Some(Scope::new(vec![("response", response::shown(response))])?),
         };
-        let mut found = BTreeMap::new();
-        for name in MAPPED {
-            let value = match (map.get(name), &scope) {
-                (Some(text), Some(scope)) => {
-                    let expression = Expression::known(text)?;
-                    expression.evaluate(scope).map_err(|why| format!("status.map.{name}: {why}"))?
-                }
-                _ => json.as_ref().and_then(|json| json.get(name)).filter(|value| !value.is_null()).cloned(),
-            };
-            found.extend(value.map(|value| (name, value)));
-        }
-        Ok(Found(found))
+        Ok(Answer { json, unread, map, scope })
     }
 
-    fn json(&self, name: &str) -> Option<&Value> {
-        self.0.get(name)
-    }
-
-    fn text(&self, name: &str) -> Option<String> {
-        self.json(name).and_then(text_of)
-    }
-
-    fn raw(&self, name: &str) -> Option<Box<RawValue>> {
-        self.json(name).and_then(|value| RawValue::from_string(value.to_string()).ok())
+    /// The member of this name, as it stands in the answer or as the task says that it is found.
+    fn find(&self, name: &str) -> Result<Option<Value>, String> {
+        let Some((text, scope)) = self.map.get(name).zip(self.scope.as_ref()) else {
+            let member = self.json.as_ref().and_then(|json| json.get(name));
+            return Ok(member.filter(|member| !member.is_null()).cloned());
+        };
+        let found = Expression::known(text).and_then(|expression| expression.evaluate(scope));
+        found.map_err(|why| match &self.unread {
+            // What is asked of a text that is no object fails in words of the language.
+            Some(unread) => format!("{unread} (status.map.{name}: {why})"),
+            None => format!("status.map.{name}: {why}"),
+        })
     }
 }

@@ -1,6 +1,6 @@
-//! What requests may hold, for the OpenAPI document alone: `draft.rs` reads them by hand, so that every fault is
-//! found and said at once.
-#![expect(dead_code, reason = "these describe what is read elsewhere; a test holds both together")]
+//! What requests may hold, for the OpenAPI document: they are read by hand (`fields.rs`), so that every fault is found and
+//! said at once. What is not described here cannot be read, and a test asks for all that is.
+#![expect(dead_code, reason = "only their names are read: see `Fields::of`")]
 
 use std::collections::BTreeMap;
 
@@ -51,15 +51,41 @@ pub(super) struct TaskRequest {
     /// `auto`: 202 waits for a webhook, any other 2xx is success. `response`: every 2xx is success. `callback`:
     /// every 2xx waits for a webhook. Default: the queue's, else `auto`.
     completion: Option<String>,
-    /// An attempt must be complete this long after its dispatch began. Default: the queue's, else `"1h"`; none for
-    /// external tasks.
+    /// An attempt must be complete this long after its dispatch began. Default: the queue's, else `"1h"`, but none where
+    /// `heartbeat` is set; none for external tasks.
     timeout: Option<String>,
     /// The HTTP exchange itself, never beyond `timeout`. Default: `"5m"`; `"30s"` with `callback`.
     request_timeout: Option<String>,
     /// How failed attempts are tried again. What is left open, the queue says.
     retry: Option<RetryRequest>,
-    /// `accept`: a success of any attempt since the last explicit retry completes the task. Default: `accept`.
+    /// While it runs, a sign of life at least this often, longer than nothing: `task_heartbeat`, `task_progress`, or
+    /// `running` in answer to `status`. Else the attempt has failed with the code `heartbeat`, and `retry` decides.
+    /// Default: none is expected.
+    heartbeat: Option<String>,
+    /// By then it has ended, whatever it waits for, or it fails with the code `deadline` and without retry: an instant,
+    /// RFC 3339, which may be over, or a duration from its creation, longer than nothing, such as `"2h"`. The task of a
+    /// schedule has a duration (else 422 `not_for_schedules`). Who retries a task past its deadline has lifted it. Default:
+    /// none.
+    deadline: Option<String>,
+    /// `accept`: a success of any attempt since the last explicit retry completes the task; `reject`: only one of the
+    /// current attempt. Default: `accept`.
     late_success: Option<String>,
+    /// Where its remote is asked how it is, when a callback is overdue, after downtime, and once more before a time-out is
+    /// declared. Default: it is not asked.
+    status: Option<StatusRequest>,
+    /// An http or https URL that is called when the task is cancelled after it was dispatched, not by its worker: `POST`
+    /// with `{"event": "task_cancelled", "task_id", "attempt"}`, by a task of its own in the queue `@cancel`, whose id is in
+    /// the header `taskhook-task-id`. `headers` go with it where it is on the same server as `url`. Without a `url` it is
+    /// refused (422 `needs_url`). Default: nobody is told.
+    #[schema(max_length = 2048)]
+    cancel_url: Option<String>,
+    /// How the remote's own id of the task is found, by which webhooks of its source may name it (`map.external_id`): an
+    /// expression (CEL, up to 4,096 bytes) over the `response` to its dispatch (`status`, `headers`, `body`), or in quotes
+    /// the id itself, such as `'pi_123'`; without a `url` the id as it is. An id is a string or an integer, of 1 to 256
+    /// bytes without control characters (else 422 `not_an_id`, or `not_an_expression`). One task at a time has it: one that
+    /// is given here and taken is refused (409 `external_id_taken`). One that is not found fails nothing: the history says
+    /// why. The task of a schedule has an expression (else 422 `not_for_schedules`). Default: there is none.
+    correlate: Option<String>,
     /// Up to 32 short words to find it by.
     labels: Option<BTreeMap<String, String>>,
 }
@@ -74,6 +100,59 @@ pub(super) struct UniqueRequest {
     /// `finished`: until the task has ended, and again when it is retried. A duration: this long from the creation,
     /// whatever becomes of the task, and no longer than it is kept. Default: `finished`.
     until: Option<String>,
+}
+
+/// Where the remote is asked how a task is.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum StatusRequest {
+    /// An http or https URL (else 422 `not_a_url`); or `location`: the `Location` of the response to the dispatch, which may
+    /// be relative. For `location` the task must have a `url` (else 422 `needs_url`).
+    Url(String),
+    /// The same, and more.
+    Object(StatusObject),
+}
+
+/// Where the remote is asked how a task is, and how. It is asked with `GET`, and has 30 seconds to answer.
+///
+/// The request has the headers that name task and attempt, and is signed; it has no `taskhook-callback-url`. What is
+/// understood is `{"status": "running" | "completed" | "failed" | "cancelled", "result", "error", "progress"}`, answered with
+/// 2xx, up to 1 MiB: it counts as the webhook would that says so. 404 twice in a row fails the attempt with the code
+/// `not_found`. Any other answer says nothing; the history of the task says what was wrong with it.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StatusObject {
+    /// An http or https URL, or `location`: the `Location` of the response to the dispatch.
+    #[schema(max_length = 2048)]
+    url: String,
+    /// Headers that the question has beside Taskhook's own, at most 32 with 8 KiB in all; those of the task do not go with
+    /// it. What `headers` of a task may not set, these may not (422 `own_header`), and with `location` there are none (422
+    /// `conflict`). Credentials are shown as `[redacted]`. Default: none.
+    headers: Option<BTreeMap<String, String>>,
+    /// How long after an attempt has begun it is asked first, longer than nothing. The next pauses begin with the same, but
+    /// with a second at least, and double up to 5 minutes. Default: `"1m"`, or a quarter of `timeout` if that is less.
+    after: Option<String>,
+    /// Where in an answer its meaning is found. Default: in the fields of these names.
+    map: Option<StatusMapRequest>,
+}
+
+/// Where in an answer 2xx of a status URL its meaning is found: expressions (CEL, up to 4,096 bytes each, else 422
+/// `not_an_expression`) over `response` (`status`, `headers`, `body`). What is left out is found under its own name.
+///
+/// What is not there is null. An expression that fails otherwise, as by a mix of kinds of numbers, makes the answer say
+/// nothing, but for `progress`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StatusMapRequest {
+    /// Is worth `running`, `completed`, `failed` or `cancelled`.
+    status: Option<String>,
+    /// The result of what has completed; null where it is not there.
+    result: Option<String>,
+    /// The error of what has failed: a string, or an object with `message`, `code` and `retryable`.
+    error: Option<String>,
+    /// The progress of what runs, a number that is taken as from 0 to 1. One that cannot be worked out is left out, and the
+    /// task's `message` says why.
+    progress: Option<String>,
 }
 
 /// A task to wait for: its id, or its id and how it must end.
@@ -188,7 +267,8 @@ pub(super) struct ScheduleRequest {
     every: Option<String>,
     /// The IANA time zone of its clocks. Default: `UTC`.
     timezone: Option<String>,
-    /// The task of each instant; without `id`, `run_at`, `delay` and `after`, which the schedule says.
+    /// The task of each instant; without `id`, `run_at`, `delay`, `after` and `unique`, since the schedule says which task it
+    /// is and when. A `deadline` is a duration, and `correlate` an expression.
     task: TaskRequest,
     /// What happens while an earlier task of it has not ended, the wait for its webhook included. `skip`: no task.
     /// `allow`: a task all the same. `buffer_one`: a task that waits for the end of the earlier one, and none where one
@@ -342,6 +422,8 @@ pub(super) struct MapRequest {
     event: Option<EventMap>,
     /// An expression for the task's id, in place of `task_id` and `data.task_id`. What is null or not there, is not found.
     task_id: Option<String>,
+    /// An expression for the remote's own id of a task, where the task is not named by its id: see `correlate` of tasks.
+    external_id: Option<String>,
     /// An expression for the attempt's number.
     attempt: Option<String>,
     /// An expression for the result.

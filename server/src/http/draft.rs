@@ -15,43 +15,15 @@ use taskhook_core::{
 
 use crate::engine::submission::Draft;
 use crate::expression::{self, Expression, checked_id};
+use crate::http::asked::{RetryRequest, TaskRequest, UniqueRequest};
 use crate::http::duration;
 use crate::http::fields::Fields;
-use crate::http::json::{self, Members};
 use crate::http::oversight;
 use crate::http::problem::FieldError;
+use crate::json::{self, Members};
 use crate::reserved::is_reserved;
 use crate::secrets::fingerprint;
 use crate::target;
-
-/// The fields of a task that can be given.
-const KNOWN: [&str; 25] = [
-    "id",
-    "name",
-    "url",
-    "method",
-    "headers",
-    "payload",
-    "queue",
-    "source",
-    "concurrency_key",
-    "unique",
-    "priority",
-    "run_at",
-    "delay",
-    "after",
-    "completion",
-    "timeout",
-    "request_timeout",
-    "retry",
-    "late_success",
-    "labels",
-    "correlate",
-    "heartbeat",
-    "deadline",
-    "status",
-    "cancel_url",
-];
 
 /// Reads one task. `fresh_id` is used where the caller gives none.
 pub(super) fn read(
@@ -64,7 +36,7 @@ pub(super) fn read(
     let of_a_request =
         ["method", "headers", "payload"].into_iter().filter(|field| members.contains_key(*field));
     let of_a_request: Vec<&str> = of_a_request.collect();
-    let mut fields = Fields::new(members, pointer);
+    let mut fields = Fields::of::<TaskRequest>(members, pointer);
     let id = id(&mut fields);
     let name = short_text(&mut fields, "name", limits::NAME_BYTES_MAX);
     let target = request(&mut fields);
@@ -92,7 +64,7 @@ pub(super) fn read(
             );
         }
     }
-    let errors = fields.finish(&KNOWN);
+    let errors = fields.finish();
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -383,7 +355,7 @@ pub(super) fn retry(fields: &mut Fields<'_>, pointer: &str) -> RetryAsked {
         fields.wrong("retry", "wrong_type", "must be an object with max_attempts, initial, factor, max");
         return RetryAsked::default();
     };
-    let mut inner = Fields::new(members, format!("{pointer}/retry"));
+    let mut inner = Fields::of::<RetryRequest>(members, format!("{pointer}/retry"));
     let max_attempts = inner.take::<u32>("max_attempts", "an integer from 1 to 100");
     if max_attempts.is_some_and(|attempts| !(1..=limits::ATTEMPTS_MAX).contains(&attempts)) {
         inner.wrong("max_attempts", "out_of_range", "must be from 1 to 100");
@@ -397,7 +369,7 @@ pub(super) fn retry(fields: &mut Fields<'_>, pointer: &str) -> RetryAsked {
     if max.is_some_and(|max| max > limits::RETRY_PAUSE_MAX) {
         inner.wrong("max", "out_of_range", "must be at most 24h");
     }
-    let errors = inner.finish(&["max_attempts", "initial", "factor", "max"]);
+    let errors = inner.finish();
     fields.errors.extend(errors);
     RetryAsked { max_attempts, initial, factor, max }
 }
@@ -409,13 +381,13 @@ fn unique(fields: &mut Fields<'_>, pointer: &str) -> Option<(String, Unique)> {
         fields.wrong("unique", "wrong_type", "must be an object with key and perhaps until");
         return None;
     };
-    let mut inner = Fields::new(members, format!("{pointer}/unique"));
+    let mut inner = Fields::of::<UniqueRequest>(members, format!("{pointer}/unique"));
     if !inner.has("key") {
         inner.wrong("key", "missing", "says which tasks are the same");
     }
     let key = short_text(&mut inner, "key", limits::UNIQUE_KEY_BYTES_MAX);
     let until = until(&mut inner);
-    fields.errors.extend(inner.finish(&["key", "until"]));
+    fields.errors.extend(inner.finish());
     let key = key?;
     let hash = fingerprint(&[b"default", key.as_bytes()]);
     Some((key, Unique { key: UniqueKey(hash), until }))

@@ -21,7 +21,8 @@ use crate::http::target::{Named, NoQuery};
 use crate::http::tasks::unexpected;
 use crate::http::wire::ListBody;
 use crate::http::wire::access::{KeyBody, NewKeyBody};
-use crate::http::{App, body, json, respond};
+use crate::http::{App, body, respond};
+use crate::json;
 
 /// Most bytes of what is said of a key.
 const REQUEST_BYTES_MAX: usize = 4 << 10;
@@ -67,7 +68,7 @@ fn read(
     app: &App,
     bytes: &[u8],
 ) -> Result<(Role, Option<String>, Option<taskhook_core::Timestamp>), Problem> {
-    let mut fields = Fields::new(json::object(bytes).map_err(Problem::malformed)?, "");
+    let mut fields = Fields::of::<KeyRequest>(json::object(bytes).map_err(Problem::malformed)?, "");
     let text = fields.take::<String>("role", "a string");
     let role = text.as_deref().and_then(|text| Role::ALL.into_iter().find(|role| role.name() == text));
     match (&text, role) {
@@ -101,7 +102,7 @@ fn read(
     if expires_at.is_some_and(|at| at <= now) {
         fields.wrong("expires_at", "out_of_range", "is over already");
     }
-    let errors = fields.finish(&["role", "name", "expires_at", "expires_in"]);
+    let errors = fields.finish();
     match role {
         Some(role) if errors.is_empty() => Ok((role, name, expires_at)),
         _ => Err(Problem::invalid(errors)),

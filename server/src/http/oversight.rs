@@ -6,11 +6,11 @@ use taskhook_core::{Deadline, OversightAsked, Request, StatusAsked, StatusReques
 
 use crate::engine::submission::OtherHosts;
 use crate::expression::Expression;
+use crate::http::asked::{StatusMapRequest, StatusObject};
 use crate::http::draft::{headers, host, positive};
 use crate::http::duration;
-use crate::http::fields::{Fields, parse_instant};
-use crate::http::json::Members;
-use crate::report::MAPPED;
+use crate::http::fields::{Fields, names_of, parse_instant};
+use crate::json::Members;
 
 /// The word for "the response to the dispatch names it".
 pub(super) const LOCATION: &str = "location";
@@ -91,7 +91,7 @@ fn status(fields: &mut Fields<'_>, pointer: &str) -> Option<(StatusRequest, Stat
         fields.wrong("status", "wrong_type", detail);
         return None;
     };
-    let mut inner = Fields::new(members, format!("{pointer}/status"));
+    let mut inner = Fields::of::<StatusObject>(members, format!("{pointer}/status"));
     if !inner.has("url") {
         inner.wrong(
             "url",
@@ -102,19 +102,33 @@ fn status(fields: &mut Fields<'_>, pointer: &str) -> Option<(StatusRequest, Stat
     let url: Option<String> = inner.take("url", "a URL, or \"location\"");
     let headers = headers(&mut inner);
     let after = positive(&mut inner, "after");
-    let map = inner.take::<BTreeMap<String, String>>("map", "an object of expressions").unwrap_or_default();
-    for (name, text) in &map {
-        if !MAPPED.contains(&name.as_str()) {
-            let detail = format!("is nothing that is read; there are {}", MAPPED.join(", "));
-            inner.wrong_within("map", name, "unknown_field", detail);
-        } else if let Err(why) = Expression::known(text) {
-            inner.wrong_within("map", name, "not_an_expression", why);
-        }
-    }
+    let map = map(&mut inner, pointer);
     let asked = url.and_then(|url| asked_at(&mut inner, "url", &url, headers));
-    fields.errors.extend(inner.finish(&["url", "headers", "after", "map"]));
+    fields.errors.extend(inner.finish());
     let (request, host) = asked?;
     Some((StatusRequest { request, map }, StatusAsked { host: None, after }, host))
+}
+
+/// Where in an answer its meaning is found.
+fn map(fields: &mut Fields<'_>, pointer: &str) -> BTreeMap<String, String> {
+    let mut map = BTreeMap::new();
+    let Some(raw) = fields.raw("map") else { return map };
+    let Ok(members) = serde_json::from_str::<Members<'_>>(raw.get()) else {
+        fields.wrong("map", "wrong_type", "must be an object of expressions");
+        return map;
+    };
+    let mut inner = Fields::of::<StatusMapRequest>(members, format!("{pointer}/status/map"));
+    for name in names_of::<StatusMapRequest>() {
+        let Some(text) = inner.take::<String>(name, "an expression, such as \"response.body.state\"") else {
+            continue;
+        };
+        if let Err(why) = Expression::known(&text) {
+            inner.wrong(name, "not_an_expression", why);
+        }
+        map.insert((*name).into(), text);
+    }
+    fields.errors.extend(inner.finish());
+    map
 }
 
 /// What is sent, to which host; nothing of both where the response names the URL.

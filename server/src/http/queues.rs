@@ -12,16 +12,16 @@ use taskhook_core::{Outcome, QueueCommand, Rate, Refused, limits};
 
 use crate::engine::submission::Submission;
 use crate::http::access::Asking;
-use crate::http::asked::QueueRequest;
+use crate::http::asked::{PerKeyRequest, QueueRequest, RateRequest};
 use crate::http::cursor;
 use crate::http::fields::Fields;
-use crate::http::json::{self, Members};
 use crate::http::list::Query;
 use crate::http::problem::{FieldError, Problem, refused};
 use crate::http::target::{Named, NoQuery};
 use crate::http::tasks::{options, unexpected};
 use crate::http::wire::{ListBody, QueueBody};
 use crate::http::{App, body, draft, duration, respond};
+use crate::json::{self, Members};
 use crate::secrets::stored;
 
 type Pairs = RawQuery<Vec<(String, String)>>;
@@ -191,7 +191,7 @@ enum Secret {
 
 /// Reads what a queue is to say.
 fn definition(members: Members<'_>) -> Result<(Settings, bool, Secret), Vec<FieldError>> {
-    let mut fields = Fields::new(members, "");
+    let mut fields = Fields::of::<QueueRequest>(members, "");
     let mut settings = Settings {
         concurrency: limit(&mut fields, "concurrency"),
         rate: rate(&mut fields, ""),
@@ -206,10 +206,10 @@ fn definition(members: Members<'_>) -> Result<(Settings, bool, Secret), Vec<Fiel
         match serde_json::from_str::<Members<'_>>(raw.get()) {
             Err(_) => fields.wrong("per_key", "wrong_type", "must be an object with concurrency and rate"),
             Ok(members) => {
-                let mut inner = Fields::new(members, "/per_key");
+                let mut inner = Fields::of::<PerKeyRequest>(members, "/per_key");
                 settings.key_concurrency = limit(&mut inner, "concurrency");
                 settings.key_rate = rate(&mut inner, "/per_key");
-                fields.errors.extend(inner.finish(&["concurrency", "rate"]));
+                fields.errors.extend(inner.finish());
             }
         }
     }
@@ -224,9 +224,7 @@ fn definition(members: Members<'_>) -> Result<(Settings, bool, Secret), Vec<Fiel
             }
         },
     };
-    let known =
-        ["concurrency", "per_key", "rate", "paused", "secret", "retry", "timeout", "completion", "retention"];
-    let errors = fields.finish(&known);
+    let errors = fields.finish();
     if errors.is_empty() { Ok((settings, paused, secret)) } else { Err(errors) }
 }
 
@@ -262,7 +260,7 @@ pub(super) fn rate(fields: &mut Fields<'_>, pointer: &str) -> Option<Rate> {
         fields.wrong("rate", "wrong_type", "must be an object with limit, per and perhaps burst");
         return None;
     };
-    let mut inner = Fields::new(members, format!("{pointer}/rate"));
+    let mut inner = Fields::of::<RateRequest>(members, format!("{pointer}/rate"));
     let (has_limit, has_per) = (inner.has("limit"), inner.has("per"));
     let limit = count(&mut inner, "limit", "");
     let per = draft::positive(&mut inner, "per");
@@ -273,6 +271,6 @@ pub(super) fn rate(fields: &mut Fields<'_>, pointer: &str) -> Option<Rate> {
     if !has_per {
         inner.wrong("per", "missing", "says in which span of time, such as \"1s\"");
     }
-    fields.errors.extend(inner.finish(&["limit", "per", "burst"]));
+    fields.errors.extend(inner.finish());
     Some(Rate { limit: limit?, per: per?, burst: burst.unwrap_or(1) })
 }

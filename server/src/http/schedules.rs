@@ -18,7 +18,6 @@ use crate::http::asked::{BackfillRequest, ScheduleRequest, TriggerRequest};
 use crate::http::credentials;
 use crate::http::cursor;
 use crate::http::fields::{Fields, parse_instant};
-use crate::http::json;
 use crate::http::list::Query;
 use crate::http::problem::{FieldError, Problem, refused};
 use crate::http::target::{Named, NoQuery};
@@ -26,6 +25,7 @@ use crate::http::tasks::{options, show_one, unexpected};
 use crate::http::wire::schedules::{BackfillAnswer, PreviewBody, ScheduleBody};
 use crate::http::wire::{ListBody, TaskBody};
 use crate::http::{App, body, respond};
+use crate::json;
 
 type Pairs = RawQuery<Vec<(String, String)>>;
 
@@ -177,9 +177,10 @@ pub(super) async fn trigger(
     body: Body,
 ) -> Result<Response, Problem> {
     let bytes = body::read(&app, &headers, body, 64 << 10).await?;
-    let mut fields = Fields::new(json::object_or_nothing(&bytes).map_err(Problem::malformed)?, "");
+    let mut fields =
+        Fields::of::<TriggerRequest>(json::object_or_nothing(&bytes).map_err(Problem::malformed)?, "");
     let overlap = definition::overlap(&mut fields);
-    let errors = fields.finish(&["overlap"]);
+    let errors = fields.finish();
     if !errors.is_empty() {
         return Err(Problem::invalid(errors));
     }
@@ -257,7 +258,7 @@ struct Asked {
 
 impl Asked {
     fn read(bytes: &[u8], now: Timestamp) -> Result<Asked, Problem> {
-        let mut fields = Fields::new(json::object(bytes).map_err(Problem::malformed)?, "");
+        let mut fields = Fields::of::<BackfillRequest>(json::object(bytes).map_err(Problem::malformed)?, "");
         let has = (fields.has("from"), fields.has("to"));
         let (from, to) = (fields.instant("from"), fields.instant("to"));
         let overlap = definition::overlap(&mut fields);
@@ -278,7 +279,7 @@ impl Asked {
             let detail = "must be allow (all at once) or skip (one after the other)";
             fields.wrong("overlap", "unknown_value", detail);
         }
-        let errors = fields.finish(&["from", "to", "overlap", "dry_run"]);
+        let errors = fields.finish();
         match from.zip(to).filter(|_| errors.is_empty()) {
             // From `from` on, and before `to`.
             Some((from, to)) => {

@@ -17,7 +17,8 @@ use crate::http::problem::Problem;
 use crate::http::target::NoQuery;
 use crate::http::tasks::unexpected;
 use crate::http::wire::access::SecretBody;
-use crate::http::{App, body, json, respond};
+use crate::http::{App, body, respond};
+use crate::json;
 use crate::secrets::dispatch_secret_text;
 use crate::secrets::stored::{DISPATCH, DISPATCH_BEFORE, open_before, open_own, rotation, signer};
 
@@ -66,12 +67,12 @@ pub(super) async fn rotate(
     }
     let bytes = body::read(&app, &headers, body, REQUEST_BYTES_MAX).await?;
     let text = if bytes.is_empty() { b"{}".as_slice() } else { &bytes };
-    let mut fields = Fields::new(json::object(text).map_err(Problem::malformed)?, "");
+    let mut fields = Fields::of::<KeepRequest>(json::object(text).map_err(Problem::malformed)?, "");
     let keep = fields.duration("keep").unwrap_or(limits::OLD_SECRET_SIGNS_FOR);
     if keep > limits::DURATION_MAX {
         fields.wrong("keep", "out_of_range", "is too long");
     }
-    let errors = fields.finish(&["keep"]);
+    let errors = fields.finish();
     if !errors.is_empty() {
         return Err(Problem::invalid(errors));
     }

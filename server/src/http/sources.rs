@@ -18,7 +18,6 @@ use crate::http::access::Asking;
 use crate::http::asked::{RotateRequest, SourceRequest, TestRequest};
 use crate::http::cursor;
 use crate::http::fields::Fields;
-use crate::http::json;
 use crate::http::list::Query;
 use crate::http::problem::{FieldError, Problem, refused};
 use crate::http::sources::definition::Secrets;
@@ -29,6 +28,7 @@ use crate::http::webhook::map::{Found, Mapped};
 use crate::http::wire::ListBody;
 use crate::http::wire::sources::{SourceBody, TestBody, secret_id};
 use crate::http::{App, body, respond};
+use crate::json;
 use crate::source::definition::Definition;
 use crate::source::registry::{Live, place};
 use crate::source::secret::Key;
@@ -208,7 +208,7 @@ pub(super) async fn rotate(
     body: Body,
 ) -> Result<Response, Problem> {
     let bytes = body::read(&app, &headers, body, DEFINITION_BYTES_MAX).await?;
-    let mut fields = Fields::new(json::object(&bytes).map_err(Problem::malformed)?, "");
+    let mut fields = Fields::of::<RotateRequest>(json::object(&bytes).map_err(Problem::malformed)?, "");
     let given = fields.take::<String>("secret", "a string");
     let keep = fields.duration("keep").unwrap_or(KEPT_FOR);
     let live = app.sources.get(&name).ok_or_else(|| no_such_source(&name))?;
@@ -227,7 +227,7 @@ pub(super) async fn rotate(
             }
         }
     }
-    let errors = fields.finish(&["secret", "keep"]);
+    let errors = fields.finish();
     if !errors.is_empty() {
         return Err(Problem::invalid(errors));
     }
@@ -251,7 +251,7 @@ pub(super) async fn test(
 ) -> Result<Response, Problem> {
     let bytes = body::read(&app, &headers, body, 2 * limits::BODY_BYTES_MAX).await?;
     let members = json::object(&bytes).map_err(Problem::malformed)?;
-    let mut fields = Fields::new(members, "");
+    let mut fields = Fields::of::<TestRequest>(members, "");
     let body = fields.take::<String>("body", "a string: the raw body").unwrap_or_default();
     let given =
         fields.take::<BTreeMap<String, String>>("headers", "an object of strings").unwrap_or_default();
@@ -263,7 +263,7 @@ pub(super) async fn test(
         }
     }
     let url = fields.take::<String>("url", "a string");
-    let errors = fields.finish(&["body", "headers", "url"]);
+    let errors = fields.finish();
     if !errors.is_empty() {
         return Err(Problem::invalid(errors));
     }

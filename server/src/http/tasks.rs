@@ -19,12 +19,12 @@ use crate::http::asked::{BatchRequest, ReopenRequest, TaskRequest};
 use crate::http::credentials;
 use crate::http::cursor;
 use crate::http::fields::{Fields, escaped};
-use crate::http::json::{self, Members};
 use crate::http::list::Query;
 use crate::http::problem::{ERRORS_MAX, FieldError, Problem, hint, key_held, refused};
 use crate::http::target::{Named, NoQuery};
 use crate::http::wire::{HistoryBody, ListBody, TaskBody};
 use crate::http::{App, body, draft, duration, filter, respond};
+use crate::json::{self, Members};
 
 type Pairs = RawQuery<Vec<(String, String)>>;
 
@@ -82,7 +82,7 @@ pub(super) async fn create_batch(
     body: Body,
 ) -> Result<Response, Problem> {
     let bytes = body::read(&app, &headers, body, limits::BATCH_BODY_BYTES_MAX).await?;
-    let mut fields = Fields::new(json::object(&bytes).map_err(Problem::malformed)?, "");
+    let mut fields = Fields::of::<BatchRequest>(json::object(&bytes).map_err(Problem::malformed)?, "");
     let given = fields.raw("tasks");
     let tasks: Option<Vec<&RawValue>> = given.and_then(|raw| serde_json::from_str(raw.get()).ok());
     match tasks.as_ref().map(Vec::len) {
@@ -93,7 +93,7 @@ pub(super) async fn create_batch(
         }
         Some(_) => {}
     }
-    let mut errors = fields.finish(&["tasks"]);
+    let mut errors = fields.finish();
     let mut drafts: Vec<Arc<Draft>> = Vec::new();
     let mut positions: BTreeMap<String, usize> = BTreeMap::new();
     for (position, raw) in tasks.unwrap_or_default().into_iter().enumerate() {

@@ -4,11 +4,12 @@ use serde::Deserialize;
 use taskhook_core::bulk::{Filter, Settings, applies_to};
 use taskhook_core::{Command, State};
 
+use crate::http::asked::{BulkFilterRequest, BulkRequest};
 use crate::http::fields::Fields;
 use crate::http::filter::NAMES;
-use crate::http::json::{self, Members};
 use crate::http::problem::{Problem, hint};
 use crate::http::queues;
+use crate::json::{self, Members};
 
 /// A bulk as it is asked for.
 pub(super) struct Asked {
@@ -33,13 +34,12 @@ enum Words {
 /// # Errors
 /// Everything that is wrong with it.
 pub(super) fn read(bytes: &[u8]) -> Result<Asked, Problem> {
-    let mut fields = Fields::new(json::object(bytes).map_err(Problem::malformed)?, "");
+    let mut fields = Fields::of::<BulkRequest>(json::object(bytes).map_err(Problem::malformed)?, "");
     let command = command(&mut fields);
     let rate = queues::rate(&mut fields, "");
     let dry_run = fields.take::<bool>("dry_run", "true or false").unwrap_or(false);
     let (filter, queue) = filter(&mut fields, command);
-    let known = ["action", "filter", "rate", "dry_run", "ignore_dependencies"];
-    let errors = fields.finish(&known);
+    let errors = fields.finish();
     match command.filter(|_| errors.is_empty()) {
         Some(command) => Ok(Asked { settings: Settings { command, filter, rate }, queue, dry_run }),
         None => Err(Problem::invalid(errors)),
@@ -86,7 +86,7 @@ fn filter(fields: &mut Fields<'_>, command: Option<Command>) -> (Filter, Option<
         fields.wrong("filter", "empty", detail);
         return nothing;
     }
-    let mut inner = Fields::new(members, "/filter");
+    let mut inner = Fields::of::<BulkFilterRequest>(members, "/filter");
     let queue: Option<String> = inner.take("queue", "a queue's name");
     let filter = Filter {
         states: states(&mut inner, command),
@@ -95,7 +95,7 @@ fn filter(fields: &mut Fields<'_>, command: Option<Command>) -> (Filter, Option<
         labels: labels(&mut inner),
         created_after: inner.instant("created_after"),
     };
-    fields.errors.extend(inner.finish(&NAMES));
+    fields.errors.extend(inner.finish());
     (filter, queue)
 }
 

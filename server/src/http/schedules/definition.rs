@@ -4,20 +4,15 @@ use taskhook_core::schedule::{Missed, Overlap, Rule, Settings};
 use taskhook_core::{Asked, BadRecurrence, Timestamp, limits};
 
 use crate::engine::submission::ScheduleDraft;
+use crate::http::asked::ScheduleRequest;
 use crate::http::draft;
 use crate::http::fields::Fields;
-use crate::http::json::Members;
 use crate::http::problem::FieldError;
-
-/// The fields of a schedule that can be given.
-const KNOWN: [&str; 11] = [
-    "cron", "every", "timezone", "task", "overlap", "catch_up", "missed", "jitter", "start_at", "end_at",
-    "paused",
-];
+use crate::json::Members;
 
 /// Reads what a schedule is to say.
 pub(super) fn read(members: Members<'_>, now: Timestamp) -> Result<ScheduleDraft, Vec<FieldError>> {
-    let mut fields = Fields::new(members, "");
+    let mut fields = Fields::of::<ScheduleRequest>(members, "");
     let timezone = fields.take::<String>("timezone", "a string").unwrap_or_else(|| "UTC".into());
     let (start_at, end_at) = (fields.instant("start_at"), fields.instant("end_at"));
     let rule = rule(&mut fields);
@@ -56,7 +51,7 @@ pub(super) fn read(members: Members<'_>, now: Timestamp) -> Result<ScheduleDraft
         }
         ScheduleDraft { settings, host, other_hosts, queue, source, paused }
     });
-    let errors = fields.finish(&KNOWN);
+    let errors = fields.finish();
     settings.filter(|_| errors.is_empty()).ok_or(errors)
 }
 

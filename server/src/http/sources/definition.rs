@@ -7,10 +7,11 @@ use axum::http::{HeaderValue, Uri};
 use taskhook_core::limits;
 
 use crate::expression::Expression;
+use crate::http::asked::{MapRequest, ResponseRequest, SourceRequest, VerifyRequest};
 use crate::http::fields::{Fields, escaped};
-use crate::http::json::Members;
 use crate::http::problem::{FieldError, hint};
 use crate::http::queues::retention;
+use crate::json::Members;
 use crate::secrets::sha256;
 use crate::source::definition::{Answer, Definition, MAPPED, VARIABLES, Verify, schemes};
 use crate::source::secret::{Key, SECRET_BYTES_MIN};
@@ -39,12 +40,12 @@ const TOLERANCE_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// Reads what a source is to say, and what becomes of its secrets.
 pub(super) fn read(members: Members<'_>) -> Result<(Definition, Secrets), Vec<FieldError>> {
-    let mut fields = Fields::new(members, "");
+    let mut fields = Fields::of::<SourceRequest>(members, "");
     let mut secrets = Secrets::Keep;
     let verify = match nested(&mut fields, "verify", "an object with scheme and secrets") {
         None => None,
         Some(inner) => {
-            let (verify, given, errors) = verify(Fields::new(inner, "/verify"));
+            let (verify, given, errors) = verify(Fields::of::<VerifyRequest>(inner, "/verify"));
             fields.errors.extend(errors);
             secrets = given;
             Some(verify)
@@ -53,20 +54,20 @@ pub(super) fn read(members: Members<'_>) -> Result<(Definition, Secrets), Vec<Fi
     let (event_names, maps) = match nested(&mut fields, "map", "an object with event, task_id …") {
         None => Map::default(),
         Some(inner) => {
-            let (names, errors) = map(Fields::new(inner, "/map"));
+            let (names, errors) = map(Fields::of::<MapRequest>(inner, "/map"));
             fields.errors.extend(errors);
             names
         }
     };
     let response =
         nested(&mut fields, "response", "an object with status, body and content_type").map(|inner| {
-            let (answer, errors) = response(Fields::new(inner, "/response"));
+            let (answer, errors) = response(Fields::of::<ResponseRequest>(inner, "/response"));
             fields.errors.extend(errors);
             answer
         });
     let retention_ms = retention(&mut fields)
         .map(|age| age.map_or(-1, |age| i64::try_from(age.as_millis().max(1)).unwrap_or(i64::MAX)));
-    let errors = fields.finish(&["verify", "map", "response", "retention"]);
+    let errors = fields.finish();
     if errors.is_empty() {
         Ok((Definition { verify, event_names, maps, response, retention_ms }, secrets))
     } else {
@@ -154,23 +155,7 @@ fn verify(mut fields: Fields<'_>) -> (Verify, Secrets, Vec<FieldError>) {
         *token = hex::encode(sha256(token.as_bytes()));
     }
     let secrets = secrets(&mut fields, &verify);
-    let known = [
-        "scheme",
-        "secrets",
-        "header",
-        "algorithm",
-        "encoding",
-        "prefix",
-        "signed",
-        "timestamp_header",
-        "url",
-        "tolerance",
-        "verify_token",
-        "jwks",
-        "audience",
-        "issuer",
-    ];
-    (verify, secrets, fields.finish(&known))
+    (verify, secrets, fields.finish())
 }
 
 fn secrets(fields: &mut Fields<'_>, verify: &Verify) -> Secrets {
@@ -236,7 +221,7 @@ fn map(mut fields: Fields<'_>) -> (Map, Vec<FieldError>) {
             fields.wrong(name, "not_an_expression", why);
         }
     }
-    ((names, maps), fields.finish(&MAPPED))
+    ((names, maps), fields.finish())
 }
 
 fn response(mut fields: Fields<'_>) -> (Answer, Vec<FieldError>) {
@@ -256,5 +241,5 @@ fn response(mut fields: Fields<'_>) -> (Answer, Vec<FieldError>) {
     if content_type.as_ref().is_some_and(|kind| HeaderValue::from_str(kind).is_err() || kind.is_empty()) {
         fields.wrong("content_type", "not_a_header", "is no value of a header");
     }
-    (Answer { status, body, content_type }, fields.finish(&["status", "body", "content_type"]))
+    (Answer { status, body, content_type }, fields.finish())
 }

@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 use taskhook_core::{EventKind, limits};
 
 use crate::expression::{self, Expression, Scope, checked_id};
-use crate::http::json::Members;
 use crate::http::webhook::{stored_headers, stored_query};
+use crate::json::Members;
 use crate::report;
 use crate::report::joined;
 use crate::source::facts::{attribute, header, text_of};

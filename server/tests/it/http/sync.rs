@@ -39,6 +39,11 @@ async fn a_lost_callback_is_found_by_asking() {
         );
         assert_eq!(question.header("webhook-id"), attempt, "it is about the attempt");
         assert!(question.headers.contains_key("webhook-signature") && question.body.is_empty());
+        assert_eq!(
+            (question.header("taskhook-task-id").as_str(), question.header("taskhook-attempt").as_str()),
+            (id, "1")
+        );
+        assert!(!question.headers.contains_key("taskhook-callback-url"), "who is only asked may not report");
         question.answer(200, &[], answer.to_string());
         let task = server.end_of(id).await;
         assert_eq!(task["state"], state, "{task}");
@@ -72,6 +77,88 @@ async fn it_is_asked_again_until_it_says_something() {
     }
 }
 
+/// An answer that cannot be read says nothing, and the history says why, and what to do.
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_says_nothing() {
+    let server = RealServer::start().await;
+    let mut worker = Worker::start().await;
+    let large = |bytes: usize| {
+        let around = json!({"status": "completed", "result": ""}).to_string().len();
+        json!({"status": "completed", "result": "x".repeat(bytes - around)}).to_string()
+    };
+    let twice = r#"{"status": "running", "status": "completed"}"#;
+    let map = || json!({"status": "response.body.status", "result": "response.body.result"});
+    let div = json!({"status": "response.body.status", "result": "response.body.percent / 100.0"});
+    let percent = r#"{"status": "completed", "percent": 55}"#;
+    let none = json!({});
+    let mut missing = Vec::new();
+    for (id, map, status, body, words) in [
+        ("a", none.clone(), 204, String::new(), "its answer says nothing: it is empty"),
+        ("b", none.clone(), 200, large((1 << 20) + 1), "it has more than 1 MiB, and no more is read"),
+        ("c", map(), 200, large((1 << 20) + 1), "it has more than 1 MiB, and no more is read"),
+        ("d", none.clone(), 200, "x".repeat(70_000), "it is no JSON: expected value at line 1 column 1"),
+        (
+            "e",
+            none.clone(),
+            200,
+            "[".repeat(101),
+            "it is no JSON: nested more than 100 deep at line 1 column 101",
+        ),
+        ("f", none.clone(), 200, twice.into(), "the key \"status\" is there twice at line 1 column 30"),
+        ("g", map(), 200, twice.into(), "the key \"status\" is there twice at line 1 column 30"),
+        ("h", map(), 204, String::new(), "it is empty"),
+        ("i", div.clone(), 200, percent.into(), "status.map.result: "),
+        ("j", div, 200, percent.into(), "write double(…) around those that are whole"),
+    ] {
+        let status_url = json!({"url": format!("{}/status/{id}", worker.url), "after": "50ms", "map": map});
+        server.create(with(task_for(&worker, id), json!({"status": status_url}))).await;
+        worker.call().await.status(202);
+        worker.call().await.answer(status, &[], body);
+        server.until_change(id, "polled").await;
+        let told = told(&server, id).await;
+        if !told.contains(words) || server.task(id).await["state"] != "running" {
+            missing.push(format!("{id}: {words}: {told}"));
+        }
+        // What is asked again would be the next call.
+        server.post(&format!("/v1/tasks/{id}/cancel"), json!({})).await;
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n\n"));
+    // What has just the size is read, and what is said by a header needs no body.
+    let status = json!({"url": format!("{}/s", worker.url), "after": "50ms", "map": {"status": "response.headers['taskhook-state']"}});
+    server.create(with(task_for(&worker, "y"), json!({"status": status}))).await;
+    worker.call().await.status(202);
+    worker.call().await.answer(204, &[("taskhook-state", "completed")], "");
+    assert_eq!(server.end_of("y").await["state"], "succeeded");
+    server.create(asked(&worker, "z")).await;
+    worker.call().await.status(202);
+    worker.call().await.answer(200, &[], large(1 << 20));
+    assert_eq!(server.end_of("z").await["state"], "succeeded");
+}
+
+/// Progress is a comfort: one that cannot be worked out takes nothing away from the rest of an answer.
+#[tokio::test]
+async fn a_progress_that_cannot_be_worked_out_is_left_out() {
+    let server = RealServer::start().await;
+    let mut worker = Worker::start().await;
+    let map = json!({
+        "status": "response.body.state", "progress": "response.body.percent / 100.0",
+        "result": "response.body.output"
+    });
+    let status = json!({"url": format!("{}/jobs/9", worker.url), "after": "50ms", "map": map});
+    server.create(with(task_for(&worker, "a"), json!({"status": status}))).await;
+    worker.call().await.status(202);
+    worker.call().await.answer(200, &[], r#"{"state": "running", "percent": 40}"#);
+    let task = server.until("a", |task| task["message"].is_string()).await;
+    assert_eq!((&task["state"], &task["progress"]), (&json!("running"), &Value::Null));
+    let message = task["message"].as_str().unwrap();
+    assert!(message.starts_with("no progress is known: status.map.progress: "), "{message}");
+    assert!(message.ends_with("write double(…) around those that are whole"), "{message}");
+    // An end is one, and what its result does not have is null.
+    worker.call().await.answer(200, &[], r#"{"state": "completed", "percent": 100}"#);
+    let task = server.end_of("a").await;
+    assert_eq!((&task["state"], &task["result"]), (&json!("succeeded"), &Value::Null));
+}
+
 #[tokio::test]
 async fn a_remote_that_knows_nothing_of_it_twice_has_lost_it() {
     let server = RealServer::start().await;
@@ -99,7 +186,7 @@ async fn other_shapes_are_mapped() {
         "map": {
             "status": "response.body.state == 'DONE' ? 'completed' : 'running'",
             "result": "response.body.output",
-            "progress": "response.body.percent / 100.0"
+            "progress": "double(response.body.percent) / 100.0"
         }
     });
     let task = server.create(with(task_for(&worker, "a"), json!({"status": status}))).await;
@@ -108,7 +195,7 @@ async fn other_shapes_are_mapped() {
     worker.call().await.status(202);
     let question = worker.call().await;
     assert_eq!(question.header("authorization"), "Bearer canary");
-    question.answer(200, &[], r#"{"state": "WORKING", "percent": 40.0}"#);
+    question.answer(200, &[], r#"{"state": "WORKING", "percent": 40}"#);
     server.until("a", |task| task["progress"] == 0.4).await;
     worker.call().await.answer(200, &[], r#"{"state": "DONE", "output": [1]}"#);
     let task = server.end_of("a").await;
@@ -128,6 +215,15 @@ async fn the_response_may_say_where_to_ask() {
     question.answer(200, &[], r#"{"status": "completed"}"#);
     assert_eq!(server.end_of("a").await["state"], "succeeded");
     assert_eq!(server.task("a").await["status"]["location"], format!("{}/jobs/17?full=1", worker.url));
+    // Another server is asked too, and gets nothing with which it could report.
+    let mut other = Worker::start().await;
+    server.create(with(task_for(&worker, "c"), status.clone())).await;
+    worker.call().await.answer(202, &[("location", &format!("{}/jobs/18", other.url))], "");
+    let question = other.call().await;
+    assert_eq!(question.header("taskhook-task-id"), "c");
+    assert!(!question.headers.contains_key("taskhook-callback-url"), "{:?}", question.headers);
+    question.answer(200, &[], r#"{"status": "completed"}"#);
+    assert_eq!(server.end_of("c").await["state"], "succeeded");
     server.create(with(task_for(&worker, "b"), status)).await;
     worker.call().await.status(202);
     server.until_change("b", "located").await;
