@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 /// The answer to "why does this task wait?".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
-    /// The contract's word: `dependency`, `time`, `retry`, `held`, `paused`, `breaker`, `key_limit`, `concurrency`,
+    /// The contract's word: `dependency`, `time`, `retry`, `held`, `disk_full`, `paused`, `breaker`, `key_limit`, `concurrency`,
     /// `rate`, `capacity`, `response`, `callback`.
     pub code: &'static str,
     /// One exact sentence, without a subject: "the completion webhook of attempt 2, until 14:03:20Z".

@@ -153,15 +153,19 @@ async fn supervise(
     to: impl HandIn,
     mut stopped: oneshot::Receiver<Duration>,
 ) -> Left {
-    let mut open = JoinSet::new();
+    let (mut open, mut polls) = (JoinSet::new(), JoinSet::new());
     let mut more = true;
     let patience = loop {
         tokio::select! {
             biased;
             told = &mut stopped => break told.unwrap_or(Duration::ZERO),
             Some(ended) = open.join_next() => report(ended),
+            Some(ended) = polls.join_next() => report(ended),
             dispatch = dispatches.recv(), if more => match dispatch {
-                Some(dispatch) => drop(open.spawn(exchange(sender.clone(), to.clone(), dispatch))),
+                Some(dispatch) => {
+                    let of_its_kind = if dispatch.poll.is_some() { &mut polls } else { &mut open };
+                    drop(of_its_kind.spawn(exchange(sender.clone(), to.clone(), dispatch)));
+                }
                 None => more = false,
             },
         }
@@ -169,9 +173,11 @@ async fn supervise(
     // What was not begun yet is not begun now: cut off half-way, its target would see it twice.
     dispatches.close();
     let mut unsent = 0;
-    while dispatches.try_recv().is_ok() {
-        unsent += 1;
+    while let Ok(dispatch) = dispatches.try_recv() {
+        unsent += usize::from(dispatch.poll.is_none());
     }
+    // Who was only asked is asked again at the next start.
+    polls.shutdown().await;
     let all_ended = async {
         while let Some(ended) = open.join_next().await {
             report(ended);

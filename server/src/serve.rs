@@ -57,6 +57,18 @@ pub struct Server {
     connections_max: usize,
 }
 
+/// Resolves when the server is held. Its lane begins with that; it is waited for, so that whoever is answered finds it held.
+async fn until_held(engine: &Engine, path: &SqlitePath) -> anyhow::Result<()> {
+    let held = engine.submit(Submission::Hold(HoldCommand::Hold)).await;
+    held.map(drop).with_context(|| {
+        format!(
+            "--hold cannot be written to the store {}; without --hold nothing is sent either while its disk is full, but as \
+             soon as there is room",
+            path.0.display()
+        )
+    })
+}
+
 /// A task that ends with what it serves.
 #[derive(Debug)]
 struct AbortOnDrop(tokio::task::JoinHandle<()>);
@@ -103,13 +115,15 @@ impl Server {
         let (send, dispatches) = mpsc::unbounded_channel();
         let (draining, drains) = watch::channel(false);
         let metrics = Arc::new(Metrics::new(path.clone()));
+        // Held already, it needs no room on the disk for it.
+        let hold = config.hold && reader.held().await?.is_none();
         let lanes = lane::Settings {
             metrics: metrics.clone(),
             status,
             exchanges_max: config.dispatch.exchanges,
             exchanges_per_host_max: config.dispatch.exchanges_per_host,
             retention: config.retention.clone(),
-            hold: config.hold,
+            hold,
             full,
             ..lane::Settings::default()
         };
@@ -128,9 +142,8 @@ impl Server {
         };
         let dispatcher = Dispatcher::start(dispatches, engine.clone(), secrets.clone(), dispatching);
         let lane = lane::spawn(lane, store)?;
-        if config.hold {
-            // The lane begins with it; here it is waited for, so that whoever is answered finds it held.
-            engine.submit(Submission::Hold(HoldCommand::Hold)).await.context("the server cannot be held")?;
+        if hold {
+            until_held(&engine, &path).await?;
         }
         let app = Arc::new(App {
             engine: engine.clone(),

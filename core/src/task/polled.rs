@@ -28,8 +28,7 @@ pub fn decide(cx: &Context, subjects: &Subjects, polled: &Polled) -> Decision {
             reported::said(cx, task, about, kind)
         }
         PollAnswer::NotFound if is_newest && is_gone(task) => {
-            let times = limits::NOT_FOUND_MAX;
-            let message = format!("the remote answered 404 {times} times in a row: it has no such task");
+            let message = "the remote answered 404 twice in a row: it has no such task".into();
             steps::attempt_failed(cx, task, Failure { code: "not_found".into(), message }, true)
         }
         PollAnswer::NotFound | PollAnswer::Unclear(_) | PollAnswer::Lost(_) => {

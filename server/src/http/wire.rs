@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use taskhook_core::access::ApiKeyId;
 use taskhook_core::unique::Until;
-use taskhook_core::{Completion, Location, On, Rate, RetryAsked, StatusRequest, Timestamp, limits};
+use taskhook_core::{Completion, Location, On, Rate, RetryAsked, StatusRequest, Task, Timestamp, limits};
 use utoipa::ToSchema;
 
 use crate::http::duration::show;
@@ -188,8 +188,8 @@ pub struct ErrorBody {
 /// Why a task is not further.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct WaitingBody {
-    /// `dependency`, `time`, `retry`, `paused`, `breaker`, `key_limit`, `concurrency`, `rate`, `capacity`, `response`,
-    /// `callback`.
+    /// `dependency`, `time`, `retry`, `held`, `disk_full`, `paused`, `breaker`, `key_limit`, `concurrency`, `rate`,
+    /// `capacity`, `response`, `callback`.
     #[schema(value_type = String)]
     pub code: &'static str,
     /// What it waits for, exactly.
@@ -221,6 +221,39 @@ pub struct ListBody<T: ToSchema> {
     pub next_cursor: Option<String>,
 }
 
+/// What the owner of a task should know.
+fn warnings(task: &Task) -> Vec<WarningBody> {
+    let mut warnings = Vec::new();
+    if task.answered_too_early {
+        warnings.push(WarningBody {
+            code: "answered_too_early",
+            detail: "a webhook reported on this task after its response had completed it; \
+                     answer 202, or create it with completion: \"callback\"",
+        });
+    }
+    if task.contradicted {
+        warnings.push(WarningBody {
+            code: "contradicted",
+            detail: "a webhook, or its remote when it was asked, says that this task ended otherwise; see its \
+                     history",
+        });
+    }
+    if task.notes > limits::NOTES_PER_TASK_MAX {
+        warnings.push(WarningBody {
+            code: "history_cut",
+            detail: "more than 1,000 signs of life, polls and webhooks changed nothing; its history has the first \
+                     of them, and GET /v1/events?task=ID has its webhooks",
+        });
+    }
+    if task.quarantined {
+        warnings.push(WarningBody {
+            code: "quarantined",
+            detail: "deciding about this task failed by a defect of Taskhook; it is left alone",
+        });
+    }
+    warnings
+}
+
 impl TaskBody {
     /// A task as it is shown.
     #[must_use]
@@ -228,34 +261,7 @@ impl TaskBody {
         let TaskView { id, task, spec, result, error, waits_for, held_up, source, schedule, external_id } =
             view;
         let waiting = taskhook_core::waiting::waiting_for(&task, waits_for.as_deref(), &held_up);
-        let mut warnings = Vec::new();
-        if task.answered_too_early {
-            warnings.push(WarningBody {
-                code: "answered_too_early",
-                detail: "a webhook reported on this task after its response had completed it; \
-                         answer 202, or create it with completion: \"callback\"",
-            });
-        }
-        if task.contradicted {
-            warnings.push(WarningBody {
-                code: "contradicted",
-                detail: "a webhook, or its remote when it was asked, says that this task ended otherwise; see its \
-                         history",
-            });
-        }
-        if task.notes > limits::NOTES_PER_TASK_MAX {
-            warnings.push(WarningBody {
-                code: "history_cut",
-                detail: "more than 1,000 signs of life, polls and webhooks changed nothing; its history has the first \
-                         of them, and GET /v1/events?task=ID has its webhooks",
-            });
-        }
-        if task.quarantined {
-            warnings.push(WarningBody {
-                code: "quarantined",
-                detail: "deciding about this task failed by a defect of Taskhook; it is left alone",
-            });
-        }
+        let warnings = warnings(&task);
         TaskBody {
             id,
             name: spec.name,

@@ -92,6 +92,11 @@ pub enum OpenError {
          backup in its place"
     )]
     NotAStore(String),
+    /// Its disk is full.
+    #[error(
+        "the store {0} cannot be opened: there is no room on its disk; make some, or name another place with --store"
+    )]
+    Full(String),
     /// SQLite refuses.
     #[error("the store {path} cannot be opened: {error}")]
     Sqlite {
@@ -211,6 +216,7 @@ impl OpenError {
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt) => OpenError::Corrupt { path, found: error.to_string() },
             Some(ErrorCode::NotADatabase) => OpenError::NotAStore(path),
+            _ if is_full(&error) => OpenError::Full(path),
             _ => OpenError::Sqlite { path, error },
         }
     }
@@ -281,11 +287,7 @@ impl SqliteStore {
             Ok(connection)
         };
         let mut connection = match prepare() {
-            Err(OpenError::Sqlite { error, .. })
-                if is_full(&error) && reserve.as_mut().is_some_and(Reserve::give_up_whole) =>
-            {
-                prepare()?
-            }
+            Err(OpenError::Full(_)) if reserve.as_mut().is_some_and(Reserve::give_up_whole) => prepare()?,
             connected => connected?,
         };
         let file = platform.open(&path.0);

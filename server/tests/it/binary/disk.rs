@@ -49,6 +49,20 @@ impl SmallDisk {
 
     /// Starts the server that is on it, or the next one.
     async fn serve(&mut self) {
+        let mut process = self.spawn(&[]);
+        let line = process.first_line().await;
+        self.listens(process, &line);
+    }
+
+    fn listens(&mut self, process: Process, line: &str) {
+        let (_, url) =
+            line.rsplit_once(" listens on ").unwrap_or_else(|| panic!("it does not listen: {line}"));
+        self.api = Api::new(url);
+        self.process = Some(process);
+    }
+
+    /// A server on it, as it is started with these options.
+    fn spawn(&self, options: &[&str]) -> Process {
         let server = taskhook();
         let mut within = Command::new("nsenter");
         within.args([
@@ -65,12 +79,8 @@ impl SmallDisk {
                 within.env_remove(name);
             }
         }
-        let mut process = Process::spawn(within);
-        let line = process.first_line().await;
-        let (_, url) =
-            line.rsplit_once(" listens on ").unwrap_or_else(|| panic!("it does not listen: {line}"));
-        self.api = Api::new(url);
-        self.process = Some(process);
+        within.args(options);
+        Process::spawn(within)
     }
 
     fn process(&mut self) -> Process {
@@ -300,6 +310,35 @@ async fn a_server_starts_on_a_full_disk() {
     disk.until_there_is_room("late").await;
     assert_eq!(disk.complete(&created[completed]).await.expect(200)["task_state"], "succeeded");
     assert_eq!(disk.complete(&created[0]).await.expect(200)["outcome"], "ignored");
+}
+
+/// Nothing has to be written for that.
+#[tokio::test]
+async fn a_server_that_is_held_is_held_again_on_a_full_disk() {
+    let mut disk = SmallDisk::start().await;
+    disk.api.post("/v1/hold", json!({})).await.expect(200);
+    disk.stop().await;
+    std::fs::remove_file(disk.path("store.db-reserve")).expect("the reserve");
+    // What the index of the log takes, and a page.
+    disk.fill(36 << 10);
+    let mut process = disk.spawn(&["--hold"]);
+    let line = process.first_line().await;
+    disk.listens(process, &line);
+    assert!(disk.api.get("/v1/hold").await.expect(200)["held"] == true);
+    disk.stop().await;
+}
+
+#[tokio::test]
+async fn a_store_is_not_made_on_a_full_disk_and_that_is_said() {
+    let mut disk = SmallDisk::start().await;
+    disk.stop().await;
+    for file in ["store.db", "store.db-reserve", "store.db-wal", "store.db-shm"] {
+        let _ = std::fs::remove_file(disk.path(file));
+    }
+    disk.fill(0);
+    let (status, said) = disk.spawn(&[]).end().await;
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("there is no room on its disk"), "{said}");
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Staying in sync (contract, section 7): status URLs, signs of life, deadlines, and remotes that are told of a cancel.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::binary::process::RealServer;
@@ -246,6 +248,21 @@ async fn a_remote_is_asked_once_more_before_a_time_out() {
     worker.call().await.answer(200, &[], r#"{"status": "running"}"#);
     let task = server.end_of("b").await;
     assert_eq!((&task["state"], &task["error"]["code"]), (&json!("failed"), &json!("timeout")));
+}
+
+/// Who is only asked is asked again after the next start.
+#[tokio::test]
+async fn an_end_does_not_wait_for_a_remote_that_is_asked() {
+    let mut server = RealServer::start().await;
+    let mut worker = Worker::start().await;
+    server.create(asked(&worker, "a")).await;
+    worker.call().await.status(202);
+    let question = worker.call().await;
+    assert_eq!(question.path, "/status/a");
+    server.tell_to_stop();
+    let (status, time, said) = server.stopped().await;
+    assert!(status.success() && time < Duration::from_secs(4), "{time:?}: {said}");
+    assert!(!said.contains("sent again at the next start"), "{said}");
 }
 
 /// After downtime every overdue remote is asked at once, before anything is given up.
