@@ -30,7 +30,7 @@ fn the_settings_that_durability_needs_are_in_force() {
     for _ in 0..2 {
         let settings = world.backend.store().settings().unwrap();
         assert_eq!((settings.journal_mode.as_str(), settings.synchronous), ("wal", 2));
-        assert_eq!(settings.schema, "0011_oversight");
+        assert_eq!(settings.schema, "0012_signer");
         assert_eq!(settings.sqlite_version, rusqlite::version());
         world.restart();
     }
@@ -250,7 +250,7 @@ fn a_store_from_before_retention_keeps_what_it_remembers() {
         &mut world,
         "DELETE FROM migration WHERE name >= '0003';
          DROP INDEX task_overdue; DROP INDEX task_watched; ALTER TABLE task DROP COLUMN oversight; ALTER TABLE task DROP COLUMN watch;
-         ALTER TABLE spec DROP COLUMN status; ALTER TABLE spec DROP COLUMN cancel_url;
+         ALTER TABLE spec DROP COLUMN status; ALTER TABLE spec DROP COLUMN cancel_url; ALTER TABLE spec DROP COLUMN signer;
          DELETE FROM name WHERE key = -2; DELETE FROM queue WHERE key = -2;
          ALTER TABLE spec DROP COLUMN external_id; DROP TABLE external; ALTER TABLE spec DROP COLUMN correlate;
          ALTER TABLE event DROP COLUMN external_id; ALTER TABLE event DROP COLUMN query;
