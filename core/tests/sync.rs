@@ -279,6 +279,20 @@ fn what_a_hold_has_put_off_is_judged_when_a_start_behind_it_says() {
 }
 
 #[test]
+fn who_finds_no_place_to_ask_behind_a_hold_does_not_wait_as_long_as_for_its_end() {
+    let held = "new status=2 ask=400s heartbeat=5s timeout=none attempts=1, 202, hold, pass 6s";
+    let mut world = World::after(held);
+    world.play("limits 0 0, hold ends");
+    assert_eq!(world.polls.len(), 0, "there is no place");
+    world.play("limits 8 4, pass 10s");
+    assert_eq!(
+        world.polls.len(),
+        1,
+        "asked within ten seconds of the end, and not within the five minutes of a hold"
+    );
+}
+
+#[test]
 fn only_a_success_of_the_current_attempt_counts_where_a_task_says_so() {
     check(
         "

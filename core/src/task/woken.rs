@@ -25,10 +25,7 @@ pub fn decide(cx: &Context, subjects: &Subjects, key: TaskKey) -> Decision {
         return match last_word(cx, task, end.judged_at) {
             LastWord::Said => steps::attempt_failed(cx, task, failure_by(task, end.kind), true),
             LastWord::Ask(attempt) => poll(task, attempt),
-            LastWord::Awaited(until) if task.wake_at.is_none_or(|at| at <= cx.now) => {
-                rearmed(cx, task, until)
-            }
-            LastWord::Awaited(_) => Decision::nothing(),
+            LastWord::Awaited(until) => sooner(cx, task, until),
         };
     }
     match (task.state, task.open_attempt()) {
@@ -47,7 +44,7 @@ pub fn decide(cx: &Context, subjects: &Subjects, key: TaskKey) -> Decision {
         }
         (State::Running, Some(attempt)) if wants_poll(cx, task, attempt) => match free_to_ask(cx, task) {
             Some(_) => poll(task, attempt.number),
-            None => rearmed(cx, task, poll_again(cx, task)),
+            None => sooner(cx, task, poll_again(cx, task)),
         },
         (State::Dispatching, _) => looked_at(cx, task, Some(cx.now + limits::LOST_AFTER)),
         _ => looked_at(cx, task, None),
@@ -62,7 +59,12 @@ fn looked_at(cx: &Context, task: &Task, again: Option<Timestamp>) -> Decision {
     let next_at = polls_at.and(task.open_attempt().and_then(|attempt| attempt.polling.next_at));
     let due_at = Some(task.due_at).filter(|_| task.state == State::Scheduled);
     let next = [again, polls_at, next_at, due_at].into_iter().flatten().filter(|at| *at > cx.now).min();
-    let decision = rearmed(cx, task, next.unwrap_or(Timestamp::MAX));
+    sooner(cx, task, next.unwrap_or(Timestamp::MAX))
+}
+
+/// It is looked at again at this instant, unless it is before that anyway.
+fn sooner(cx: &Context, task: &Task, wake_at: Timestamp) -> Decision {
+    let decision = rearmed(cx, task, wake_at);
     let before = task.wake_at.unwrap_or(Timestamp::MAX);
     let is_sooner = |wake_at: &Timestamp| before <= cx.now || *wake_at < before;
     match decision.changes.first() {
