@@ -134,6 +134,8 @@ pub const FOLLOW_UPS_MAX: usize = 64;
 pub const FAN_OUT_PAGE: usize = FOLLOW_UPS_MAX - 1;
 /// Tasks that one visit of a queue may start.
 pub const CANDIDATES_MAX: usize = 128;
+/// Tasks behind their deadline that one visit of a queue ends: each tells its dependents.
+pub const LATE_PER_VISIT: usize = FOLLOW_UPS_MAX / 2;
 /// Lines that one visit of a queue looks at.
 pub const LINES_PER_VISIT: usize = 128;
 /// Keys at their limit that one visit finds to have room again.

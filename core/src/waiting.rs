@@ -102,34 +102,39 @@ fn running(task: &Task, held_up: &HeldUp) -> (String, Option<Timestamp>) {
     let deadline = judged_at(task, held_up, |kind| kind == Kind::Deadline);
     let of_attempt = judged_at(task, held_up, |kind| kind != Kind::Deadline);
     let polling = task.open_attempt().map(|attempt| attempt.polling).filter(|_| task.status_host().is_some());
+    // An answer that an earlier process has asked for comes to nobody.
+    let is_awaited = |at: &Timestamp| *at >= held_up.up_since;
+    let asked_at =
+        polling.filter(|polling| polling.open).and_then(|polling| polling.sent_at).filter(is_awaited);
+    // What runs out is judged behind an answer that is awaited.
+    let answered_by = asked_at.map(|at| at + limits::POLL_TIMEOUT);
+    let over_at = of_attempt.map(|at| answered_by.map_or(at, |by| at.max(by)));
+    let until = over_at.into_iter().chain(deadline).min();
+    if let Some(at) = asked_at.filter(|at| of_attempt.is_some_and(|judged_at| judged_at <= *at)) {
+        let text =
+            format!("the last word of its remote, asked at {} about attempt {number}", at.time_of_day());
+        return (with_end(text, until), until);
+    }
     if let (Some(rest), Some(_)) = (held_up.rest(), polling) {
         let text = format!("{webhook}, or {rest}: before its time is over, its remote is asked");
         return (with_end(text, deadline), deadline);
     }
-    // An answer that an earlier process has asked for comes to nobody.
-    let asked_at =
-        polling.and_then(|polling| polling.sent_at.filter(|at| polling.open && *at >= held_up.up_since));
-    let answered_by = asked_at.map(|at| at + limits::POLL_TIMEOUT);
-    // What runs out is judged behind an answer that is awaited.
-    let until = of_attempt.map(|at| answered_by.map_or(at, |by| at.max(by)));
-    let until = until.into_iter().chain(deadline).min();
+    let is_late = |end: &End| Some(end.judged_at) == until && end.at < end.judged_at;
+    let put_off = task.ends(held_up.up_since).find(is_late).map_or_else(String::new, |end| {
+        format!(": its time ran out at {}, before this server was up", end.at.time_of_day())
+    });
+    let last_word = match polling {
+        Some(_) if until.is_some() && until == over_at => ", and then the last word of its remote",
+        _ => "",
+    };
     let asked = match (asked_at, polling.and_then(|polling| polling.next_at)) {
-        (Some(at), _) if of_attempt.is_some_and(|judged_at| judged_at <= at) => {
-            let text =
-                format!("the last word of its remote, asked at {} about attempt {number}", at.time_of_day());
-            return (with_end(text, until), until);
-        }
         (Some(at), _) => format!("; its remote was asked at {}, and has not answered yet", at.time_of_day()),
         (None, Some(at)) if until.is_none_or(|until| at < until) => {
             format!("; its remote is asked at {}", at.time_of_day())
         }
         (None, _) => String::new(),
     };
-    let is_late = |end: &End| Some(end.judged_at) == until && end.at < end.judged_at;
-    let put_off = task.ends(held_up.up_since).find(is_late).map_or_else(String::new, |end| {
-        format!(": its time ran out at {}, while no server was up", end.at.time_of_day())
-    });
-    (with_end(webhook, until) + &put_off + &asked, until)
+    (with_end(webhook, until) + &put_off + last_word + &asked, until)
 }
 
 /// Of all that holds up a task that is due, what is said.

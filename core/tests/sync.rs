@@ -6,7 +6,7 @@ mod support;
 use support::World;
 use support::script::key_of;
 use support::words::check;
-use taskhook_core::{Cause, State};
+use taskhook_core::{Cause, Change, State};
 
 #[test]
 fn a_remote_is_asked_when_its_callback_is_overdue() {
@@ -242,6 +242,38 @@ fn past_its_deadline_a_task_fails_from_wherever_it_is() {
         limits 8 8 + new deadline=0s => a failed
         b.new external, b.task_failed + new after=b deadline=0s => a skipped, b failed #1
     ");
+}
+
+#[test]
+fn behind_its_deadline_a_task_is_not_sent_whatever_looks_at_it_first() {
+    let at_ten = std::time::Duration::from_secs(600);
+    for (script, then, state) in [
+        ("new in=1m deadline=2m", "restart", State::Failed),
+        ("queue pause, new deadline=2m", "restart, queue resume", State::Failed),
+        ("b.new external, new after=b deadline=2m", "crash, b.task_completed, pass 1s", State::Failed),
+        ("new deadline=2m, 429 retry-after=1m", "restart", State::Failed),
+        ("new deadline=2m request=5m", "restart", State::Dispatching),
+        ("new deadline=2m request=5m", "restart, pass 30s", State::Failed),
+    ] {
+        let mut world = World::after(script);
+        let before = world.history.iter().filter(|entry| is_sent(&entry.change)).count();
+        world.now = world.now + at_ten;
+        world.play(then);
+        assert_eq!(world.tasks[&key_of("a")].state, state, "{script}, {then}");
+        let sent = world.history.iter().filter(|entry| is_sent(&entry.change)).count() - before;
+        assert_eq!(sent, 0, "{script}, {then}");
+    }
+    // A look at the queue may come before its own wake-up.
+    check(
+        "
+        limits 0 0, new deadline=2m, limits 8 8, wait 2m + look => a failed
+        limits 0 0, b.new after=a, new deadline=2m, limits 8 8, wait 2m + look => a failed
+    ",
+    );
+}
+
+fn is_sent(change: &Change) -> bool {
+    matches!(change, Change::Dispatched { .. } | Change::Resent { .. })
 }
 
 #[test]

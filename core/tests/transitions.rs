@@ -640,18 +640,21 @@ fn a_task_says_what_it_waits_for() {
         (
             "new status=2 ask=10s, 202",
             None,
-            "callback: the completion webhook of attempt 1, until 15:00:00Z; its remote is asked at 14:00:10Z",
+            "callback: the completion webhook of attempt 1, until 15:00:00Z, and then the last word of its remote; \
+             its remote is asked at 14:00:10Z",
         ),
         (
             "new status=2 ask=10s, 202, pass 10s",
             None,
-            "callback: the completion webhook of attempt 1, until 15:00:00Z; its remote was asked at 14:00:10Z, and has not \
+            "callback: the completion webhook of attempt 1, until 15:00:00Z, and then the last word of its remote; \
+             its remote was asked at 14:00:10Z, and has not \
              answered yet",
         ),
         (
             "new status=2 ask=10s timeout=20s, 202, pass 10s",
             None,
-            "callback: the completion webhook of attempt 1, until 14:00:40Z; its remote was asked at 14:00:10Z, and has not \
+            "callback: the completion webhook of attempt 1, until 14:00:40Z, and then the last word of its remote; \
+             its remote was asked at 14:00:10Z, and has not \
              answered yet",
         ),
         (
@@ -681,12 +684,15 @@ fn a_task_says_what_puts_its_time_out_off() {
     };
     let at = |seconds: u64| World::after("new").now + std::time::Duration::from_secs(seconds);
     let up_again = HeldUp { up_since: at(60), ..HeldUp::default() };
-    let late = "the completion webhook of attempt 1, until 14:01:30Z: its time ran out at 14:00:30Z, while no server was up";
+    let late = "the completion webhook of attempt 1, until 14:01:30Z: its time ran out at 14:00:30Z, before this server was up";
     assert_eq!(waits("new timeout=30s, 202", &up_again), (late.into(), Some(at(90))));
     let held = HeldUp { held: Some(at(5)), ..HeldUp::default() };
     let asks_later = "the completion webhook of attempt 1, or the server to be resumed, which is held since \
                       2026-11-23T14:00:05.000Z: before its time is over, its remote is asked";
     assert_eq!(waits("new status=2 timeout=30s, 202", &held), (asks_later.into(), None));
+    let asked = HeldUp { held: Some(at(25)), ..HeldUp::default() };
+    let last = "the last word of its remote, asked at 14:00:20Z about attempt 1, until 14:00:50Z";
+    assert_eq!(waits("new status=2 ask=30s timeout=20s, 202, pass 20s", &asked), (last.into(), Some(at(50))));
     let plain = "the completion webhook of attempt 1, until 14:00:30Z";
     assert_eq!(waits("new timeout=30s, 202", &held), (plain.into(), Some(at(30))), "nobody is to be asked");
 }

@@ -13,7 +13,7 @@ use crate::limits;
 use crate::permits::Permits;
 use crate::queue::{Closed, KeyUse, Line, Queue, Shut};
 use crate::subjects::Subjects;
-use crate::task::State;
+use crate::task::{State, woken};
 use crate::time::Timestamp;
 
 /// Why a task that starts did so.
@@ -227,6 +227,19 @@ impl<'a> Admission<'a> {
                 self.next[at] += 1;
                 continue;
             };
+            // Its own wake-up would end it, and may stand behind this look.
+            if task.deadline().is_some_and(|deadline| deadline <= self.cx.now) {
+                if self.decision.follow_ups.len() == limits::LATE_PER_VISIT {
+                    (self.behind, self.gone) = (true, true);
+                    return Turn::Over;
+                }
+                let ended = woken::deadline_passed(task);
+                self.decision.changes.extend(ended.changes);
+                self.decision.follow_ups.extend(ended.follow_ups);
+                self.gone = true;
+                self.next[at] += 1;
+                continue;
+            }
             let used = self.keys.get(&line.key).copied().unwrap_or_default();
             if let Err(why) = self.queue.settings.key_room(line.key, used, self.cx.now) {
                 return self.close(line, why);

@@ -33,13 +33,15 @@ impl Task {
     /// What may end it by itself, as a node judges it that has been up since `up_since`.
     pub fn ends(&self, up_since: Timestamp) -> impl Iterator<Item = End> {
         let end = move |kind, at: Option<Timestamp>, grace: Duration| {
-            let is_put_off = |at| at <= up_since && !cfg!(planted = "grace_is_forgotten");
+            let is_put_off = |at| at <= up_since && !grace.is_zero() && !cfg!(planted = "grace_is_forgotten");
             at.map(|at| End { kind, at, judged_at: if is_put_off(at) { up_since + grace } else { at } })
         };
         // Whoever gives a sign of life now and then has not even tried yet.
         let beat_grace = limits::GRACE.max(self.plan.oversight.heartbeat.unwrap_or_default());
+        // Of a task that nobody has, nobody is to be heard.
+        let sent = self.open_attempt().map_or(Duration::ZERO, |_| limits::GRACE);
         let ends = [
-            end(Kind::Deadline, self.deadline(), limits::GRACE),
+            end(Kind::Deadline, self.deadline(), sent),
             end(Kind::Timeout, self.times_out_at(), limits::GRACE),
             end(Kind::Heartbeat, self.beats_until(), beat_grace),
         ];

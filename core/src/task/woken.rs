@@ -38,7 +38,9 @@ pub fn decide(cx: &Context, subjects: &Subjects, key: TaskKey) -> Decision {
         }
         // The exchange began before this process did: nobody waits for its response any more.
         (State::Dispatching, Some(attempt))
-            if attempt.sent_at < cx.up_since && !cfg!(planted = "lost_exchange_is_not_resent") =>
+            if attempt.sent_at < cx.up_since
+                && task.deadline().is_none_or(|deadline| deadline > cx.now)
+                && !cfg!(planted = "lost_exchange_is_not_resent") =>
         {
             lost(cx, task, attempt)
         }
@@ -88,7 +90,7 @@ pub fn past_deadline() -> Failure {
 }
 
 /// Past its deadline a task fails, from any state that is no end, without retry.
-fn deadline_passed(task: &Task) -> Decision {
+pub(crate) fn deadline_passed(task: &Task) -> Decision {
     let attempt = task.open_attempt().map(|attempt| Change::AttemptFailed {
         attempt: attempt.number,
         failure: past_deadline(),
@@ -97,23 +99,16 @@ fn deadline_passed(task: &Task) -> Decision {
     steps::end(task, attempt.into_iter().chain([Change::DeadlinePassed, Change::Failed]))
 }
 
-/// How the open attempt has failed that this has ended.
+/// How the open attempt has failed: its time is over, or the time for a sign of life.
 fn failure_by(task: &Task, kind: Kind) -> Failure {
-    match kind {
-        Kind::Timeout => {
-            let timeout = task.plan.timeout.unwrap_or_default();
-            let message = format!("no end of the attempt was reported within {timeout:?} of its dispatch");
-            Failure { code: "timeout".into(), message }
-        }
-        Kind::Heartbeat => {
-            let heartbeat = task.plan.oversight.heartbeat.unwrap_or_default();
-            Failure {
-                code: "heartbeat".into(),
-                message: format!("the worker gave no sign of life for {heartbeat:?}"),
-            }
-        }
-        Kind::Deadline => past_deadline(),
+    if kind == Kind::Heartbeat {
+        let heartbeat = task.plan.oversight.heartbeat.unwrap_or_default();
+        let message = format!("the worker gave no sign of life for {heartbeat:?}");
+        return Failure { code: "heartbeat".into(), message };
     }
+    let timeout = task.plan.timeout.unwrap_or_default();
+    let message = format!("no end of the attempt was reported within {timeout:?} of its dispatch");
+    Failure { code: "timeout".into(), message }
 }
 
 /// Whether the remote has had its last word on an attempt that is overdue.

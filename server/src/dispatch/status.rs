@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use serde_json::value::RawValue;
-use taskhook_core::{EventKind, PollAnswer, ReplyKind, Response, limits};
+use taskhook_core::limits::{self, RESPONSE_BYTES_KEPT};
+use taskhook_core::{EventKind, PollAnswer, ReplyKind, Response};
 
 use crate::dispatch::response::{self, Unread};
 use crate::expression::{Expression, Scope, text_of};
@@ -93,6 +94,12 @@ impl<'a> Answer<'a> {
             // An expression would see a part of it, and might find the wrong end there.
             Some(why @ Unread::TooLarge) => {
                 return Err(format!("{why}; answer with less, such as a link to the result"));
+            }
+            Some(Unread::NoJson(_)) if response.truncated && !map.is_empty() => {
+                return Err(format!(
+                    "it is no JSON, and of a text no more than {} KiB are read",
+                    RESPONSE_BYTES_KEPT >> 10
+                ));
             }
             Some(why) if map.is_empty() => return Err(why.to_string()),
             _ => {}

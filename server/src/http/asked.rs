@@ -1,5 +1,5 @@
 //! What requests may hold, for the OpenAPI document: they are read by hand (`fields.rs`), so that every fault is found and
-//! said at once. What is not described here cannot be read, and a test asks for all that is.
+//! said at once. A test that reads what is not described here fails, and another one asks for all that is.
 #![expect(dead_code, reason = "only their names are read: see `Fields::of`")]
 
 use std::collections::BTreeMap;

@@ -131,8 +131,7 @@ fn ignored(detail: &row::Detail) -> String {
 
 /// What a remote said when it was asked.
 fn polled(attempt: u32, detail: &row::Detail) -> String {
-    let asked =
-        format!("the remote was asked about attempt {attempt}, since nothing was heard of it in time");
+    let asked = format!("the remote was asked about attempt {attempt}, since its end was not reported");
     let why = || detail.reason.as_deref().or(detail.message.as_deref()).unwrap_or("no reason was given");
     match detail.said.as_deref().unwrap_or_default() {
         "running" => match detail.progress {
@@ -155,11 +154,12 @@ fn why(entry: &HistoryEntry) -> Option<String> {
         ("event", None) => Some("by a webhook that is no longer kept".into()),
         ("command", _) => Some("by a call of the API".into()),
         ("time", _) => Some("since its time came".into()),
+        ("queue", _) if matches!(entry.change, "deadline_passed" | "failed") => None,
         ("queue", _) => Some("since there was a free exchange".into()),
         ("creation", _) if entry.change == "created" => Some("by a call of the API".into()),
         ("creation", _) => None,
         // Those whose sentence names the other task or the response already.
-        ("task", Some(_)) if entry.other.is_some() => None,
+        ("task", Some(_)) if entry.other.is_some() && entry.change != "cancelled" => None,
         ("task", Some(task)) => Some(format!("because of task {task}")),
         ("schedule", Some(schedule)) => Some(format!("by schedule {schedule}")),
         ("bulk", Some(bulk)) => Some(format!("by bulk {bulk}")),

@@ -241,8 +241,8 @@ fn warnings(task: &Task) -> Vec<WarningBody> {
     if task.notes > limits::NOTES_PER_TASK_MAX {
         warnings.push(WarningBody {
             code: "history_cut",
-            detail: "more than 1,000 signs of life, polls and webhooks changed nothing; its history has the first \
-                     of them, and GET /v1/events?task=ID has its webhooks",
+            detail: "it has had more than 1,000 signs of life, polls and ignored webhooks; its history has the first of \
+                     them, and GET /v1/events?task=ID has its webhooks",
         });
     }
     if task.quarantined {

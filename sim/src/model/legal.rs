@@ -58,7 +58,8 @@ impl Model {
         must(!(leaves && self.is_held), || "the server is held".into())?;
         let task = &self.tasks[&fact.task];
         let (state, now) = (task.state, fact.at);
-        must(state != State::New || !task.is_over_at(now), || "it begins behind its deadline".into())?;
+        let begins = state == State::New || leaves;
+        must(!begins || !task.is_over_at(now), || "it begins behind its deadline".into())?;
         let starts = |external: bool| {
             must(task.wish.is_external == external, || "it is of the other kind".into())?;
             let unmet = task.wish.after.iter().find(|(parent, _)| !task.met.contains(parent));

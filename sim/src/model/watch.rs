@@ -41,6 +41,11 @@ impl Task {
         self.asking.next_at.unwrap_or(self.is_overdue_at(status))
     }
 
+    /// How long a deadline is put off that passed while no node was up: nobody is to be heard where nobody has the task.
+    fn deadline_grace(&self) -> Time {
+        if self.open { GRACE } else { 0 }
+    }
+
     /// Whether its deadline is not after `now`.
     pub(super) fn is_over_at(&self, now: Time) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= now)
@@ -97,7 +102,7 @@ impl Model {
     }
 
     pub(super) fn is_past_deadline(&self, task: &Task, now: Time) -> bool {
-        task.deadline.is_some_and(|deadline| self.has_run_out((deadline, GRACE), now))
+        task.deadline.is_some_and(|deadline| self.has_run_out((deadline, task.deadline_grace()), now))
     }
 
     /// For what an attempt ended that nobody has ended.
@@ -138,7 +143,8 @@ impl Model {
             }
             _ => {
                 let is_new = task.state == State::New && task.is_over_at(now);
-                let passed = is_new || (self.is_past_deadline(task, now) && fact.why == Why::Time);
+                let by_itself = matches!(fact.why, Why::Time | Why::Queue);
+                let passed = is_new || (self.is_past_deadline(task, now) && by_itself);
                 must(passed, || format!("its deadline has not passed: {task:?}"))
             }
         }
@@ -177,7 +183,7 @@ impl Model {
     /// `has_places`: exchanges never wait for one.
     pub(super) fn is_due(&self, task: &Task, has_places: bool) -> Option<Time> {
         let latest = |(at, grace)| self.judged_at(at, grace).max();
-        let deadline = task.deadline.and_then(|at| latest((at, GRACE)));
+        let deadline = task.deadline.and_then(|at| latest((at, task.deadline_grace())));
         // Between two questions a second passes.
         let again_at =
             task.asking.sent_at.filter(|_| task.can_be_asked().is_some()).map(|at| (at, at + SECOND));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
 use taskhook_core::bulk::Filter;
-use taskhook_core::task::woken;
+use taskhook_core::task::{cancelled, woken};
 use taskhook_core::waiting::HeldUp;
 use taskhook_core::{Failure, On, QueueKey, State, StatusRequest, Task, TaskKey, Timestamp};
 
@@ -488,15 +488,32 @@ fn history(
     Ok(Listed { rows, next })
 }
 
-/// The id of the task that tells the remote of a cancel at this instant, where one does.
-fn cancel_call(connection: &Connection, task: TaskKey, at: Timestamp) -> rusqlite::Result<Option<String>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT c.text FROM name n JOIN name c ON c.namespace = n.namespace AND c.kind = n.kind
-             AND c.text > n.text || '~cancel~' AND c.text < n.text || '~cancel~~'
-         JOIN task t ON t.key = c.key
-         WHERE n.key = ?1 AND t.created_at >= ?2 ORDER BY t.created_at LIMIT 1",
+/// The id of the task that tells the remote of this cancel, where there is one.
+fn cancel_call(
+    connection: &Connection,
+    task: TaskKey,
+    cancelled: &HistoryEntry,
+) -> rusqlite::Result<Option<String>> {
+    let mut previous =
+        connection.prepare_cached("SELECT previous, change FROM history WHERE position = ?1")?;
+    let (mut position, mut generation) = (cancelled.position, 0);
+    while position > 0 {
+        let found = previous.query_row(params![position], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)));
+        let Some((before, change)) = found.optional()? else { break };
+        generation += u32::from(row::change_name(change) == "reopened");
+        position = before;
+    }
+    let id = name_of(connection, task.0)?.unwrap_or_default();
+    let mut call = connection.prepare_cached(
+        "SELECT 1 FROM name n JOIN task t ON t.key = n.key
+         WHERE n.namespace = 1 AND n.kind = 1 AND n.text = ?1 AND t.created_at >= ?2",
     )?;
-    statement.query_row(params![task.0, at.0], |row| row.get(0)).optional()
+    for id in cancelled::call_ids(&id, task, generation) {
+        if call.exists(params![id, cancelled.at.0])? {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
 }
 
 fn entry(connection: &Connection, key: TaskKey, position: i64) -> rusqlite::Result<HistoryEntry> {
@@ -521,7 +538,7 @@ fn entry(connection: &Connection, key: TaskKey, position: i64) -> rusqlite::Resu
     })?;
     entry.0.other = match entry.0.detail.task {
         Some(other) => name_of(connection, other)?,
-        None if entry.0.change == "cancelled" => cancel_call(connection, key, entry.0.at)?,
+        None if entry.0.change == "cancelled" => cancel_call(connection, key, &entry.0)?,
         None => None,
     };
     entry.0.cause_ref = match (entry.0.cause, entry.1) {

@@ -596,6 +596,9 @@ async fn a_task_says_that_its_history_is_cut() {
     server.webhook(beat).await;
     let warning = &server.task("chatty").await["warnings"][0];
     assert_eq!(warning["code"], "history_cut");
-    assert!(warning["detail"].as_str().is_some_and(|text| text.starts_with("more than 1,000 ")), "{warning}");
+    assert!(
+        warning["detail"].as_str().is_some_and(|text| text.starts_with("it has had more than 1,000 ")),
+        "{warning}"
+    );
     server.stop().await;
 }

@@ -50,7 +50,7 @@ async fn a_lost_callback_is_found_by_asking() {
         let task = server.end_of(id).await;
         assert_eq!(task["state"], state, "{task}");
         let told = told(&server, id).await;
-        let asked = "the remote was asked about attempt 1, since nothing was heard of it in time: it";
+        let asked = "the remote was asked about attempt 1, since its end was not reported: it";
         assert!(told.contains(asked), "{told}");
         assert!(told.contains("since its remote said so when it was asked"), "{told}");
     }
@@ -109,6 +109,7 @@ async fn an_answer_that_cannot_be_read_says_nothing() {
         ("f", none.clone(), 200, twice.into(), "the key \"status\" is there twice at line 1 column 30"),
         ("g", map(), 200, twice.into(), "the key \"status\" is there twice at line 1 column 30"),
         ("h", map(), 204, String::new(), "it is empty"),
+        ("k", map(), 200, "x".repeat(70_000), "it is no JSON, and of a text no more than 64 KiB are read"),
         ("i", div.clone(), 200, percent.into(), "status.map.result: "),
         ("j", div, 200, percent.into(), "write double(…) around those that are whole"),
     ] {
@@ -391,8 +392,8 @@ async fn a_remote_is_told_of_a_cancel_by_a_task_of_its_own() {
     let body: Value = serde_json::from_slice(&call.body).unwrap();
     assert_eq!(body, json!({"event": "task_cancelled", "task_id": "a", "attempt": 1}));
     call.status(503);
-    let told = server.until("a~cancel~0", |task| task["state"] == "scheduled").await;
-    assert_eq!((&told["queue"], &told["error"]["code"]), (&json!("@cancel"), &json!("http_503")));
+    let failed = server.until("a~cancel~0", |task| task["state"] == "scheduled").await;
+    assert_eq!((&failed["queue"], &failed["error"]["code"]), (&json!("@cancel"), &json!("http_503")));
     server.post("/v1/tasks/a~cancel~0/trigger", json!({})).await.expect(200);
     worker.call().await.status(204);
     assert_eq!(server.end_of("a~cancel~0").await["state"], "succeeded");
@@ -405,6 +406,17 @@ async fn a_remote_is_told_of_a_cancel_by_a_task_of_its_own() {
     server.create(with(task_for(&worker, "b"), cancel)).await;
     server.post("/v1/tasks/b/cancel", json!({})).await.expect(200);
     server.get("/v1/tasks/b~cancel~0").await.problem(404, "not_found");
+    // And of each cancel its own call is told.
+    server.post("/v1/tasks/b/retry", json!({})).await.expect(200);
+    server.post("/v1/tasks/b/trigger", json!({})).await.expect(200);
+    worker.call().await.status(202);
+    server.until_state("b", "running").await;
+    server.post("/v1/tasks/b/cancel", json!({})).await.expect(200);
+    server.until_state("b~cancel~1", "dispatching").await;
+    let story = told(&server, "b").await;
+    let cancels: Vec<&str> = story.lines().filter(|line| line.starts_with("cancelled")).collect();
+    let second = "cancelled, of which task b~cancel~1 tells the remote, by a call of the API";
+    assert_eq!(cancels, ["cancelled, by a call of the API", second]);
 }
 
 #[tokio::test]
