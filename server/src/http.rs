@@ -40,10 +40,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::{Method, StatusCode};
 use axum::response::IntoResponse;
 use taskhook_core::Timestamp;
 use taskhook_core::access::Role;
 use utoipa::OpenApi;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::path::Operation;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
@@ -188,7 +191,31 @@ pub fn document() -> utoipa::openapi::OpenApi {
     let (router, _) = routes().finish();
     let mut document = router.into_openapi();
     access::describe(&mut document);
+    for (path, item) in &mut document.paths.paths {
+        for (method, operation) in access::operations(item) {
+            name(path, &method, operation);
+        }
+    }
     document
+}
+
+/// What OpenAPI asks for of each operation, and the routes do not say: an id that no other one has, and words for every answer.
+fn name(path: &str, method: &Method, operation: &mut Operation) {
+    let words = path.split(['/', '.', '-']).filter(|word| !word.is_empty() && *word != "v1");
+    let words = words.map(|word| word.trim_matches(['{', '}']));
+    let id = std::iter::once(method.as_str().to_ascii_lowercase().as_str())
+        .chain(words)
+        .collect::<Vec<_>>()
+        .join("_");
+    operation.operation_id = Some(id);
+    for (status, response) in &mut operation.responses.responses {
+        let words = status.parse::<StatusCode>().ok().and_then(|status| status.canonical_reason());
+        if let (RefOr::T(response), Some(words)) = (response, words)
+            && response.description.is_empty()
+        {
+            words.clone_into(&mut response.description);
+        }
+    }
 }
 
 /// The rule of every route.
@@ -205,7 +232,7 @@ pub fn router(app: Arc<App>, door: Door) -> Router {
     router
         .fallback(|| async { Problem::not_found("there is nothing here; see /openapi.json").into_response() })
         .method_not_allowed_fallback(|| async {
-            let status = axum::http::StatusCode::METHOD_NOT_ALLOWED;
+            let status = StatusCode::METHOD_NOT_ALLOWED;
             Problem::new(status, "method_not_allowed", "this path has other methods; see /openapi.json")
                 .into_response()
         })

@@ -100,7 +100,9 @@ pub(super) fn describe(document: &mut utoipa::openapi::OpenApi) {
         .insert(SCHEME.into(), SecurityScheme::Http(scheme).into());
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut utoipa::openapi::path::Operation)> {
+pub(super) fn operations(
+    item: &mut PathItem,
+) -> impl Iterator<Item = (Method, &mut utoipa::openapi::path::Operation)> {
     [
         (HttpMethod::Get, &mut item.get),
         (HttpMethod::Put, &mut item.put),

@@ -500,7 +500,7 @@ pub struct HistoryBody {
 /// What caused a decision.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CauseBody {
-    /// `creation`, `command`, `event`, `response`, `time`, `task`, `queue`, `schedule`.
+    /// `creation`, `command`, `event`, `response`, `time`, `task`, `queue`, `schedule`, `bulk`, `reconciliation`.
     #[schema(value_type = String)]
     pub kind: &'static str,
     /// The id of the event, task or bulk, the name of the schedule, or the attempt of the response.

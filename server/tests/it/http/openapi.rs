@@ -195,6 +195,23 @@ async fn the_fields_in_the_document_are_those_that_are_read() {
     server.stop().await;
 }
 
+/// What generators of clients stumble over (<https://spec.openapis.org/oas/v3.1.0#operation-object>).
+#[test]
+fn each_operation_has_an_id_of_its_own_and_each_answer_a_description() {
+    let document = document();
+    let mut ids = std::collections::BTreeSet::new();
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in methods.as_object().expect("methods") {
+            let id = operation["operationId"].as_str().expect("an id");
+            assert!(ids.insert(id.to_string()), "{method} {path} is a second {id}");
+            for (status, response) in operation["responses"].as_object().expect("responses") {
+                let words = response["description"].as_str();
+                assert!(words.is_some_and(|words| !words.is_empty()), "{method} {path} {status}: {response}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_refusal_is_a_problem_wherever_there_may_be_one() {
     let document = document();
