@@ -163,7 +163,7 @@ fn first_steps(
     match broken {
         // Nobody waits for it yet but tasks of the same creation, and those see its state directly.
         Some(parent) => changes.push(Change::Skipped { parent }),
-        None if task.deadline().is_some_and(|deadline| deadline <= cx.now) => {
+        None if task.is_behind_its_deadline(cx.now) => {
             changes.extend([Change::DeadlinePassed, Change::Failed]);
         }
         None if pending => changes.push(Change::Blocked),

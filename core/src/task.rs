@@ -24,6 +24,7 @@ use crate::input::{EventKind, Plan, PollAnswer};
 use crate::limits;
 use crate::oversight::Location;
 use crate::subjects::EdgeStatus;
+use crate::task::ends::{End, Kind};
 use crate::time::Timestamp;
 
 /// Where a task is in its life.
@@ -298,12 +299,10 @@ impl Task {
         self.plan.oversight.deadline.filter(|_| !self.deadline_lifted && !is_forgotten)
     }
 
-    /// When the open attempt ends by itself.
-    fn attempt_ends(&self) -> impl Iterator<Item = Timestamp> {
-        let is_forgotten =
-            cfg!(planted = "timeout_is_forgotten_once_running") && self.state == State::Running;
-        let times_out_at = self.times_out_at().filter(|_| !is_forgotten);
-        times_out_at.into_iter().chain(self.beats_until())
+    /// Whether its deadline is not after `now`: nothing is begun for it any more.
+    #[must_use]
+    pub fn is_behind_its_deadline(&self, now: Timestamp) -> bool {
+        self.deadline().is_some_and(|deadline| deadline <= now)
     }
 
     /// Takes in a fact. The only way in which a task changes.
@@ -421,8 +420,10 @@ impl Task {
         };
         // What has run out already waits for the remote's last word; a deadline waits for nobody.
         let is_asked = self.open_attempt().is_some_and(|attempt| attempt.polling.open);
-        let ends = self.attempt_ends().filter(|end| !is_asked || *end > at).chain(self.deadline());
-        own.into_iter().chain(ends.map(|end| end.max(at))).min()
+        let counts = |end: &End| end.kind == Kind::Deadline || !is_asked || end.at > at;
+        // Each process puts off by itself what ran out before its start.
+        let ends = self.ends(Timestamp(i64::MIN)).filter(counts);
+        own.into_iter().chain(ends.map(|end| end.at.max(at))).min()
     }
 
     /// When its remote is to be asked next, or when an answer that is awaited must have come.

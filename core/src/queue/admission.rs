@@ -228,7 +228,7 @@ impl<'a> Admission<'a> {
                 continue;
             };
             // Its own wake-up would end it, and may stand behind this look.
-            if task.deadline().is_some_and(|deadline| deadline <= self.cx.now) {
+            if task.is_behind_its_deadline(self.cx.now) {
                 if self.decision.follow_ups.len() == limits::LATE_PER_VISIT {
                     (self.behind, self.gone) = (true, true);
                     return Turn::Over;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::limits;
-use crate::task::Task;
+use crate::task::{State, Task};
 use crate::time::Timestamp;
 
 /// What runs out.
@@ -40,9 +40,12 @@ impl Task {
         let beat_grace = limits::GRACE.max(self.plan.oversight.heartbeat.unwrap_or_default());
         // Of a task that nobody has, nobody is to be heard.
         let sent = self.open_attempt().map_or(Duration::ZERO, |_| limits::GRACE);
+        let is_forgotten =
+            cfg!(planted = "timeout_is_forgotten_once_running") && self.state == State::Running;
+        let times_out_at = self.times_out_at().filter(|_| !is_forgotten);
         let ends = [
             end(Kind::Deadline, self.deadline(), sent),
-            end(Kind::Timeout, self.times_out_at(), limits::GRACE),
+            end(Kind::Timeout, times_out_at, limits::GRACE),
             end(Kind::Heartbeat, self.beats_until(), beat_grace),
         ];
         ends.into_iter().flatten()
