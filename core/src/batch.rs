@@ -128,13 +128,15 @@ pub fn decide_all(cx: &mut Context, subjects: &mut Subjects, round: &[Input]) ->
 
 fn take_permit(cx: &mut Context, subjects: &Subjects, effect: Effect) {
     let Some(task) = subjects.task(effect.task()) else { return };
-    let place = match effect {
-        Effect::Dispatch { .. } => task.plan.host.map(|host| (host, task.plan.payload_bytes)),
+    let host = match effect {
+        Effect::Dispatch { .. } => task.plan.host,
         Effect::Poll { .. } if cfg!(planted = "poll_takes_no_place") => None,
-        Effect::Poll { .. } => task.status_host().map(|host| (host, 0)),
+        Effect::Poll { .. } => task.status_host(),
     };
-    if let Some((host, bytes)) = place {
-        cx.permits.take(host, bytes, cx.now);
+    match (host, effect) {
+        (Some(host), Effect::Dispatch { .. }) => cx.permits.take(host, task.plan.payload_bytes, cx.now),
+        (Some(host), Effect::Poll { .. }) => cx.permits.take_poll(host),
+        (None, _) => {}
     }
 }
 

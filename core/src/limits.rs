@@ -198,7 +198,7 @@ pub const POLL_PAUSE_MAX: Duration = Duration::from_secs(300);
 pub const POLL_TIMEOUT: Duration = Duration::from_secs(30);
 /// A poll that could not be sent is tried again within this time, each at its own moment.
 pub const POLL_AGAIN: Duration = Duration::from_secs(10);
-/// How long a time-out is put off while the host that is to be asked once more is out of order.
+/// How long a time-out waits for the answer to the last question.
 pub const LAST_POLL_WITHIN: Duration = Duration::from_secs(60);
 /// Times the remote has to say in a row that it has no such task.
 pub const NOT_FOUND_MAX: u8 = 2;

@@ -71,16 +71,27 @@ impl Permits {
     /// How many more exchanges may begin with `host`, were there no other host.
     #[must_use]
     pub fn free_with(&self, host: HostKey, now: Timestamp) -> u32 {
-        if self.closed {
-            return 0;
-        }
+        if self.closed { 0 } else { self.places_with(host, now).min(self.free) }
+    }
+
+    /// How many more exchanges may begin with `host` as far as it is for this host to say: the node may have none left.
+    #[must_use]
+    pub fn places_with(&self, host: HostKey, now: Timestamp) -> u32 {
         let host = self.hosts.get(&host).copied().unwrap_or_default();
         let places = match host.probe_at {
             Some(at) if at > now => 0,
             Some(_) => 1,
             None => self.per_host_max,
         };
-        places.saturating_sub(if host.probe_at.is_some() { 0 } else { host.open }).min(self.free)
+        places.saturating_sub(if host.probe_at.is_some() { 0 } else { host.open })
+    }
+
+    /// Whether a poll may begin with `host`. It takes a place as a dispatch does, and never the one by which a host that is out
+    /// of order is tried: what it tells of the host is not learned.
+    #[must_use]
+    pub fn allow_poll(&self, host: HostKey) -> bool {
+        let open = self.hosts.get(&host).map_or(0, |host| host.open);
+        !self.is_exhausted() && open < self.per_host_max
     }
 
     /// Counts an exchange that begins.
@@ -89,13 +100,27 @@ impl Permits {
     /// If it was not allowed.
     pub fn take(&mut self, host: HostKey, bytes: u32, now: Timestamp) {
         assert!(self.allow(host, bytes, now), "an exchange began without a permit");
+        let host = self.begin(host, bytes);
+        if let Some(probe_at) = &mut host.probe_at {
+            *probe_at = now + limits::BREAKER_PROBE;
+        }
+    }
+
+    /// Counts a poll that begins.
+    ///
+    /// # Panics
+    /// If it was not allowed.
+    pub fn take_poll(&mut self, host: HostKey) {
+        assert!(self.allow_poll(host), "a poll began without a permit");
+        self.begin(host, 0);
+    }
+
+    fn begin(&mut self, host: HostKey, bytes: u32) -> &mut Host {
         self.free -= 1;
         self.free_bytes -= u64::from(bytes);
         let host = self.hosts.entry(host).or_default();
         host.open += 1;
-        if let Some(probe_at) = &mut host.probe_at {
-            *probe_at = now + limits::BREAKER_PROBE;
-        }
+        host
     }
 
     /// Counts an exchange that has ended.
@@ -203,6 +228,12 @@ mod tests {
         permits.learn(host, Health::Failed, probe);
         assert_eq!(permits.free_with(host, probe), 0, "still out of order");
         assert_eq!(permits.free_with(host, probe + limits::BREAKER_PROBE), 1);
+
+        let mut polls = permits.clone();
+        let probe = probe + limits::BREAKER_PROBE;
+        (0..50).for_each(|_| polls.take_poll(host));
+        assert!(!polls.allow_poll(host), "they take the places of the host");
+        assert_eq!(polls.free_with(host, probe), 1, "and not the one by which it is tried");
 
         permits.learn(host, Health::Answered, probe);
         assert_eq!(permits.free_with(host, probe), 50, "it is back");

@@ -250,6 +250,20 @@ fn a_host_that_fails_twenty_times_in_a_row_is_left_alone_but_for_one_every_thirt
 }
 
 #[test]
+fn a_queue_that_is_looked_at_as_its_host_fails_asks_it_again_thirty_seconds_later() {
+    let mut world = World::new(1, 4);
+    for name in b'a'..=b's' {
+        let name = char::from(name);
+        world.play(&format!("{name}.new attempts=1, {name}.lost"));
+    }
+    // The place that comes back is a reason to look at the other queue, in the transaction that learns of the failure.
+    world.play("queue 2, t.new attempts=1, u.new queue=2, v.new queue=2, t.lost");
+    assert_eq!((world.permits.broken().count(), world.exchanges.len()), (1, 0));
+    world.play("pass 31s");
+    assert_eq!(world.exchanges.len(), 1, "one is sent to see");
+}
+
+#[test]
 fn a_host_that_says_when_to_come_back_is_in_order() {
     let mut world = World::after("new attempts=100");
     for _ in 0..50 {

@@ -105,9 +105,9 @@ fn a_remote_is_asked_once_a_second_however_short_the_time_between_signs_of_life_
     ));
 }
 
-/// A running task's remote is never given up on the word of a host that cannot be asked, unless that is out of order.
+/// A running task's remote is never given up on for want of a place to ask it.
 #[test]
-fn a_time_out_waits_for_a_free_exchange_and_not_for_a_broken_host() {
+fn a_time_out_waits_for_a_free_exchange() {
     let overdue = "new status=2 ask=60s timeout=30s attempts=1, 202, limits 0 0, wait 30s";
     let mut world = World::after(overdue);
     world.play("wake");
@@ -117,16 +117,20 @@ fn a_time_out_waits_for_a_free_exchange_and_not_for_a_broken_host() {
     assert_eq!(world.polls.len(), 1);
     world.play("tell 0 task_completed");
     assert_eq!(world.tasks[&key_of("a")].state, State::Succeeded);
+}
 
-    let mut world = World::after("new status=2 ask=60s timeout=30s attempts=1, 202");
-    for _ in 0..taskhook_core::limits::BREAKER_FAILURES {
-        world.permits.learn(taskhook_core::HostKey(2), taskhook_core::permits::Health::Failed, world.now);
-    }
-    // What asks a host that is out of order now and then is the probe of its tasks.
-    world.play("pass 29s, wait 1s, wake");
-    assert_eq!(world.tasks[&key_of("a")].state, State::Running);
-    world.play("pass 2m");
-    assert_ne!(world.tasks[&key_of("a")].state, State::Running, "it ends all the same");
+/// A host is out of order for what is sent to it: how it does what it has is asked all the same, and takes nobody's place.
+#[test]
+fn a_host_that_is_out_of_order_is_asked_how_its_tasks_are() {
+    let (host, failed) = (taskhook_core::HostKey(1), taskhook_core::permits::Health::Failed);
+    let mut world = World::after("new status=1 ask=30s timeout=40s attempts=1, 202");
+    (0..taskhook_core::limits::BREAKER_FAILURES).for_each(|_| world.permits.learn(host, failed, world.now));
+    world.play("b.new host=1, pass 29s, wait 1s, wake");
+    assert_eq!((world.polls.len(), world.exchanges.len()), (1, 1), "and the host is tried by a task");
+    world.play("tell 0 runs, pass 10s");
+    assert_eq!(world.polls.len(), 1, "the last question before its time-out");
+    world.play("tell 0 runs, pass 1s");
+    assert_eq!(world.tasks[&key_of("a")].state, State::Failed);
 }
 
 #[test]

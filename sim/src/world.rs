@@ -196,7 +196,10 @@ impl<G: Ground> World<G> {
             self.report_all();
             while self.step()? {}
         }
-        self.model.is_over()?;
+        self.model.is_over().map_err(|why| {
+            let nodes: Vec<String> = self.nodes.iter().flatten().map(Node::words).collect();
+            format!("{why}; nodes: {}", nodes.join(" | "))
+        })?;
         self.all_is_there()?;
         self.sweeps_all()?;
         for process in self.nodes.iter().flatten() {

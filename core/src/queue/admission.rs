@@ -139,7 +139,7 @@ struct Admission<'a> {
     wake_at: Option<Timestamp>,
     /// Tasks stand behind those that were loaded of a line.
     behind: bool,
-    /// A task that was loaded waits no more.
+    /// A task that was loaded waits no more, or its host has no place any more.
     gone: bool,
     decision: Decision,
 }
@@ -248,6 +248,8 @@ impl<'a> Admission<'a> {
             let (Some(host), bytes) = (task.plan.host, task.plan.payload_bytes) else { continue };
             if self.permits.free_with(host, self.cx.now) == 0 {
                 self.blocked[at].insert(host);
+                // It had a place as this was loaded: the next visit sees those that stand behind its tasks.
+                self.gone |= standing.more;
                 continue;
             }
             if !self.permits.allow(host, bytes, self.cx.now) {
@@ -279,8 +281,6 @@ impl<'a> Admission<'a> {
         let blocked = std::mem::take(&mut self.blocked[at]);
         match (standing.more, blocked.is_empty()) {
             (true, _) => {
-                // Those behind may go elsewhere: any place that comes back is a reason to look.
-                self.decision.wants.extend((!blocked.is_empty()).then_some(Want::Queue(standing.line.queue)));
                 self.behind = true;
                 Turn::Over
             }

@@ -44,10 +44,12 @@ pub fn decide(cx: &Context, subjects: &Subjects, key: TaskKey) -> Decision {
         {
             lost(cx, task, attempt)
         }
-        (State::Running, Some(attempt)) if wants_poll(cx, task, attempt) => match free_to_ask(cx, task) {
-            Some(_) => poll(task, attempt.number),
-            None => sooner(cx, task, poll_again(cx, task)),
-        },
+        (State::Running, Some(attempt)) if wants_poll(cx, task, attempt) => {
+            match task.status_host().is_some_and(|host| is_free_to_ask(cx, host)) {
+                true => poll(task, attempt.number),
+                false => sooner(cx, task, poll_again(cx, task)),
+            }
+        }
         (State::Dispatching, _) => looked_at(cx, task, Some(cx.now + limits::LOST_AFTER)),
         _ => looked_at(cx, task, None),
     }
@@ -141,17 +143,9 @@ fn last_word(cx: &Context, task: &Task, judged_at: Timestamp) -> LastWord {
         None if is_awaited(cx, attempt) => LastWord::Awaited(cx.now + limits::POLL_TIMEOUT),
         // Time between signs of life may be shorter than any pause between two questions.
         None if again_at > cx.now => LastWord::Awaited(again_at),
-        None if free_to_ask(cx, task).is_some() => LastWord::Ask(attempt.number),
-        // Nobody waits for ever for a host that is out of order.
-        None if !cx.rests() && cx.permits.probe_at(host).is_some() && is_long_ago(cx, judged_at) => {
-            LastWord::Said
-        }
+        None if is_free_to_ask(cx, host) => LastWord::Ask(attempt.number),
         None => LastWord::Awaited(poll_again(cx, task)),
     }
-}
-
-fn is_long_ago(cx: &Context, judged_at: Timestamp) -> bool {
-    judged_at.max(cx.up_since + limits::GRACE) + limits::LAST_POLL_WITHIN <= cx.now
 }
 
 /// Whether the remote is to be asked now how this attempt is: its callback is overdue, and it is time, or no poll of this
@@ -174,9 +168,9 @@ fn is_awaited(cx: &Context, attempt: Attempt) -> bool {
     sent_at.is_some_and(|at| at >= cx.up_since && cx.now < at + limits::LAST_POLL_WITHIN)
 }
 
-/// The host that can be asked now.
-fn free_to_ask(cx: &Context, task: &Task) -> Option<HostKey> {
-    task.status_host().filter(|host| !cx.rests() && cx.permits.allow(*host, 0, cx.now))
+/// Whether a question may be put to this host now.
+fn is_free_to_ask(cx: &Context, host: HostKey) -> bool {
+    !cx.rests() && cx.permits.allow_poll(host)
 }
 
 /// When a poll is tried again that could not be sent: drawn, so that ten thousand do not come at one moment. Whoever

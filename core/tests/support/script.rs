@@ -44,8 +44,8 @@ impl World {
                 let (all, host) = options.split_once(' ').expect("two limits");
                 self.exchanges_max = (number(all), number(host));
                 self.permits = Permits::new(self.exchanges_max.0, self.exchanges_max.1);
-                let open = self.exchanges.iter().chain(&self.polls);
-                open.for_each(|open| self.permits.take(open.host, open.bytes, self.now));
+                self.exchanges.iter().for_each(|open| self.permits.take(open.host, open.bytes, self.now));
+                self.polls.iter().for_each(|open| self.permits.take_poll(open.host));
             }
             "wait" => self.now = self.now + span(options),
             "pass" => return self.pass(span(options)),

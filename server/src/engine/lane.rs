@@ -234,7 +234,7 @@ impl Lane {
             due.extend(&lost);
             let nothing = asks.is_empty() && due.is_empty() && kept.is_empty() && self.queues.is_empty();
             let nothing = nothing && schedules.is_empty() && ahead.is_empty() && bulks.is_empty();
-            if nothing && self.wants.next().is_none_or(|at| at > (self.clock)()) {
+            if nothing && self.wants.next(&self.node.permits).is_none_or(|at| at > (self.clock)()) {
                 self.sweep_on(store).await?;
                 continue;
             }
@@ -279,7 +279,7 @@ impl Lane {
             batch.due.extend(&lost);
         }
         let nothing = asks.is_empty() && batch.due.is_empty() && batch.kept.is_empty();
-        let wants_nothing = self.wants.next().is_none_or(|at| at > (self.clock)());
+        let wants_nothing = self.wants.next(&self.node.permits).is_none_or(|at| at > (self.clock)());
         let is_idle = nothing && self.queues.is_empty() && wants_nothing;
         if !is_idle && !self.settle(store, asks, batch).await? {
             self.lost.extend(lost);
@@ -313,7 +313,7 @@ impl Lane {
 
     /// When there is something to do by time alone.
     fn next(&self) -> Timestamp {
-        self.wants.next().map_or(self.next_wake, |at| at.min(self.next_wake))
+        self.wants.next(&self.node.permits).map_or(self.next_wake, |at| at.min(self.next_wake))
     }
 
     /// Waits for an input, or for the time at which there is something to do.

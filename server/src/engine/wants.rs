@@ -12,7 +12,7 @@ pub struct Wants {
     queues: VecDeque<QueueKey>,
     /// Hosts for a place with which lines wait.
     hosts: BTreeSet<HostKey>,
-    /// Those of them for which there may be one now.
+    /// Those of them that may have one now, as far as it is for the host to say.
     hopeful: BTreeSet<HostKey>,
     /// A place came back since queues were asked.
     returned: bool,
@@ -29,7 +29,7 @@ impl Wants {
                 Want::Queue(_) => {}
                 Want::Host(host) => {
                     self.hosts.insert(host);
-                    if permits.free_with(host, now) > 0 {
+                    if permits.places_with(host, now) > 0 {
                         self.hopeful.insert(host);
                     }
                     self.probe_at = self.probe_at.into_iter().chain(permits.probe_at(host)).min();
@@ -56,8 +56,9 @@ impl Wants {
 
     /// When somebody can be asked by time alone; in the past where somebody can be asked now.
     #[must_use]
-    pub fn next(&self) -> Option<Timestamp> {
-        let is_asked_now = !self.hopeful.is_empty() || (self.returned && !self.queues.is_empty());
+    pub fn next(&self, permits: &Permits) -> Option<Timestamp> {
+        let is_asked_now = (!self.hopeful.is_empty() && !permits.is_exhausted())
+            || (self.returned && !self.queues.is_empty());
         if is_asked_now { Some(Timestamp(i64::MIN)) } else { self.probe_at }
     }
 
@@ -79,11 +80,15 @@ impl Wants {
             self.hopeful.extend(due.into_iter().map(|(host, _)| host));
             self.probe_at = later.into_iter().map(|(_, at)| at).min();
         }
-        let hosts: Vec<HostKey> = std::mem::take(&mut self.hopeful)
-            .into_iter()
-            .filter(|host| permits.free_with(*host, now) > 0)
-            .collect();
+        if permits.is_exhausted() {
+            // A host with nothing open has no place that could come back: those who hope for one go on hoping.
+            return Vec::new();
+        }
+        let hopeful = std::mem::take(&mut self.hopeful).into_iter();
+        let (hosts, others): (Vec<_>, Vec<_>) = hopeful.partition(|host| permits.free_with(*host, now) > 0);
         self.hosts.retain(|host| !hosts.contains(host));
+        let probes = others.into_iter().filter_map(|host| permits.probe_at(host));
+        self.probe_at = self.probe_at.into_iter().chain(probes).min();
         hosts
     }
 }
@@ -105,7 +110,7 @@ mod tests {
             &permits,
             NOW,
         );
-        assert_eq!((wants.take_queues(), wants.next()), (vec![], None));
+        assert_eq!((wants.take_queues(), wants.next(&permits)), (vec![], None));
         wants.returned(HostKey(9));
         assert_eq!(wants.take_queues(), [QueueKey(1), QueueKey(2)]);
         wants.returned(HostKey(9));
@@ -120,12 +125,12 @@ mod tests {
         let mut wants = Wants::default();
         wants.add(vec![Want::Host(host)], &permits, NOW);
         wants.returned(other);
-        assert_eq!((wants.take_hosts(&permits, NOW), wants.next()), (vec![], None));
+        assert_eq!((wants.take_hosts(&permits, NOW), wants.next(&permits)), (vec![], None));
         permits.give_back(host, 0);
         wants.returned(host);
-        assert!(wants.next().is_some());
+        assert!(wants.next(&permits).is_some());
         assert_eq!(wants.take_hosts(&permits, NOW), [host]);
-        assert_eq!(wants.next(), None, "it is asked once");
+        assert_eq!(wants.next(&permits), None, "it is asked once");
         wants.add(vec![Want::Host(host)], &permits, NOW);
         assert_eq!(wants.take_hosts(&permits, NOW), [host], "there are places already");
     }
@@ -138,8 +143,55 @@ mod tests {
         let mut wants = Wants::default();
         wants.add(vec![Want::Host(host)], &permits, NOW);
         let probe = NOW + limits::BREAKER_PROBE;
-        assert_eq!((wants.take_hosts(&permits, NOW), wants.next()), (vec![], Some(probe)));
-        assert_eq!((wants.take_hosts(&permits, probe), wants.next()), (vec![host], None));
+        assert_eq!((wants.take_hosts(&permits, NOW), wants.next(&permits)), (vec![], Some(probe)));
+        assert_eq!((wants.take_hosts(&permits, probe), wants.next(&permits)), (vec![host], None));
+    }
+
+    #[test]
+    fn a_host_with_nothing_open_is_asked_when_the_node_has_places_again() {
+        let (host, other) = (HostKey(1), HostKey(2));
+        let mut permits = Permits::new(1, 1);
+        permits.take(other, 0, NOW);
+        let mut wants = Wants::default();
+        wants.add(vec![Want::Host(host)], &permits, NOW);
+        assert_eq!(
+            (wants.take_hosts(&permits, NOW), wants.next(&permits)),
+            (vec![], None),
+            "the other has it"
+        );
+        permits.give_back(other, 0);
+        wants.returned(other);
+        assert!(wants.next(&permits).is_some_and(|at| at <= NOW));
+        assert_eq!(wants.take_hosts(&permits, NOW), [host]);
+        assert_eq!(wants.next(&permits), None, "it is asked once");
+    }
+
+    #[test]
+    fn a_host_whose_time_came_while_the_node_had_no_place_is_asked_behind_it() {
+        let (host, other) = (HostKey(1), HostKey(2));
+        let mut permits = Permits::new(1, 1);
+        (0..limits::BREAKER_FAILURES).for_each(|_| permits.learn(host, Health::Failed, NOW));
+        let mut wants = Wants::default();
+        wants.add(vec![Want::Host(host)], &permits, NOW);
+        permits.take(other, 0, NOW);
+        let probe = NOW + limits::BREAKER_PROBE;
+        assert_eq!((wants.take_hosts(&permits, probe), wants.next(&permits)), (vec![], None));
+        permits.give_back(other, 0);
+        assert_eq!(wants.take_hosts(&permits, probe), [host]);
+    }
+
+    #[test]
+    fn a_host_that_failed_while_the_node_had_no_place_is_asked_when_its_time_has_come() {
+        let (host, other) = (HostKey(1), HostKey(2));
+        let mut permits = Permits::new(1, 1);
+        permits.take(other, 0, NOW);
+        let mut wants = Wants::default();
+        wants.add(vec![Want::Host(host)], &permits, NOW);
+        (0..limits::BREAKER_FAILURES).for_each(|_| permits.learn(host, Health::Failed, NOW));
+        permits.give_back(other, 0);
+        let probe = NOW + limits::BREAKER_PROBE;
+        assert_eq!((wants.take_hosts(&permits, NOW), wants.next(&permits)), (vec![], Some(probe)));
+        assert_eq!(wants.take_hosts(&permits, probe), [host]);
     }
 
     #[test]
@@ -159,7 +211,7 @@ mod tests {
         let before = permits.clone();
         permits.learn(host, Health::Answered, probe);
         wants.recovered(&before, &permits);
-        assert!(wants.next().is_some_and(|at| at <= probe));
+        assert!(wants.next(&permits).is_some_and(|at| at <= probe));
         assert_eq!((wants.take_queues(), wants.take_hosts(&permits, probe)), (vec![QueueKey(1)], vec![host]));
     }
 }

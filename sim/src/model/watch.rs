@@ -92,13 +92,12 @@ impl Model {
 
     /// G14: nothing is declared lost before its remote was asked once more, after its time was over.
     fn has_last_word(&self, task: &Task, (at, grace): (Time, Time), now: Time) -> bool {
-        let Some(status) = task.can_be_asked() else { return true };
-        self.judged_at(at, grace).filter(|judged_at| *judged_at <= now).any(|judged_at| {
-            let asked = task.asking.sent_at.is_some_and(|sent_at| sent_at >= judged_at);
-            // A host that is out of order is waited for a while.
-            let waited = status.is_shared && judged_at + PATIENCE <= now;
-            (asked && !task.is_awaited(now, Time::MIN)) || (!asked && waited)
-        })
+        if task.can_be_asked().is_none() {
+            return true;
+        }
+        let is_asked = |judged_at: Time| task.asking.sent_at.is_some_and(|sent_at| sent_at >= judged_at);
+        self.judged_at(at, grace).any(|judged_at| judged_at <= now && is_asked(judged_at))
+            && !task.is_awaited(now, Time::MIN)
     }
 
     pub(super) fn is_past_deadline(&self, task: &Task, now: Time) -> bool {

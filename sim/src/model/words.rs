@@ -74,7 +74,7 @@ pub struct Status {
     pub after: Option<Time>,
     /// The answer to the dispatch names the URL.
     pub is_located: bool,
-    /// Its host is that of a task, and may be out of order.
+    /// Its host is that of a task, whose places it takes.
     pub is_shared: bool,
 }
 

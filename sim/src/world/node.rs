@@ -151,7 +151,7 @@ impl<S: Store> Node<S> {
 
     /// When there is something to do by time alone.
     pub(super) fn next(&self, now: Timestamp) -> Timestamp {
-        let wants = self.wants.next().map(|at| at.max(now));
+        let wants = self.wants.next(&self.known.permits).map(|at| at.max(now));
         let next = self.next_wake.min(self.next_schedule);
         wants.map_or(next, |at| at.min(next)).max(self.rests_until)
     }
