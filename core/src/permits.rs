@@ -16,6 +16,8 @@ pub struct Permits {
     pub free_bytes: u64,
     /// Open exchanges that one host may have.
     pub per_host_max: u32,
+    /// A host that fails so often in a row is out of order.
+    pub failures_max: u32,
     /// Nothing new may begin: the node is stopping.
     pub closed: bool,
     hosts: BTreeMap<HostKey, Host>,
@@ -51,6 +53,7 @@ impl Permits {
             free: exchanges_max,
             free_bytes: limits::EXCHANGE_BYTES_MAX,
             per_host_max,
+            failures_max: limits::BREAKER_FAILURES,
             closed: false,
             hosts: BTreeMap::new(),
         }
@@ -152,7 +155,7 @@ impl Permits {
             Health::Failed => {
                 let known = self.hosts.entry(host).or_default();
                 known.failures = known.failures.saturating_add(1);
-                if known.failures >= limits::BREAKER_FAILURES {
+                if known.failures >= self.failures_max {
                     known.probe_at.get_or_insert(now + limits::BREAKER_PROBE);
                 }
             }

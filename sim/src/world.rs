@@ -15,6 +15,7 @@ pub mod shrink;
 pub mod sqlite;
 mod sweep;
 mod told;
+mod trouble;
 mod users;
 
 use std::collections::BTreeMap;
@@ -22,13 +23,13 @@ use std::collections::BTreeMap;
 use taskhook::engine::submission::{Draft, Submission};
 use taskhook::store::StoreError;
 use taskhook_core::retention::Ages;
-use taskhook_core::{Command, HoldCommand, Permits, QueueCommand, TaskKey, Timestamp};
+use taskhook_core::{Command, HoldCommand, HostKey, Permits, QueueCommand, TaskKey, Timestamp};
 
 use crate::clock::Clock;
 use crate::model::{Fact, Kind, Model, Said, State, Time, Verdict, What};
 use crate::random::Random;
 use features::{Feature, Plan};
-use ground::{Ground, Trouble};
+use ground::Ground;
 use mortal::Saved;
 use node::{Ask, Exchanges, From, Leaving, Node, Settled};
 use remote::{Came, Exchange, Job, Post};
@@ -74,6 +75,8 @@ pub struct World<G: Ground> {
     places: Vec<u32>,
     /// What remotes do, by task and attempt, whatever they say of it.
     jobs: BTreeMap<(String, u32), Job>,
+    /// Hosts that fail whatever they are asked until then.
+    dead_until: BTreeMap<HostKey, Time>,
     happenings: BTreeMap<(Time, u64), Happening>,
     drafts: BTreeMap<u64, Draft>,
     /// How many schedules were asked for.
@@ -131,6 +134,7 @@ impl<G: Ground> World<G> {
             exchanges: BTreeMap::new(),
             places: vec![0; count],
             jobs: BTreeMap::new(),
+            dead_until: BTreeMap::new(),
             happenings: BTreeMap::new(),
             drafts: BTreeMap::new(),
             schedules: 0,
@@ -389,8 +393,12 @@ impl<G: Ground> World<G> {
         if G::IS_ALONE {
             self.hears_the_end(node)?;
         }
-        let process =
-            Node::start(store, now, Permits::new(places.0, places.1), &of_others).map_err(broken)?;
+        let mut permits = Permits::new(places.0, places.1);
+        if self.plan.has(Feature::DeadHosts) {
+            // Worlds are too small for as many failures in a row as there are to be else.
+            permits.failures_max = 1 + self.number(3);
+        }
+        let process = Node::start(store, now, permits, &of_others).map_err(broken)?;
         self.lives[node] += 1;
         self.places[node] = places.0;
         let is_alone = self.nodes.iter().all(Option::is_none);
@@ -419,41 +427,6 @@ impl<G: Ground> World<G> {
         self.is_told(node, &facts);
         self.model.commit(&facts)?;
         self.compares_states()
-    }
-
-    /// What a failed sync has lost looks sound as long as there is power. So the power goes soon after most of them: in the
-    /// next start, in the first commits behind it, or later. Whether that is now.
-    fn power_is_due(&mut self) -> bool {
-        let before = std::mem::replace(&mut self.risks, self.ground.risks());
-        if self.risks > before && self.chance(800) {
-            self.power_goes_in = Some(self.pick(&[0, 1, 1, 5, 10, 20]));
-        }
-        let is_due = self.power_goes_in == Some(0);
-        self.power_goes_in = self.power_goes_in.and_then(|left| left.checked_sub(1));
-        is_due && self.has(Feature::PowerLoss)
-    }
-
-    /// Something may go wrong with the disk, so often in a thousand times.
-    fn plans_trouble(&mut self, per_mille: u16) {
-        if self.power_is_due() {
-            let end = self.pick(&[1, 10, 40]);
-            let after = self.random.below(end);
-            self.ground.plans(Some((Trouble::PowerLoss, after)));
-            return;
-        }
-        let mut all = Vec::new();
-        if self.has(Feature::PowerLoss) {
-            all.push(Trouble::PowerLoss);
-        }
-        if self.has(Feature::DiskErrors) {
-            all.extend([Trouble::SyncFails, Trouble::SyncFails, Trouble::WriteFails, Trouble::NoRoom]);
-        }
-        if !all.is_empty() && self.chance(per_mille) {
-            let trouble = self.pick(&all);
-            let end = self.pick(&if trouble == Trouble::SyncFails { [1, 2, 4] } else { [10, 40, 120] });
-            let after = self.random.below(end);
-            self.ground.plans(Some((trouble, after)));
-        }
     }
 
     /// A process dies: what it has in memory is gone, and whoever waits for it hears nothing.
@@ -486,14 +459,6 @@ impl<G: Ground> World<G> {
         }
     }
 
-    /// What will become of a process in its next transaction, and of its disk.
-    fn fate(&mut self, dies_in: Option<u32>) -> mortal::Fate {
-        let is_full = self.is_full && !self.calm;
-        let is_full = !self.ground.prepares(is_full) && is_full;
-        self.plans_trouble(25);
-        mortal::Fate { dies_in, is_full, begun: 0 }
-    }
-
     /// A node commits some of what it has to do, and the oracle hears of it.
     fn commits(&mut self, node: usize) -> Verdict {
         let sweeps = self.nodes[node].as_ref().is_some_and(|process| process.sweep_at.is_some());
@@ -510,6 +475,7 @@ impl<G: Ground> World<G> {
             stopped.tell(&mut self.model, false);
         }
         let before: Vec<Ask> = process.inbox.iter().cloned().collect();
+        let broken_before = process.broken_hosts();
         let settled = match process.settle(now, &mut self.random, hurry, &mut self.batches) {
             Err(StoreError::Broken(_)) if self.ground.has_failed() => Settled::Died,
             settled => settled.map_err(broken)?,
@@ -517,6 +483,7 @@ impl<G: Ground> World<G> {
         self.saved = std::mem::take(&mut process.store.saved);
         let begun = process.store.fate.begun;
         process.store.fate = mortal::Fate::default();
+        let broken_after = process.broken_hosts();
         let decided = if let Settled::Done(asks, _) = &settled { asks } else { &before };
         for ask in decided {
             if let From::Sender(post, number) = &ask.from {
@@ -528,6 +495,11 @@ impl<G: Ground> World<G> {
             self.is_told(node, &facts);
             self.model.commit(&facts)?;
             self.compares_states()?;
+        }
+        if broken_after > broken_before {
+            self.note("a host that is out of order");
+        } else if broken_after < broken_before {
+            self.note("a host that is in order again");
         }
         if begun > 1 {
             self.note("a transaction that was decided again");

@@ -32,7 +32,8 @@ impl Wants {
                     if permits.places_with(host, now) > 0 {
                         self.hopeful.insert(host);
                     }
-                    self.probe_at = self.probe_at.into_iter().chain(permits.probe_at(host)).min();
+                    let probe_at = permits.probe_at(host).filter(|_| !cfg!(planted = "probe_is_forgotten"));
+                    self.probe_at = self.probe_at.into_iter().chain(probe_at).min();
                 }
             }
         }
@@ -80,7 +81,7 @@ impl Wants {
             self.hopeful.extend(due.into_iter().map(|(host, _)| host));
             self.probe_at = later.into_iter().map(|(_, at)| at).min();
         }
-        if permits.is_exhausted() {
+        if permits.is_exhausted() && !cfg!(planted = "hope_is_lost_with_the_last_place") {
             // A host with nothing open has no place that could come back: those who hope for one go on hoping.
             return Vec::new();
         }

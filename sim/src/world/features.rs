@@ -80,10 +80,11 @@ features! {
     Holds "users hold the server",
     Retention "what has ended goes after a while",
     OnceKeys "requests happen once under their key",
+    DeadHosts "hosts fail whatever they are asked for a while",
 }
 
 /// Those that are faults, which a tenth of the seeds does without.
-const FAULTS: [Feature; 21] = [
+const FAULTS: [Feature; 22] = [
     Feature::Crashes,
     Feature::CrashesInCommit,
     Feature::Contention,
@@ -105,6 +106,7 @@ const FAULTS: [Feature; 21] = [
     Feature::StatusLies,
     Feature::StatusFlaps,
     Feature::StatusErrors,
+    Feature::DeadHosts,
 ];
 
 /// Those that only a store on a disk can have. They are drawn apart, so that a seed makes the same world on each store.

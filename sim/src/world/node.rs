@@ -139,6 +139,11 @@ impl<S: Store> Node<S> {
         )
     }
 
+    /// How many hosts are out of order, as far as it knows.
+    pub(super) fn broken_hosts(&self) -> usize {
+        self.known.permits.broken().count()
+    }
+
     /// Whether there is something to commit now.
     pub(super) fn has_work(&self, now: Timestamp) -> bool {
         if now < self.rests_until {

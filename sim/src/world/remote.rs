@@ -107,6 +107,10 @@ impl<G: Ground> World<G> {
             return self.ends(number, node, life, exchange, (at, Answer::default()));
         }
         let delay = self.pick(&[MILLI, 20 * MILLI, 300 * MILLI, 5 * SECOND]);
+        if self.is_dead(exchange.host) {
+            let answer = Answer { status: self.pick(&[0, 500, 502]), retry_after: None };
+            return self.ends(number, node, life, exchange, (now + delay, answer));
+        }
         let accepted = self.chance(600);
         let mut status = if accepted { 202 } else { self.pick(&[200, 200, 204]) };
         let mut calls_back = accepted || self.chance(100);
@@ -160,6 +164,23 @@ impl<G: Ground> World<G> {
         self.later(at, Happening::Ends { number, node, life, came: Came::Answer(answer) });
     }
 
+    /// Whether a host fails whatever it is asked. It begins to now and then, and goes on for a while.
+    fn is_dead(&mut self, host: HostKey) -> bool {
+        let now = self.now();
+        if !self.has(Feature::DeadHosts) {
+            return false;
+        }
+        if self.dead_until.get(&host).is_some_and(|until| now < *until) {
+            return true;
+        }
+        let begins = self.chance(100);
+        if begins {
+            let until = now + self.pick(&[10, 60, 600]) * SECOND;
+            self.dead_until.insert(host, until);
+        }
+        begins
+    }
+
     /// A remote is asked how an attempt is. Once everything is mended it says what is so.
     pub(super) fn is_asked(&mut self, number: u64, node: usize, life: u64, exchange: &Exchange) {
         let now = self.now();
@@ -182,7 +203,7 @@ impl<G: Ground> World<G> {
         if self.has(Feature::StatusFlaps) && self.chance(300) {
             told = Told::NotFound;
         }
-        if self.has(Feature::StatusErrors) && self.chance(250) {
+        if (self.has(Feature::StatusErrors) && self.chance(250)) || self.is_dead(exchange.host) {
             told = Told::Nothing;
         }
         let slow = self.has(Feature::StatusSlow) && self.chance(300);

@@ -22,6 +22,8 @@ pub const SOMETIMES: &[&str] = &[
     "a follow-up that was kept",
     "a full disk",
     "a full page of dependents",
+    "a host that is in order again",
+    "a host that is out of order",
     "a jump of the clock",
     "a late success that is refused",
     "a limit that is reached",
