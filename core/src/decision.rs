@@ -287,6 +287,8 @@ pub enum Change {
     Located { attempt: u32, location: Result<Location, Arc<str>> },
     /// The remote is being asked how the attempt is.
     PollSent { attempt: u32 },
+    /// No answer had come to the last poll when it was asked anew: the process that had asked is gone, or has lost it.
+    PollLost { attempt: u32 },
     /// It has answered, or has not.
     Polled { attempt: u32, answer: PollAnswer },
     /// It has not ended by its deadline.
@@ -468,6 +470,7 @@ impl Change {
                 | Change::Correlated { .. }
                 | Change::NotCorrelated { .. }
                 | Change::Located { .. }
+                | Change::PollLost { .. }
                 | Change::Polled { .. }
                 | Change::DependencyEnded { .. }
         )

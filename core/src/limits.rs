@@ -202,6 +202,8 @@ pub const POLL_AGAIN: Duration = Duration::from_secs(10);
 pub const LAST_POLL_WITHIN: Duration = Duration::from_secs(60);
 /// Times the remote has to say in a row that it has no such task.
 pub const NOT_FOUND_MAX: u8 = 2;
+/// Times in a row that nothing was heard of a remote that was asked, before its task says so.
+pub const UNANSWERED_MIN: u32 = 2;
 /// Times that ran out while no node was up are judged so long after its start: senders who retry get their chance.
 pub const GRACE: Duration = Duration::from_secs(30);
 /// Shortest pause that a `Retry-After` may ask for, so that `Retry-After: 0` is no busy loop.

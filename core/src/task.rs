@@ -195,6 +195,8 @@ pub struct Polling {
     pub count: u32,
     /// How often in a row it had no such task.
     pub not_found: u8,
+    /// How often in a row it did not answer, or nothing that says anything.
+    pub unanswered: u32,
 }
 
 impl Task {
@@ -363,7 +365,7 @@ impl Task {
                     (Some(at), true, polling.count.saturating_add(1));
             }),
             Change::Polled { answer, .. } => self.take_answer(answer, at),
-            Change::DeadlinePassed => {}
+            Change::PollLost { .. } | Change::DeadlinePassed => {}
             Change::AttemptFailed { counted, .. } => {
                 self.with_attempt(|attempt| (attempt.open, attempt.polling.next_at) = (false, None));
                 self.attempts_used += u32::from(*counted);
@@ -517,6 +519,10 @@ impl Task {
             polling.open = false;
             polling.not_found =
                 if *answer == PollAnswer::NotFound { polling.not_found.saturating_add(1) } else { 0 };
+            polling.unanswered = match answer {
+                PollAnswer::Unclear(_) | PollAnswer::Lost(_) => polling.unanswered.saturating_add(1),
+                PollAnswer::Says(_) | PollAnswer::NotFound => 0,
+            };
             polling.next_at = is_open.then(|| at + polled::pause(status.after, polling.count));
         });
     }

@@ -138,7 +138,7 @@ fn after_downtime_every_overdue_remote_is_asked_at_once() {
     check(
         "
         new status=2 ask=10s, 202, pass 10s, asked runs, crash        + wake = applied; #1 asked; ask #1
-        new status=2 ask=10s, 202, pass 10s, crash                    + wake = applied; #1 asked; ask #1
+        new status=2 ask=10s, 202, pass 10s, crash                    + wake = applied; #1 did not answer, #1 asked; ask #1
         new status=2 ask=60s, 202, crash                              + wake = unchanged
         new status=2 ask=10s timeout=30s, 202, crash, wait 2m         + wake => a running #1
     ",

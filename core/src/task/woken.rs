@@ -46,7 +46,7 @@ pub fn decide(cx: &Context, subjects: &Subjects, key: TaskKey) -> Decision {
         }
         (State::Running, Some(attempt)) if wants_poll(cx, task, attempt) => {
             match task.status_host().is_some_and(|host| is_free_to_ask(cx, host)) {
-                true => poll(task, attempt.number),
+                true => poll(task, attempt),
                 false => sooner(cx, task, poll_again(cx, task)),
             }
         }
@@ -118,7 +118,7 @@ enum LastWord {
     /// It has, or there is nobody to ask.
     Said,
     /// It is asked about this attempt.
-    Ask(u32),
+    Ask(Attempt),
     /// It was asked, or cannot be asked yet.
     Awaited(Timestamp),
 }
@@ -132,18 +132,17 @@ fn last_word(cx: &Context, task: &Task, judged_at: Timestamp) -> LastWord {
     let Some(host) = task.status_host().filter(|_| !cfg!(planted = "no_last_word")) else {
         return LastWord::Said;
     };
-    let polling = attempt.polling;
-    let again_at = polling.sent_at.map_or(cx.now, |sent_at| sent_at + limits::POLL_PAUSE_MIN);
+    if let Some(until) = awaited_until(cx, attempt) {
+        return LastWord::Awaited(until);
+    }
+    let sent_at = attempt.polling.sent_at;
+    let again_at = sent_at.map_or(cx.now, |sent_at| sent_at + limits::POLL_PAUSE_MIN);
     let since = if cfg!(planted = "early_word_is_the_last") { cx.up_since } else { judged_at };
-    match polling.sent_at.filter(|sent_at| *sent_at >= since) {
-        Some(sent_at) if polling.open && cx.now < sent_at + limits::LAST_POLL_WITHIN => {
-            LastWord::Awaited(sent_at + limits::LAST_POLL_WITHIN)
-        }
+    match sent_at.filter(|sent_at| *sent_at >= since) {
         Some(_) => LastWord::Said,
-        None if is_awaited(cx, attempt) => LastWord::Awaited(cx.now + limits::POLL_TIMEOUT),
         // Time between signs of life may be shorter than any pause between two questions.
         None if again_at > cx.now => LastWord::Awaited(again_at),
-        None if is_free_to_ask(cx, host) => LastWord::Ask(attempt.number),
+        None if is_free_to_ask(cx, host) => LastWord::Ask(attempt),
         None => LastWord::Awaited(poll_again(cx, task)),
     }
 }
@@ -159,13 +158,13 @@ fn wants_poll(cx: &Context, task: &Task, attempt: Attempt) -> bool {
     let is_time = polling.next_at.is_some_and(|at| at <= cx.now);
     let is_first_since_start = polling.sent_at.unwrap_or(attempt.began_at) < cx.up_since
         && !cfg!(planted = "poll_is_forgotten_after_downtime");
-    !is_awaited(cx, attempt) && (is_time || (is_overdue && is_first_since_start))
+    awaited_until(cx, attempt).is_none() && (is_time || (is_overdue && is_first_since_start))
 }
 
-/// Whether an answer is still to come. The exchange of one that was asked by an earlier process died with it.
-fn is_awaited(cx: &Context, attempt: Attempt) -> bool {
-    let sent_at = attempt.polling.sent_at.filter(|_| attempt.polling.open);
-    sent_at.is_some_and(|at| at >= cx.up_since && cx.now < at + limits::LAST_POLL_WITHIN)
+/// Until when an answer is awaited that is still to come. The exchange of one that was asked by an earlier process died with it.
+fn awaited_until(cx: &Context, attempt: Attempt) -> Option<Timestamp> {
+    let sent_at = attempt.polling.sent_at.filter(|at| attempt.polling.open && *at >= cx.up_since);
+    sent_at.map(|at| at + limits::LAST_POLL_WITHIN).filter(|until| cx.now < *until)
 }
 
 /// Whether a question may be put to this host now.
@@ -184,9 +183,12 @@ fn poll_again(cx: &Context, task: &Task) -> Timestamp {
     cx.now + limits::POLL_PAUSE_MIN + more.mul_f64(draw::fraction(seed))
 }
 
-fn poll(task: &Task, attempt: u32) -> Decision {
-    let mut decision = Decision::applied(task.key, [Change::PollSent { attempt }]);
-    decision.effects.push(Effect::Poll { task: task.key, attempt });
+fn poll(task: &Task, attempt: Attempt) -> Decision {
+    let number = attempt.number;
+    let lost = attempt.polling.open.then_some(Change::PollLost { attempt: number });
+    let changes = lost.into_iter().chain([Change::PollSent { attempt: number }]);
+    let mut decision = Decision::applied(task.key, changes);
+    decision.effects.push(Effect::Poll { task: task.key, attempt: number });
     decision
 }
 

@@ -201,6 +201,7 @@ fn words(change: &Change, now: Timestamp) -> String {
         Change::Located { attempt, location: Ok(_) } => format!("#{attempt} is located"),
         Change::Located { location: Err(why), .. } => why.to_string(),
         Change::PollSent { attempt } => format!("#{attempt} asked"),
+        Change::PollLost { attempt } => format!("#{attempt} did not answer"),
         Change::Polled { attempt, answer } => format!("#{attempt} says {}", answer_words(answer)),
         Change::DeadlinePassed => "deadline passed".into(),
         Change::Responded { response: Ok(response), .. } => format!("responded {}", status(response)),

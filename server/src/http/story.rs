@@ -75,6 +75,10 @@ fn what(entry: &HistoryEntry) -> String {
             }
         },
         "polled" => polled(attempt, detail),
+        "poll_lost" => format!(
+            "the remote is asked about attempt {attempt} again: no answer had come to the last question, as when \
+             Taskhook stops before it comes"
+        ),
         "deadline_passed" => "its deadline passed".into(),
         "attempt_failed" => {
             let uncounted = if detail.counted == Some(false) { "; this uses up no attempt" } else { "" };
@@ -153,6 +157,7 @@ fn why(entry: &HistoryEntry) -> Option<String> {
         ("event", Some(event)) => Some(format!("by webhook {event}")),
         ("event", None) => Some("by a webhook that is no longer kept".into()),
         ("command", _) => Some("by a call of the API".into()),
+        ("time", _) if entry.change == "poll_lost" => None,
         ("time", _) => Some("since its time came".into()),
         ("queue", _) if matches!(entry.change, "deadline_passed" | "failed") => None,
         ("queue", _) => Some("since there was a free exchange".into()),

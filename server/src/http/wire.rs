@@ -12,7 +12,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use taskhook_core::access::ApiKeyId;
 use taskhook_core::unique::Until;
-use taskhook_core::{Completion, Location, On, Rate, RetryAsked, StatusRequest, Task, Timestamp, limits};
+use taskhook_core::{
+    Completion, Location, On, Rate, RetryAsked, State, StatusRequest, Task, Timestamp, limits,
+};
 use utoipa::ToSchema;
 
 use crate::http::duration::show;
@@ -236,6 +238,15 @@ fn warnings(task: &Task) -> Vec<WarningBody> {
             code: "contradicted",
             detail: "a webhook, or its remote when it was asked, says that this task ended otherwise; see its \
                      history",
+        });
+    }
+    let is_running = task.state == State::Running;
+    if task.attempt.is_some_and(|attempt| is_running && attempt.polling.unanswered >= limits::UNANSWERED_MIN)
+    {
+        warnings.push(WarningBody {
+            code: "unanswered",
+            detail: "its remote was asked how it is and said nothing, twice in a row or more; its history says \
+                     what was wrong each time",
         });
     }
     if task.notes > limits::NOTES_PER_TASK_MAX {

@@ -255,7 +255,7 @@ pub struct ChangeRow {
 }
 
 /// The names of the kinds of change, by number: the contract of a task's history.
-pub const CHANGE_NAMES: [(i64, &str); 26] = [
+pub const CHANGE_NAMES: [(i64, &str); 27] = [
     (1, "created"),
     (2, "blocked"),
     (3, "dependency_ended"),
@@ -282,6 +282,7 @@ pub const CHANGE_NAMES: [(i64, &str); 26] = [
     (25, "located"),
     (26, "polled"),
     (27, "deadline_passed"),
+    (28, "poll_lost"),
 ];
 
 /// A task was found to break Taskhook's own decisions.
@@ -365,6 +366,7 @@ pub fn change_row(change: &Change) -> Option<ChangeRow> {
         ),
         Change::Polled { attempt, answer } => with(of(26, *attempt), polled(answer)),
         Change::DeadlinePassed => plain(27),
+        Change::PollLost { attempt } => of(28, *attempt),
         Change::Rearmed { .. } | Change::PollSent { .. } => return None,
     })
 }

@@ -76,6 +76,7 @@ fn change_of(kind: i64, attempt: Option<u32>, detail: Detail, at: Timestamp) -> 
         },
         26 => Change::Polled { attempt: number, answer: polled(&detail)? },
         27 => Change::DeadlinePassed,
+        28 => Change::PollLost { attempt: number },
         _ => return None,
     })
 }

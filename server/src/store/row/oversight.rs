@@ -120,6 +120,8 @@ pub struct WatchRow {
     count: u32,
     #[serde(skip_serializing_if = "is_zero")]
     not_found: u32,
+    #[serde(skip_serializing_if = "is_zero")]
+    unanswered: u32,
     /// The URL that its response has named, the `host:port` of that, and its key.
     #[serde(skip_serializing_if = "Option::is_none")]
     location: Option<(String, String, i64)>,
@@ -142,6 +144,7 @@ impl WatchRow {
             open: polling.open,
             count: polling.count,
             not_found: polling.not_found.into(),
+            unanswered: polling.unanswered,
             location: task
                 .location
                 .as_ref()
@@ -158,6 +161,7 @@ impl WatchRow {
             open: self.open,
             count: self.count,
             not_found: u8::try_from(self.not_found).unwrap_or(u8::MAX),
+            unanswered: self.unanswered,
         };
         (Timestamp(self.alive_at), polling)
     }

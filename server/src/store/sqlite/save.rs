@@ -449,8 +449,13 @@ impl Notes {
         });
         *count = count.saturating_add(1);
         // The end of an exchange, or of a dependency, is always told: those are bounded by themselves.
-        let many =
-            matches!(change, Change::Alive { .. } | Change::EventIgnored { .. } | Change::Polled { .. });
+        let many = matches!(
+            change,
+            Change::Alive { .. }
+                | Change::EventIgnored { .. }
+                | Change::Polled { .. }
+                | Change::PollLost { .. }
+        );
         !many || *count <= limits::NOTES_PER_TASK_MAX
     }
 }

@@ -71,7 +71,10 @@ async fn it_is_asked_again_until_it_says_something() {
         assert_eq!(question.method, "GET");
         question.answer(status, &[], body);
     }
-    worker.call().await.answer(200, &[], r#"{"status": "completed"}"#);
+    let last = worker.call().await;
+    // Whoever watches it sees that asking comes to nothing, and not only when it is too late.
+    assert_eq!(server.task("a").await["warnings"][0]["code"], "unanswered");
+    last.answer(200, &[], r#"{"status": "completed"}"#);
     assert_eq!(server.end_of("a").await["state"], "succeeded");
     let told = told(&server, "a").await;
     for words in ["it answered 500", "it is no JSON", "is none of running, completed", "it names no status"] {
@@ -118,6 +121,7 @@ async fn an_answer_that_cannot_be_read_says_nothing() {
         worker.call().await.status(202);
         worker.call().await.answer(status, &[], body);
         server.until_change(id, "polled").await;
+        assert_eq!(server.task(id).await["warnings"], json!([]), "once may be chance");
         let told = told(&server, id).await;
         if !told.contains(words) || server.task(id).await["state"] != "running" {
             missing.push(format!("{id}: {words}: {told}"));
@@ -290,6 +294,24 @@ async fn after_downtime_remotes_are_asked_at_once() {
     }
     assert_eq!(server.end_of("a").await["state"], "succeeded");
     assert_eq!(server.end_of("b").await["state"], "succeeded");
+}
+
+/// A question that dies with its process is part of the story too.
+#[tokio::test]
+async fn a_question_without_an_answer_is_told_when_it_is_asked_again() {
+    let mut server = RealServer::start().await;
+    let mut worker = Worker::start().await;
+    server.create(asked(&worker, "a")).await;
+    worker.call().await.status(202);
+    let first = worker.call().await;
+    server.crash_and_restart().await;
+    worker.call().await.answer(200, &[], r#"{"status": "completed"}"#);
+    drop(first);
+    assert_eq!(server.end_of("a").await["state"], "succeeded");
+    let changes = server.changes("a").await;
+    assert_eq!(changes[changes.len() - 3..], ["poll_lost", "polled", "succeeded"], "{changes:?}");
+    let told = told(&server, "a").await;
+    assert!(told.contains("asked about attempt 1 again: no answer had come to the last question"), "{told}");
 }
 
 /// Poll and late callback: one transition, whichever is faster.
