@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::decision::{BulkChange, Cause, Change, Decision, Effect, Outcome, RecordedEvent, ScheduleChange};
 use crate::id::TaskKey;
-use crate::input::{FollowUp, Input, Once};
+use crate::input::{FollowUp, Input, Once, PollAnswer};
 use crate::queue::admission;
 use crate::subjects::Subjects;
 use crate::task::{Task, cancelled, commanded, dependency, polled, replied, reported, woken};
@@ -140,12 +140,22 @@ fn take_permit(cx: &mut Context, subjects: &Subjects, effect: Effect) {
     }
 }
 
-/// What the end of an exchange says about the target host, whatever it means for its task.
+/// What the end of an exchange says about its host, whatever it means for its task.
 fn learn(cx: &mut Context, subjects: &Subjects, input: &Input) {
-    let Input::Reply(reply) = input else { return };
-    let host = subjects.has_loaded(reply.task).then(|| subjects.task(reply.task)).flatten();
-    if let Some(host) = host.and_then(|task| task.plan.host) {
-        cx.permits.learn(host, replied::health(reply), cx.now);
+    let known = |task| subjects.has_loaded(task).then(|| subjects.task(task)).flatten();
+    match input {
+        Input::Reply(reply) => {
+            if let Some(host) = known(reply.task).and_then(|task| task.plan.host) {
+                cx.permits.learn(host, replied::health(reply), cx.now);
+            }
+        }
+        Input::Polled(polled) => {
+            if let Some(host) = known(polled.task).and_then(Task::status_host) {
+                let is_answered = !matches!(polled.answer, PollAnswer::Lost(_));
+                cx.permits.learn_poll(host, is_answered, cx.now);
+            }
+        }
+        _ => {}
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Permits {
     pub failures_max: u32,
     /// Nothing new may begin: the node is stopping.
     pub closed: bool,
+    /// Polls this node may still begin: they take places of exchanges, and never more than a share of them.
+    free_polls: u32,
     hosts: BTreeMap<HostKey, Host>,
 }
 
@@ -28,6 +30,10 @@ pub struct Permits {
 struct Host {
     /// Exchanges that are open.
     open: u32,
+    /// Those of them that are polls.
+    polls: u32,
+    /// When a poll was last left without an answer, where none was answered since.
+    unheard_at: Option<Timestamp>,
     /// Exchanges that failed since the last one that did not.
     failures: u32,
     /// It failed too often: its tasks wait, but for one at this instant.
@@ -55,6 +61,7 @@ impl Permits {
             per_host_max,
             failures_max: limits::BREAKER_FAILURES,
             closed: false,
+            free_polls: share(exchanges_max),
             hosts: BTreeMap::new(),
         }
     }
@@ -80,21 +87,28 @@ impl Permits {
     /// How many more exchanges may begin with `host` as far as it is for this host to say: the node may have none left.
     #[must_use]
     pub fn places_with(&self, host: HostKey, now: Timestamp) -> u32 {
-        let host = self.hosts.get(&host).copied().unwrap_or_default();
-        let places = match host.probe_at {
+        let host = self.known(host);
+        let places = self.per_host_max.saturating_sub(host.open);
+        match host.probe_at {
             Some(at) if at > now => 0,
-            Some(_) => 1,
-            None => self.per_host_max,
-        };
-        places.saturating_sub(if host.probe_at.is_some() { 0 } else { host.open })
+            Some(_) => places.min(1),
+            None => places,
+        }
     }
 
-    /// Whether a poll may begin with `host`. It takes a place as a dispatch does, and never the one by which a host that is out
-    /// of order is tried: what it tells of the host is not learned.
+    /// Whether a poll may begin with `host`. It takes a place as a dispatch does, but no probe of a host that is out of order: a
+    /// status URL says nothing of the place to which work is sent.
     #[must_use]
     pub fn allow_poll(&self, host: HostKey) -> bool {
-        let open = self.hosts.get(&host).map_or(0, |host| host.open);
-        !self.is_exhausted() && open < self.per_host_max
+        let host = self.known(host);
+        let has_places = !self.is_exhausted() && host.open < self.per_host_max;
+        has_places && self.free_polls > 0 && host.polls < share(self.per_host_max)
+    }
+
+    /// Whether `host` has left a poll without an answer at this instant or later, and answered none since.
+    #[must_use]
+    pub fn is_unheard_since(&self, host: HostKey, at: Timestamp) -> bool {
+        self.known(host).unheard_at >= Some(at)
     }
 
     /// Counts an exchange that begins.
@@ -115,7 +129,8 @@ impl Permits {
     /// If it was not allowed.
     pub fn take_poll(&mut self, host: HostKey) {
         assert!(self.allow_poll(host), "a poll began without a permit");
-        self.begin(host, 0);
+        self.free_polls -= 1;
+        self.begin(host, 0).polls += 1;
     }
 
     fn begin(&mut self, host: HostKey, bytes: u32) -> &mut Host {
@@ -141,7 +156,34 @@ impl Permits {
         self.free_bytes += u64::from(bytes);
     }
 
-    /// Learns from the end of an exchange whether its host is in order.
+    /// Counts a poll that has ended.
+    ///
+    /// # Panics
+    /// If none was open with this host.
+    pub fn give_back_poll(&mut self, host: HostKey) {
+        let known = self.hosts.get_mut(&host).filter(|host| host.polls > 0);
+        assert!(known.is_some(), "a permit of a poll came back that was never taken");
+        if let Some(known) = known {
+            known.polls -= 1;
+        }
+        self.free_polls += 1;
+        self.give_back(host, 0);
+    }
+
+    /// Learns whether a host has answered a poll.
+    pub fn learn_poll(&mut self, host: HostKey, is_answered: bool, now: Timestamp) {
+        match is_answered {
+            false => self.hosts.entry(host).or_default().unheard_at = Some(now),
+            true => {
+                if let Some(known) = self.hosts.get_mut(&host) {
+                    known.unheard_at = None;
+                    self.forget(host);
+                }
+            }
+        }
+    }
+
+    /// Learns from the end of a dispatch whether its host is in order.
     pub fn learn(&mut self, host: HostKey, health: Health, now: Timestamp) {
         match health {
             Health::Unknown => {}
@@ -162,12 +204,12 @@ impl Permits {
         }
     }
 
-    /// The hosts that are out of order, and when the next exchange with each may begin.
+    /// The hosts that are out of order, and when the next dispatch to each may begin.
     pub fn broken(&self) -> impl Iterator<Item = (HostKey, Timestamp)> {
         self.hosts.iter().filter_map(|(key, host)| Some((*key, host.probe_at?)))
     }
 
-    /// When the next exchange with `host` may begin, where it is out of order.
+    /// When the next dispatch to `host` may begin, where it is out of order.
     #[must_use]
     pub fn probe_at(&self, host: HostKey) -> Option<Timestamp> {
         self.hosts.get(&host)?.probe_at
@@ -179,11 +221,20 @@ impl Permits {
         self.hosts.values().map(|host| host.open).sum()
     }
 
+    fn known(&self, host: HostKey) -> Host {
+        self.hosts.get(&host).copied().unwrap_or_default()
+    }
+
     fn forget(&mut self, host: HostKey) {
         if self.hosts.get(&host) == Some(&Host::default()) {
             self.hosts.remove(&host);
         }
     }
+}
+
+/// How many of so many places polls may take.
+fn share(places: u32) -> u32 {
+    (places / limits::POLLS_SHARE).max(1)
 }
 
 #[cfg(test)]
@@ -232,14 +283,46 @@ mod tests {
         assert_eq!(permits.free_with(host, probe), 0, "still out of order");
         assert_eq!(permits.free_with(host, probe + limits::BREAKER_PROBE), 1);
 
-        let mut polls = permits.clone();
-        let probe = probe + limits::BREAKER_PROBE;
-        (0..50).for_each(|_| polls.take_poll(host));
-        assert!(!polls.allow_poll(host), "they take the places of the host");
-        assert_eq!(polls.free_with(host, probe), 1, "and not the one by which it is tried");
-
         permits.learn(host, Health::Answered, probe);
         assert_eq!(permits.free_with(host, probe), 50, "it is back");
         assert_eq!(permits, Permits::new(100, 50), "and nothing is left to know");
+    }
+
+    #[test]
+    fn polls_take_a_share_of_the_places_and_no_probe() {
+        let (host, other) = (HostKey(1), HostKey(2));
+        let mut permits = Permits::new(12, 8);
+        (0..2).for_each(|_| permits.take_poll(host));
+        assert!(!permits.allow_poll(host), "a quarter of those of the host");
+        permits.take_poll(other);
+        assert!(!permits.allow_poll(other), "a quarter of those of the node");
+        assert_eq!((permits.free_with(host, NOW), permits.open()), (6, 3), "they take places all the same");
+        permits.give_back_poll(other);
+
+        (0..limits::BREAKER_FAILURES).for_each(|_| permits.learn(host, Health::Failed, NOW));
+        permits.give_back_poll(host);
+        assert!(permits.allow_poll(host), "a host that is out of order is asked");
+        let probe = NOW + limits::BREAKER_PROBE;
+        permits.take_poll(host);
+        assert_eq!(permits.free_with(host, probe), 1, "and tried by a task");
+        (0..2).for_each(|_| permits.give_back_poll(host));
+        permits.learn(host, Health::Answered, NOW);
+        assert_eq!(permits, Permits::new(12, 8));
+
+        let mut least = Permits::new(1, 1);
+        least.take_poll(host);
+        assert_eq!((least.allow_poll(other), least.free_with(host, NOW)), (false, 0));
+    }
+
+    #[test]
+    fn it_is_known_since_when_a_host_answers_no_poll() {
+        let host = HostKey(1);
+        let mut permits = Permits::new(8, 8);
+        assert!(!permits.is_unheard_since(host, NOW));
+        permits.learn_poll(host, false, NOW);
+        assert!(permits.is_unheard_since(host, NOW));
+        assert!(!permits.is_unheard_since(host, NOW + std::time::Duration::from_secs(1)), "that was before");
+        permits.learn_poll(host, true, NOW);
+        assert_eq!(permits, Permits::new(8, 8), "it answers, and nothing is left to know");
     }
 }

@@ -31,11 +31,13 @@ pub struct HeldUp {
     pub full: Option<Timestamp>,
     /// Since when the node has been up that judges what runs out.
     pub up_since: Timestamp,
+    /// When this is asked: what was to happen before waits for a place.
+    pub now: Timestamp,
     /// Nothing of the queue may start.
     pub shut: Option<Shut>,
     /// Nothing of the task's key may start: what it waits for, and how many attempts of one key may be open.
     pub key: Option<(Closed, u32)>,
-    /// The target is out of order; the next exchange with it begins at this instant.
+    /// The target is out of order; the next attempt is sent to it at this instant, or when there is a place behind it.
     pub breaker: Option<Timestamp>,
 }
 
@@ -85,9 +87,14 @@ fn dispatching(task: &Task, held_up: &HeldUp) -> (String, Option<Timestamp>) {
     let response = format!("the response to attempt {}", task.attempt_number());
     let gives_up_at = judged_at(task, held_up, |_| true);
     let sent_at = task.attempt.map(|attempt| attempt.sent_at);
-    match held_up.rest().filter(|_| sent_at < Some(held_up.up_since)) {
-        // Its exchange died with an earlier process: it is to be sent again.
+    // Its exchange died with an earlier process: it is to be sent again.
+    let is_lost = sent_at < Some(held_up.up_since);
+    match held_up.rest().filter(|_| is_lost) {
         Some(rest) => (with_end(format!("{rest}, and then {response}"), gives_up_at), gives_up_at),
+        None if is_lost => {
+            let text = format!("a free exchange with its target, to be sent again, and then {response}");
+            (with_end(text, gives_up_at), gives_up_at)
+        }
         None => {
             let answered_by = sent_at.map(|at| at + task.plan.request_timeout);
             let until = gives_up_at.into_iter().chain(answered_by).min();
@@ -119,6 +126,10 @@ fn running(task: &Task, held_up: &HeldUp) -> (String, Option<Timestamp>) {
         let text = format!("{webhook}, or {rest}: before its time is over, its remote is asked");
         return (with_end(text, deadline), deadline);
     }
+    if over_at.is_some_and(|at| at <= held_up.now) && polling.is_some() {
+        let text = format!("a free exchange with its remote, for the last question about attempt {number}");
+        return (with_end(text, deadline), deadline);
+    }
     let is_late = |end: &End| Some(end.judged_at) == until && end.at < end.judged_at;
     let put_off = task.ends(held_up.up_since).find(is_late).map_or_else(String::new, |end| {
         format!(": its time ran out at {}, before this server was up", end.at.time_of_day())
@@ -129,6 +140,9 @@ fn running(task: &Task, held_up: &HeldUp) -> (String, Option<Timestamp>) {
     };
     let asked = match (asked_at, polling.and_then(|polling| polling.next_at)) {
         (Some(at), _) => format!("; its remote was asked at {}, and has not answered yet", at.time_of_day()),
+        (None, Some(at)) if at <= held_up.now => {
+            "; its remote is asked as soon as an exchange is free".into()
+        }
         (None, Some(at)) if until.is_none_or(|until| at < until) => {
             format!("; its remote is asked at {}", at.time_of_day())
         }
@@ -168,7 +182,7 @@ impl HeldUp {
         if self.shut == Some(Shut::Paused) {
             return Obstacle::Paused;
         }
-        if let Some(at) = self.breaker {
+        if let Some(at) = self.breaker.filter(|at| *at > self.now) {
             return Obstacle::Breaker(at);
         }
         match (&self.key, self.shut) {
@@ -209,7 +223,7 @@ impl Obstacle {
             Obstacle::Full(since) => format!("room on the disk of the server, which is full since {since}"),
             Obstacle::Paused => format!("queue {queue} to be resumed"),
             Obstacle::Breaker(at) => format!(
-                "its target to answer again: {} exchanges in a row failed, and the next one begins at {}",
+                "its target to answer again: {} attempts in a row failed, and the next one begins at {}",
                 limits::BREAKER_FAILURES,
                 at.time_of_day()
             ),

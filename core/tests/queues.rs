@@ -292,8 +292,14 @@ fn a_task_says_what_holds_it_up() {
         (
             held_up(None, None, Some(at)),
             "breaker",
-            "its target to answer again: 20 exchanges in a row failed, and the next one begins at 14:01:00Z",
+            "its target to answer again: 20 attempts in a row failed, and the next one begins at 14:01:00Z",
             Some(at),
+        ),
+        (
+            HeldUp { now: at, ..held_up(None, None, Some(at)) },
+            "capacity",
+            "a free exchange with its target, for attempt 1",
+            None,
         ),
         (
             held_up(Some(Shut::Concurrency(2)), Some((Closed::KeyLimit, 1)), None),

@@ -119,6 +119,39 @@ fn a_time_out_waits_for_a_free_exchange() {
     assert_eq!(world.tasks[&key_of("a")].state, State::Succeeded);
 }
 
+/// A remote whose host answers nobody is not waited for in the queue of all that ask it.
+#[test]
+fn a_time_out_does_not_wait_for_a_host_that_answers_no_question() {
+    let mut world = World::after("limits 8 4");
+    let names: Vec<String> = ('a'..='j').map(String::from).collect();
+    for name in &names {
+        world.play(&format!("{name}.new status=2 ask=1h timeout=30s attempts=1, {name}.202"));
+    }
+    world.play("pass 30s");
+    assert_eq!(world.polls.len(), 1, "questions have a share of the places");
+    world.play("pass 30s, tell 0 lost, pass 29s");
+    let running = |world: &World| world.tasks.values().filter(|task| task.state == State::Running).count();
+    assert_eq!(running(&world), 9, "the others wait for their last word");
+    world.play("pass 11s");
+    assert_eq!(
+        running(&world),
+        1,
+        "the one that asks; the others ended a minute and ten seconds after their time"
+    );
+
+    // A host that answers is waited for, however long it takes.
+    let mut world = World::after("limits 8 4");
+    for name in &names {
+        world.play(&format!("{name}.new status=2 ask=1h timeout=30s attempts=1, {name}.202"));
+    }
+    world.play("pass 30s");
+    for asked in 1..=9 {
+        world.play("pass 20s, tell 0 runs, pass 0s");
+        assert_eq!(running(&world), 10 - asked, "its place goes to the next one at once");
+        assert_eq!(world.polls.len(), 1);
+    }
+}
+
 /// A host is out of order for what is sent to it: how it does what it has is asked all the same, and takes nobody's place.
 #[test]
 fn a_host_that_is_out_of_order_is_asked_how_its_tasks_are() {
@@ -168,8 +201,9 @@ fn after_downtime_every_overdue_remote_is_asked_at_once() {
 
 #[test]
 fn a_remote_whose_answer_never_came_is_asked_again_when_it_is_time() {
-    let mut world =
-        World::after("new status=2 ask=5m timeout=2h, 202, pass 5m, asked runs, pass 10s, restart");
+    let mut world = World::after(
+        "limits 16 8, new status=2 ask=5m timeout=2h, 202, pass 5m, asked runs, pass 10s, restart",
+    );
     let asked = world.polls.len();
     world.play("pass 5m");
     assert_eq!(world.polls.len(), asked + 1, "and not only before its time-out");

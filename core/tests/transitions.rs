@@ -695,4 +695,15 @@ fn a_task_says_what_puts_its_time_out_off() {
     assert_eq!(waits("new status=2 ask=30s timeout=20s, 202, pass 20s", &asked), (last.into(), Some(at(50))));
     let plain = "the completion webhook of attempt 1, until 14:00:30Z";
     assert_eq!(waits("new timeout=30s, 202", &held), (plain.into(), Some(at(30))), "nobody is to be asked");
+    let later = HeldUp { now: at(40), ..HeldUp::default() };
+    let no_place = "a free exchange with its remote, for the last question about attempt 1";
+    let overdue = "new status=2 ask=400s timeout=30s, 202, limits 0 0, wait 40s, wake";
+    assert_eq!(waits(overdue, &later), (no_place.into(), None));
+    let (text, _) = waits("new status=2 ask=10s timeout=1h, 202, limits 0 0, wait 40s, wake", &later);
+    assert!(text.ends_with("; its remote is asked as soon as an exchange is free"), "{text}");
+    let (text, _) = waits("new", &up_again);
+    assert!(
+        text.starts_with("a free exchange with its target, to be sent again, and then the response"),
+        "{text}"
+    );
 }

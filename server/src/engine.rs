@@ -13,7 +13,7 @@ pub mod watch;
 
 use std::sync::Arc;
 
-use taskhook_core::{EventId, HoldCommand, HostKey, Outcome, State, TaskKey, limits};
+use taskhook_core::{EventId, HoldCommand, HostKey, Outcome, Permits, State, TaskKey, limits};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::engine::submission::Submission;
@@ -49,6 +49,18 @@ pub struct Permit {
     pub host: HostKey,
     /// The bytes it holds.
     pub bytes: u32,
+    /// It is one of those for polls.
+    pub poll: bool,
+}
+
+impl Permit {
+    /// Its exchange is over.
+    pub fn give_back(self, permits: &mut Permits) {
+        match self.poll {
+            true => permits.give_back_poll(self.host),
+            false => permits.give_back(self.host, self.bytes),
+        }
+    }
 }
 
 /// Proof that an input is decided and durable. Only [`commit`] makes one, and only from one is a 2xx built.

@@ -333,7 +333,10 @@ impl Store for MemoryStore {
             }
             _ => false,
         };
-        Ok(due.filter(is_found).map(|(_, task)| *task).collect())
+        let mut found: Vec<TaskKey> = due.filter(is_found).map(|(_, task)| *task).collect();
+        // What was lost is sent again before anybody is asked.
+        found.sort_by_key(|task| data.tasks.get(task).is_some_and(|task| task.state == State::Running));
+        Ok(found)
     }
 
     async fn kept(&mut self, after: KeptKey, max: usize) -> Result<Vec<Kept>, StoreError> {

@@ -129,6 +129,8 @@ pub struct Model {
     up_since: BTreeMap<usize, Time>,
     /// Until when no node was up, the last time.
     down_until: Time,
+    /// When a node last learned that nobody had answered its question.
+    unheard_at: Option<Time>,
     /// The interesting things that have happened.
     pub happened: BTreeMap<&'static str, u64>,
 }
@@ -176,6 +178,11 @@ impl Model {
     /// A remote was asked how an attempt is, and this comes of it.
     pub fn poll_ends(&mut self, task: &str, attempt: u32, told: Told) {
         self.told.entry((task.into(), attempt)).or_default().push(told);
+    }
+
+    /// A node is to learn that nobody has answered its question.
+    pub fn hears_nobody(&mut self, now: Time) {
+        self.unheard_at = Some(now);
     }
 
     /// A queue is known to be paused from now on, or may start again from now on.

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use taskhook::engine::submission::{Draft, Submission};
 use taskhook::store::StoreError;
 use taskhook_core::retention::Ages;
-use taskhook_core::{Command, HoldCommand, HostKey, Permits, QueueCommand, TaskKey, Timestamp};
+use taskhook_core::{Command, HoldCommand, HostKey, Permits, PollAnswer, QueueCommand, TaskKey, Timestamp};
 
 use crate::clock::Clock;
 use crate::model::{Fact, Kind, Model, Said, State, Time, Verdict, What};
@@ -348,9 +348,7 @@ impl<G: Ground> World<G> {
                 Submission::Polled(Box::new(remote::polled(&exchange, told)))
             }
         };
-        process
-            .inbox
-            .push_back(Ask { submission, from: From::Exchange(Some((exchange.host, exchange.bytes))) });
+        process.inbox.push_back(Ask { submission, from: From::Exchange(exchange.permit) });
         self.say(|| exchange.words(&format!("is heard of by node {node}: {came:?}")));
     }
 
@@ -488,6 +486,10 @@ impl<G: Ground> World<G> {
         for ask in decided {
             if let From::Sender(post, number) = &ask.from {
                 self.model.hears(*number, post.said.clone(), now.0);
+            }
+            if matches!(&ask.submission, Submission::Polled(polled) if matches!(polled.answer, PollAnswer::Lost(_)))
+            {
+                self.model.hears_nobody(now.0);
             }
         }
         if !(G::IS_ALONE && matches!(settled, Settled::Died)) {

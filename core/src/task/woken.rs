@@ -1,7 +1,7 @@
 //! What time does to a task.
 
 use crate::Context;
-use crate::decision::{Change, Decision, Effect};
+use crate::decision::{Change, Decision, Effect, Want};
 use crate::draw;
 use crate::id::{HostKey, TaskKey};
 use crate::input::Failure;
@@ -26,6 +26,7 @@ pub fn decide(cx: &Context, subjects: &Subjects, key: TaskKey) -> Decision {
             LastWord::Said => steps::attempt_failed(cx, task, failure_by(task, end.kind), true),
             LastWord::Ask(attempt) => poll(task, attempt),
             LastWord::Awaited(until) => sooner(cx, task, until),
+            LastWord::NoPlace => asks_later(cx, task),
         };
     }
     match (task.state, task.open_attempt()) {
@@ -47,7 +48,7 @@ pub fn decide(cx: &Context, subjects: &Subjects, key: TaskKey) -> Decision {
         (State::Running, Some(attempt)) if wants_poll(cx, task, attempt) => {
             match task.status_host().is_some_and(|host| is_free_to_ask(cx, host)) {
                 true => poll(task, attempt),
-                false => sooner(cx, task, poll_again(cx, task)),
+                false => asks_later(cx, task),
             }
         }
         (State::Dispatching, _) => looked_at(cx, task, Some(cx.now + limits::LOST_AFTER)),
@@ -119,8 +120,10 @@ enum LastWord {
     Said,
     /// It is asked about this attempt.
     Ask(Attempt),
-    /// It was asked, or cannot be asked yet.
+    /// It was asked, or is not to be asked yet.
     Awaited(Timestamp),
+    /// It cannot be asked now.
+    NoPlace,
 }
 
 /// G14: before a time-out that is judged at `judged_at` is declared, the remote is asked once more: what it said before that is
@@ -143,7 +146,14 @@ fn last_word(cx: &Context, task: &Task, judged_at: Timestamp) -> LastWord {
         // Time between signs of life may be shorter than any pause between two questions.
         None if again_at > cx.now => LastWord::Awaited(again_at),
         None if is_free_to_ask(cx, host) => LastWord::Ask(attempt),
-        None => LastWord::Awaited(poll_again(cx, task)),
+        // The places are taken by questions that it does not answer either: nobody waits for ever.
+        None if !cx.rests()
+            && cx.permits.is_unheard_since(host, judged_at)
+            && judged_at + limits::LAST_POLL_WITHIN <= cx.now =>
+        {
+            LastWord::Said
+        }
+        None => LastWord::NoPlace,
     }
 }
 
@@ -170,6 +180,14 @@ fn awaited_until(cx: &Context, attempt: Attempt) -> Option<Timestamp> {
 /// Whether a question may be put to this host now.
 fn is_free_to_ask(cx: &Context, host: HostKey) -> bool {
     !cx.rests() && cx.permits.allow_poll(host)
+}
+
+/// A poll that cannot be sent waits for a place; should nobody offer it one, it is tried again.
+fn asks_later(cx: &Context, task: &Task) -> Decision {
+    let mut decision = sooner(cx, task, poll_again(cx, task));
+    let host = task.status_host().filter(|_| !cx.rests());
+    decision.wants.extend(host.map(|host| Want::Poll(host, task.key)));
+    decision
 }
 
 /// When a poll is tried again that could not be sent: drawn, so that ten thousand do not come at one moment. Whoever

@@ -210,6 +210,7 @@ impl World {
                 Want::Host(host) if self.permits.free_with(host, self.now) > 0 => {
                     inputs.push(Input::FollowUp(FollowUp::HostFree(host)));
                 }
+                Want::Poll(host, task) if self.permits.allow_poll(host) => inputs.push(Input::Wake(task)),
                 _ => drop(self.queues.wants.insert(want)),
             }
         }
@@ -313,7 +314,10 @@ impl World {
         let ended = |open: &Exchange| (open.task, open.attempt) == (task, attempt);
         if let Some(position) = open.iter().position(ended) {
             let exchange = open.remove(position);
-            self.permits.give_back(exchange.host, exchange.bytes);
+            match input {
+                Input::Polled(_) => self.permits.give_back_poll(exchange.host),
+                _ => self.permits.give_back(exchange.host, exchange.bytes),
+            }
         }
     }
 

@@ -104,8 +104,11 @@ impl Dispatch {
     #[must_use]
     pub fn permit(&self) -> Option<Permit> {
         match self.poll {
-            Some(_) => self.task.status_host().map(|host| Permit { host, bytes: 0 }),
-            None => self.task.plan.host.map(|host| Permit { host, bytes: self.task.plan.payload_bytes }),
+            Some(_) => self.task.status_host().map(|host| Permit { host, bytes: 0, poll: true }),
+            None => {
+                let bytes = self.task.plan.payload_bytes;
+                self.task.plan.host.map(|host| Permit { host, bytes, poll: false })
+            }
         }
     }
 }
@@ -266,6 +269,8 @@ async fn gather(
     let next_wake = tasks.chain(queues).chain(bulks).min();
     let mut receipts = done.receipts;
     receipts.truncate(submissions);
+    let mut wants = done.wants;
+    wants.extend(done.wants_more);
     Ok(Committed {
         receipts,
         dispatches,
@@ -273,7 +278,7 @@ async fn gather(
         next_wake,
         next_schedule: subjects.schedules().filter_map(|schedule| schedule.wake_at).min(),
         permits: None,
-        wants: done.wants,
+        wants,
         ended: done.ended,
         hold: done.hold,
         rests: false,
@@ -315,6 +320,8 @@ struct Progress {
     receipts: Vec<Receipt>,
     effects: Vec<Effect>,
     wants: Vec<Want>,
+    /// Of those who were given something, and want more: they go behind the others.
+    wants_more: Vec<Want>,
     ended: Vec<TaskKey>,
     hold: Option<HoldChange>,
     tally: Tally,
@@ -332,8 +339,9 @@ impl Progress {
             let ended = decision.changes.iter().filter(|(_, change)| change.is_end()).map(|(task, _)| *task);
             self.ended.extend(ended);
             self.hold = decision.hold.or(self.hold);
+            let wants = if decision.effects.is_empty() { &mut self.wants } else { &mut self.wants_more };
+            wants.extend(decision.wants);
             self.effects.extend(decision.effects);
-            self.wants.extend(decision.wants);
             if first {
                 self.receipts.push(receipt(input, decision.outcome, subjects));
             }

@@ -421,21 +421,22 @@ impl Lane {
         batch: Batch<'_>,
     ) -> Result<bool, StoreError> {
         for permit in asks.iter().filter_map(|ask| ask.permit) {
-            self.node.permits.give_back(permit.host, permit.bytes);
-            self.wants.returned(permit.host);
+            permit.give_back(&mut self.node.permits);
+            self.wants.returned(permit, &self.node.permits, (self.clock)());
         }
         self.node.permits.closed = *self.draining.borrow();
         let submissions = asks.iter().map(|ask| &ask.submission).collect();
-        let (mut queues, mut hosts) = (Vec::new(), Vec::new());
+        let (mut queues, mut hosts, mut due) = (Vec::new(), Vec::new(), batch.due);
         // What was lost goes first: new work would take the places that it needs.
         if self.lost.is_empty() {
             queues.extend(self.queues.drain(..self.queues.len().min(limits::QUEUES_ASKED_MAX)));
-            queues.extend(self.wants.take_queues());
+            due.extend(self.wants.take_polls(&self.node.permits));
+            queues.extend(self.wants.take_queues(&self.node.permits));
             hosts = self.wants.take_hosts(&self.node.permits, (self.clock)());
         }
         self.node.shown = self.shown.now();
         self.node.full = self.full.is_some();
-        let batch = Batch { submissions, queues, hosts, ..batch };
+        let batch = Batch { submissions, due, queues, hosts, ..batch };
         let next_id = || BatchId(uuid::Uuid::now_v7().as_u128());
         let begun = Instant::now();
         match commit(store, &self.node, &batch, next_id).await {

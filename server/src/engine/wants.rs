@@ -1,10 +1,16 @@
 //! Who is to be asked again when this node has places for exchanges again.
 
+mod polls;
+
 use std::collections::{BTreeSet, VecDeque};
 
-use taskhook_core::{HostKey, Permits, QueueKey, Timestamp, Want, limits};
+use polls::Polls;
 
-/// Queues and hosts that wait for a place. What is here is about this process alone: one that starts looks at
+use taskhook_core::{HostKey, Permits, QueueKey, TaskKey, Timestamp, Want, limits};
+
+use crate::engine::Permit;
+
+/// Queues, hosts and polls that wait for a place. What is here is about this process alone: one that starts looks at
 /// everything.
 #[derive(Debug, Default)]
 pub struct Wants {
@@ -14,10 +20,11 @@ pub struct Wants {
     hosts: BTreeSet<HostKey>,
     /// Those of them that may have one now, as far as it is for the host to say.
     hopeful: BTreeSet<HostKey>,
-    /// A place came back since queues were asked.
-    returned: bool,
+    /// How many of the queues, from the first on, are to be asked: they waited when a place came back.
+    to_ask: usize,
     /// When the first of the awaited hosts that are out of order may be asked again.
     probe_at: Option<Timestamp>,
+    polls: Polls,
 }
 
 impl Wants {
@@ -27,6 +34,7 @@ impl Wants {
             match want {
                 Want::Queue(queue) if !self.queues.contains(&queue) => self.queues.push_back(queue),
                 Want::Queue(_) => {}
+                Want::Poll(host, task) => self.polls.add(host, task),
                 Want::Host(host) => {
                     self.hosts.insert(host);
                     if permits.places_with(host, now) > 0 {
@@ -39,9 +47,20 @@ impl Wants {
         }
     }
 
-    /// A place with this host came back.
-    pub fn returned(&mut self, host: HostKey) {
-        self.returned = true;
+    /// A place came back; `permits` have it.
+    pub fn returned(&mut self, permit: Permit, permits: &Permits, now: Timestamp) {
+        let host = permit.host;
+        self.has_places(host);
+        let is_last = permits.places_with(host, now) < 2 && self.hosts.contains(&host);
+        let is_last = is_last || (permits.free < 2 && !self.queues.is_empty());
+        // Polls and dispatches that wait for the same places have them by turns.
+        if !(permit.poll && is_last) {
+            self.polls.offer(host);
+        }
+    }
+
+    fn has_places(&mut self, host: HostKey) {
+        self.to_ask = self.queues.len();
         if self.hosts.contains(&host) {
             self.hopeful.insert(host);
         }
@@ -51,25 +70,33 @@ impl Wants {
     /// them yet: those who wait were looked at while the host was out of order.
     pub fn recovered(&mut self, before: &Permits, after: &Permits) {
         for (host, _) in before.broken().filter(|(host, _)| after.probe_at(*host).is_none()) {
-            self.returned(host);
+            self.has_places(host);
         }
     }
 
     /// When somebody can be asked by time alone; in the past where somebody can be asked now.
     #[must_use]
     pub fn next(&self, permits: &Permits) -> Option<Timestamp> {
-        let is_asked_now = (!self.hopeful.is_empty() && !permits.is_exhausted())
-            || (self.returned && !self.queues.is_empty());
+        let is_asked_now = (!self.hopeful.is_empty() || self.to_ask > 0) && !permits.is_exhausted();
         if is_asked_now { Some(Timestamp(i64::MIN)) } else { self.probe_at }
     }
 
-    /// The queues to look at now.
+    /// The queues to look at now: not all at once, and each once for the places that came back. Who waits again goes behind
+    /// those that are still to be asked.
     #[must_use]
-    pub fn take_queues(&mut self) -> Vec<QueueKey> {
-        if !std::mem::take(&mut self.returned) {
+    pub fn take_queues(&mut self, permits: &Permits) -> Vec<QueueKey> {
+        if permits.is_exhausted() {
             return Vec::new();
         }
-        self.queues.drain(..self.queues.len().min(limits::QUEUES_ASKED_MAX)).collect()
+        let count = self.to_ask.min(limits::QUEUES_ASKED_MAX);
+        self.to_ask -= count;
+        self.queues.drain(..count).collect()
+    }
+
+    /// The tasks whose remotes can be asked now.
+    #[must_use]
+    pub fn take_polls(&mut self, permits: &Permits) -> Vec<TaskKey> {
+        self.polls.take(permits)
     }
 
     /// The hosts that have places now for lines that wait for one.
@@ -88,7 +115,7 @@ impl Wants {
         let hopeful = std::mem::take(&mut self.hopeful).into_iter();
         let (hosts, others): (Vec<_>, Vec<_>) = hopeful.partition(|host| permits.free_with(*host, now) > 0);
         self.hosts.retain(|host| !hosts.contains(host));
-        let probes = others.into_iter().filter_map(|host| permits.probe_at(host));
+        let probes = others.into_iter().filter_map(|host| permits.probe_at(host)).filter(|at| *at > now);
         self.probe_at = self.probe_at.into_iter().chain(probes).min();
         hosts
     }
@@ -102,20 +129,81 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_000);
 
+    fn of(host: HostKey) -> Permit {
+        Permit { host, bytes: 0, poll: false }
+    }
+
     #[test]
     fn a_queue_is_asked_when_a_place_comes_back_and_only_then() {
-        let permits = Permits::new(0, 1);
+        let permits = Permits::new(1, 1);
         let mut wants = Wants::default();
         wants.add(
             vec![Want::Queue(QueueKey(1)), Want::Queue(QueueKey(2)), Want::Queue(QueueKey(1))],
             &permits,
             NOW,
         );
-        assert_eq!((wants.take_queues(), wants.next(&permits)), (vec![], None));
-        wants.returned(HostKey(9));
-        assert_eq!(wants.take_queues(), [QueueKey(1), QueueKey(2)]);
-        wants.returned(HostKey(9));
-        assert_eq!(wants.take_queues(), [] as [QueueKey; 0]);
+        assert_eq!((wants.take_queues(&permits), wants.next(&permits)), (vec![], None));
+        wants.returned(of(HostKey(9)), &permits, NOW);
+        assert_eq!(wants.take_queues(&permits), [QueueKey(1), QueueKey(2)]);
+        wants.returned(of(HostKey(9)), &permits, NOW);
+        assert_eq!(wants.take_queues(&permits), [] as [QueueKey; 0]);
+    }
+
+    #[test]
+    fn all_queues_are_asked_until_the_places_are_taken() {
+        let mut permits = Permits::new(1, 1);
+        let mut wants = Wants::default();
+        let queues = (1..=40).map(QueueKey);
+        wants.add(queues.clone().map(Want::Queue).collect(), &permits, NOW);
+        wants.returned(of(HostKey(9)), &permits, NOW);
+        let mut asked = Vec::new();
+        while wants.next(&permits).is_some() {
+            let some = wants.take_queues(&permits);
+            assert!(some.len() <= limits::QUEUES_ASKED_MAX);
+            // They wait again, for the next place.
+            wants.add(some.iter().copied().map(Want::Queue).collect(), &permits, NOW);
+            asked.extend(some);
+        }
+        assert_eq!(
+            asked,
+            queues.clone().collect::<Vec<_>>(),
+            "nobody has taken it, so everybody is asked, once"
+        );
+
+        wants.returned(of(HostKey(9)), &permits, NOW);
+        assert_eq!(wants.take_queues(&permits).len(), limits::QUEUES_ASKED_MAX);
+        permits.take(HostKey(9), 0, NOW);
+        assert_eq!((wants.take_queues(&permits), wants.next(&permits)), (vec![], None), "it is taken");
+    }
+
+    #[test]
+    fn polls_and_lines_that_wait_for_the_same_place_have_it_by_turns() {
+        let host = HostKey(1);
+        let mut permits = Permits::new(1, 1);
+        permits.take(host, 0, NOW);
+        let mut wants = Wants::default();
+        wants.add(
+            vec![Want::Host(host), Want::Poll(host, TaskKey(1)), Want::Poll(host, TaskKey(2))],
+            &permits,
+            NOW,
+        );
+        of(host).give_back(&mut permits);
+        wants.returned(of(host), &permits, NOW);
+        assert_eq!(
+            wants.take_polls(&permits),
+            [TaskKey(1)],
+            "what a dispatch gives back is offered to a poll first"
+        );
+        permits.take_poll(host);
+        assert_eq!(wants.take_hosts(&permits, NOW), []);
+
+        let poll = Permit { poll: true, ..of(host) };
+        poll.give_back(&mut permits);
+        wants.returned(poll, &permits, NOW);
+        assert_eq!((wants.take_polls(&permits), wants.take_hosts(&permits, NOW)), (vec![], vec![host]));
+        // Where no line waits, the next poll has it.
+        wants.returned(poll, &permits, NOW);
+        assert_eq!(wants.take_polls(&permits), [TaskKey(2)]);
     }
 
     #[test]
@@ -125,10 +213,10 @@ mod tests {
         permits.take(host, 0, NOW);
         let mut wants = Wants::default();
         wants.add(vec![Want::Host(host)], &permits, NOW);
-        wants.returned(other);
+        wants.returned(of(other), &permits, NOW);
         assert_eq!((wants.take_hosts(&permits, NOW), wants.next(&permits)), (vec![], None));
         permits.give_back(host, 0);
-        wants.returned(host);
+        wants.returned(of(host), &permits, NOW);
         assert!(wants.next(&permits).is_some());
         assert_eq!(wants.take_hosts(&permits, NOW), [host]);
         assert_eq!(wants.next(&permits), None, "it is asked once");
@@ -161,7 +249,7 @@ mod tests {
             "the other has it"
         );
         permits.give_back(other, 0);
-        wants.returned(other);
+        wants.returned(of(other), &permits, NOW);
         assert!(wants.next(&permits).is_some_and(|at| at <= NOW));
         assert_eq!(wants.take_hosts(&permits, NOW), [host]);
         assert_eq!(wants.next(&permits), None, "it is asked once");
@@ -206,13 +294,19 @@ mod tests {
         wants.add(vec![Want::Host(host), Want::Queue(QueueKey(1))], &permits, probe);
         // The reply of the probe: its place comes back before the transaction that learns that the host has answered.
         permits.give_back(host, 0);
-        wants.returned(host);
-        assert_eq!((wants.take_queues(), wants.take_hosts(&permits, probe)), (vec![QueueKey(1)], vec![]));
+        wants.returned(of(host), &permits, NOW);
+        assert_eq!(
+            (wants.take_queues(&permits), wants.take_hosts(&permits, probe)),
+            (vec![QueueKey(1)], vec![])
+        );
         wants.add(vec![Want::Queue(QueueKey(1))], &permits, probe);
         let before = permits.clone();
         permits.learn(host, Health::Answered, probe);
         wants.recovered(&before, &permits);
         assert!(wants.next(&permits).is_some_and(|at| at <= probe));
-        assert_eq!((wants.take_queues(), wants.take_hosts(&permits, probe)), (vec![QueueKey(1)], vec![host]));
+        assert_eq!(
+            (wants.take_queues(&permits), wants.take_hosts(&permits, probe)),
+            (vec![QueueKey(1)], vec![host])
+        );
     }
 }

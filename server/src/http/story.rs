@@ -40,12 +40,7 @@ fn what(entry: &HistoryEntry) -> String {
             )
         }
         "started" => format!("attempt {attempt} runs at the worker"),
-        "alive" => match (detail.progress, detail.message.as_deref()) {
-            (Some(part), Some(words)) => format!("progress {:.0} %: {words}", part * 100.0),
-            (Some(part), None) => format!("progress {:.0} %", part * 100.0),
-            (None, Some(words)) => format!("sign of life: {words}"),
-            (None, None) => "sign of life".into(),
-        },
+        "alive" => sign_of_life(detail),
         "responded" => match detail.status {
             Some(status) => format!("attempt {attempt} was answered {status}"),
             None => format!("attempt {attempt} got no answer: {}", message()),
@@ -131,6 +126,15 @@ fn ignored(detail: &row::Detail) -> String {
         _ => "",
     };
     format!("{outcome} ({reason}){why}")
+}
+
+fn sign_of_life(detail: &row::Detail) -> String {
+    match (detail.progress, detail.message.as_deref()) {
+        (Some(part), Some(words)) => format!("progress {:.0} %: {words}", part * 100.0),
+        (Some(part), None) => format!("progress {:.0} %", part * 100.0),
+        (None, Some(words)) => format!("sign of life: {words}"),
+        (None, None) => "sign of life".into(),
+    }
 }
 
 /// What a remote said when it was asked.

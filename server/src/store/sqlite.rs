@@ -182,14 +182,14 @@ impl Store for SqliteStore {
         let mut statement = self
             .connection
             .prepare_cached(
-                "SELECT wake_at, key FROM task WHERE state = 4 AND wake_at <= ?1
+                "SELECT state, wake_at, key FROM task WHERE state = 4 AND wake_at <= ?1
                  UNION ALL
-                 SELECT wake_at, key FROM task WHERE state = 5 AND watch IS NOT NULL AND wake_at <= ?2
-                 ORDER BY wake_at",
+                 SELECT state, wake_at, key FROM task WHERE state = 5 AND watch IS NOT NULL AND wake_at <= ?2
+                 ORDER BY state, wake_at",
             )
             .map_err(failed)?;
         let rows =
-            statement.query_map(params![by.0, polls_by.0], |row| row.get(1).map(TaskKey)).map_err(failed)?;
+            statement.query_map(params![by.0, polls_by.0], |row| row.get(2).map(TaskKey)).map_err(failed)?;
         rows.collect::<rusqlite::Result<_>>().map_err(failed)
     }
 

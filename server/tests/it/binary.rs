@@ -7,6 +7,7 @@ mod disk;
 mod doors;
 mod hold;
 mod payloads;
+mod places;
 pub(crate) mod process;
 pub(crate) mod python;
 mod queues;

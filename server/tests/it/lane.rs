@@ -124,7 +124,7 @@ fn draft(id: String) -> Arc<Draft> {
 /// Ends an exchange, as the dispatcher does.
 async fn hand_in(engine: &Engine, dispatch: &Dispatch, kind: ReplyKind) {
     let (task, attempt) = (dispatch.task.key, dispatch.attempt);
-    let permit = Permit { host: dispatch.task.plan.host.expect("a host"), bytes: 0 };
+    let permit = Permit { host: dispatch.task.plan.host.expect("a host"), bytes: 0, poll: false };
     engine
         .hand_in(
             Submission::Reply(Box::new(Reply { task, attempt, kind, external: None, location: None })),

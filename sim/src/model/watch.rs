@@ -95,9 +95,12 @@ impl Model {
         if task.can_be_asked().is_none() {
             return true;
         }
-        let is_asked = |judged_at: Time| task.asking.sent_at.is_some_and(|sent_at| sent_at >= judged_at);
-        self.judged_at(at, grace).any(|judged_at| judged_at <= now && is_asked(judged_at))
-            && !task.is_awaited(now, Time::MIN)
+        self.judged_at(at, grace).filter(|judged_at| *judged_at <= now).any(|judged_at| {
+            let is_asked = task.asking.sent_at.is_some_and(|sent_at| sent_at >= judged_at);
+            // Where hosts answer no questions, and those take the places, nobody waits for ever.
+            let is_left = self.unheard_at >= Some(judged_at) && judged_at + PATIENCE <= now;
+            (is_asked || is_left) && !task.is_awaited(now, Time::MIN)
+        })
     }
 
     pub(super) fn is_past_deadline(&self, task: &Task, now: Time) -> bool {

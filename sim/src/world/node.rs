@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use taskhook::engine::Receipt;
 use taskhook::engine::commit::{Batch, Committed, Dispatch, Node as Known, commit, prune};
 use taskhook::engine::submission::Submission;
 use taskhook::engine::wants::Wants;
+use taskhook::engine::{Permit, Receipt};
 use taskhook::store::{BatchId, Kept, KeptKey, Store, StoreError};
 use taskhook_core::retention::{Ages, Place};
-use taskhook_core::{HoldChange, HostKey, Permits, QueueKey, TaskKey, Timestamp, Want, limits};
+use taskhook_core::{HoldChange, Permits, QueueKey, TaskKey, Timestamp, Want, limits};
 
 use super::mortal::{Fate, Mortal};
 use super::remote::Post;
@@ -25,8 +25,8 @@ pub(super) enum From {
     Sender(Post, u64),
     /// A user.
     User,
-    /// The end of an exchange with this host and of so many bytes; `None`: its place is given back already.
-    Exchange(Option<(HostKey, u32)>),
+    /// The end of an exchange that held this place; `None`: it is given back already.
+    Exchange(Option<Permit>),
 }
 
 /// An input on its way.
@@ -178,9 +178,9 @@ impl<S: Store> Node<S> {
         let asks: Vec<Ask> = self.inbox.drain(..some(self.inbox.len().min(64))).collect();
         let kept: Vec<Kept> = self.backlog.drain(..some(self.backlog.len().min(256))).collect();
         for ask in &asks {
-            if let From::Exchange(Some((host, bytes))) = ask.from {
-                self.known.permits.give_back(host, bytes);
-                self.wants.returned(host);
+            if let From::Exchange(Some(permit)) = ask.from {
+                permit.give_back(&mut self.known.permits);
+                self.wants.returned(permit, &self.known.permits, now);
             }
         }
         let due = ready(self.store.due(now, some(64).max(1)))?;
@@ -191,7 +191,8 @@ impl<S: Store> Node<S> {
         let mut tasks = due.tasks;
         tasks.extend(std::mem::take(&mut self.lost));
         let mut queues: Vec<QueueKey> = std::mem::take(&mut self.queues).into_iter().collect();
-        queues.extend(self.wants.take_queues());
+        tasks.extend(self.wants.take_polls(&self.known.permits));
+        queues.extend(self.wants.take_queues(&self.known.permits));
         let hosts = self.wants.take_hosts(&self.known.permits, now);
         self.known.shown = now;
         let submissions = asks.iter().map(|ask| &ask.submission).collect();

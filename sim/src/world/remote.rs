@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use taskhook::engine::Permit;
 use taskhook::engine::commit::Dispatch;
 use taskhook::store::row::micros;
 use taskhook_core::{
@@ -52,8 +53,7 @@ pub(super) struct Exchange {
     pub(super) id: String,
     pub(super) task: TaskKey,
     pub(super) attempt: u32,
-    pub(super) host: HostKey,
-    pub(super) bytes: u32,
+    pub(super) permit: Option<Permit>,
     /// It asks how the attempt is.
     pub(super) is_poll: bool,
     is_external: bool,
@@ -77,8 +77,7 @@ impl Exchange {
             id: dispatch.id.clone(),
             task: dispatch.task.key,
             attempt: dispatch.attempt,
-            host: permit.map_or(HostKey(0), |permit| permit.host),
-            bytes: permit.map_or(0, |permit| permit.bytes),
+            permit,
             is_poll,
             is_external: plan.host.is_none(),
             own_ids: dispatch.correlate.is_some(),
@@ -107,7 +106,7 @@ impl<G: Ground> World<G> {
             return self.ends(number, node, life, exchange, (at, Answer::default()));
         }
         let delay = self.pick(&[MILLI, 20 * MILLI, 300 * MILLI, 5 * SECOND]);
-        if self.is_dead(exchange.host) {
+        if self.is_dead(exchange) {
             let answer = Answer { status: self.pick(&[0, 500, 502]), retry_after: None };
             return self.ends(number, node, life, exchange, (now + delay, answer));
         }
@@ -165,11 +164,12 @@ impl<G: Ground> World<G> {
     }
 
     /// Whether a host fails whatever it is asked. It begins to now and then, and goes on for a while.
-    fn is_dead(&mut self, host: HostKey) -> bool {
+    fn is_dead(&mut self, exchange: &Exchange) -> bool {
         let now = self.now();
-        if !self.has(Feature::DeadHosts) {
+        let Some(host) = exchange.permit.map(|permit| permit.host).filter(|_| self.has(Feature::DeadHosts))
+        else {
             return false;
-        }
+        };
         if self.dead_until.get(&host).is_some_and(|until| now < *until) {
             return true;
         }
@@ -203,7 +203,7 @@ impl<G: Ground> World<G> {
         if self.has(Feature::StatusFlaps) && self.chance(300) {
             told = Told::NotFound;
         }
-        if (self.has(Feature::StatusErrors) && self.chance(250)) || self.is_dead(exchange.host) {
+        if (self.has(Feature::StatusErrors) && self.chance(250)) || self.is_dead(exchange) {
             told = Told::Nothing;
         }
         let slow = self.has(Feature::StatusSlow) && self.chance(300);

@@ -137,19 +137,19 @@ pub(super) fn key_of(connection: &Connection, name: &str) -> rusqlite::Result<Op
 /// What holds up a task that is queued or has begun; of others only the name of their queue.
 pub(super) fn held_up(connection: &Connection, node: &NodeStatus, task: &Task) -> rusqlite::Result<HeldUp> {
     let queue = name_of(connection, task.plan.queue.0)?.unwrap_or_default();
-    let (full, up_since) = (node.full_since(), node.up_since());
+    let (full, up_since, now) = (node.full_since(), node.up_since(), wall_clock());
     match task.state {
         State::Dispatching | State::Running => {
             let held = held_since(connection)?;
-            Ok(HeldUp { queue, held, full, up_since, ..HeldUp::default() })
+            Ok(HeldUp { queue, held, full, up_since, now, ..HeldUp::default() })
         }
         State::Queued => {
             let Some(settings) = queue_of(connection, task.plan.queue)? else {
                 return Ok(HeldUp { queue, up_since, ..HeldUp::default() });
             };
-            let held_up = held_up_of(connection, &settings, task.plan.concurrency_key, wall_clock())?;
+            let held_up = held_up_of(connection, &settings, task.plan.concurrency_key, now)?;
             let breaker = task.plan.host.and_then(|host| node.probe_at(host));
-            Ok(HeldUp { queue, breaker, full, up_since, ..held_up })
+            Ok(HeldUp { queue, breaker, full, up_since, now, ..held_up })
         }
         _ => Ok(HeldUp { queue, up_since, ..HeldUp::default() }),
     }

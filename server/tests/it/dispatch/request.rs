@@ -42,7 +42,7 @@ async fn a_request_says_who_calls_and_about_what() {
     assert_eq!(headers, expected);
     let (reply, permit) = sending.replies.recv().await.expect("the dispatcher lives");
     assert_eq!((reply.task, reply.attempt), (TaskKey(7), 3));
-    assert_eq!(permit, Permit { host: HostKey(5), bytes: 20 });
+    assert_eq!(permit, Permit { host: HostKey(5), bytes: 20, poll: false });
     assert!(matches!(reply.kind, ReplyKind::Response(response) if response.status == 202));
 }
 

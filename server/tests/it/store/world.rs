@@ -112,7 +112,7 @@ impl<B: Backend> World<B> {
             _ => None,
         }) {
             if let Some(permit) = self.open.remove(&ended).and_then(|dispatch| dispatch.permit()) {
-                self.node.permits.give_back(permit.host, permit.bytes);
+                permit.give_back(&mut self.node.permits);
             }
         }
         let (mut queues, mut hosts) = (batch.queues.clone(), batch.hosts.clone());
@@ -149,7 +149,7 @@ impl<B: Backend> World<B> {
         }
         // G12: deciding panics where there is no permit.
         self.node.permits = committed.permits.clone().unwrap();
-        over.iter().for_each(|permit| self.node.permits.give_back(permit.host, permit.bytes));
+        over.iter().for_each(|permit| permit.give_back(&mut self.node.permits));
         self.wants.extend(committed.wants.iter().copied());
         self.backlog.retain(|kept| !batch.kept.contains(kept));
         self.backlog.extend(committed.kept.iter().copied());
@@ -168,7 +168,9 @@ impl<B: Backend> World<B> {
                 Want::Host(host) if self.node.permits.free_with(host, self.clock.now()) > 0 => {
                     hosts.push(host);
                 }
-                _ => drop(self.wants.insert(want)),
+                // They are tried again at times of their own.
+                Want::Poll(..) => {}
+                Want::Queue(_) | Want::Host(_) => drop(self.wants.insert(want)),
             }
         }
     }
@@ -265,7 +267,7 @@ impl<B: Backend> World<B> {
         self.backend.reopen();
         for dispatch in std::mem::take(&mut self.open).into_values() {
             let permit = dispatch.permit().unwrap();
-            self.node.permits.give_back(permit.host, permit.bytes);
+            permit.give_back(&mut self.node.permits);
         }
         self.wants.clear();
         self.node.up_since = self.clock.now();

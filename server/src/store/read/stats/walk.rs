@@ -238,6 +238,6 @@ impl<'a> Asked<'a> {
         };
         let breaker = host.and_then(|host| node.probe_at(host));
         let full = node.full_since();
-        Ok(code_of(State::Queued, false, &HeldUp { breaker, full, ..held_up.clone() }))
+        Ok(code_of(State::Queued, false, &HeldUp { breaker, full, now: self.now, ..held_up.clone() }))
     }
 }
