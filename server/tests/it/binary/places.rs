@@ -49,7 +49,7 @@ async fn be_slow(mut worker: Worker) {
     loop {
         let call = worker.call().await;
         tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await; // real time: work that takes some
             call.status(200);
         });
     }
