@@ -207,6 +207,9 @@ impl<G: Ground> World<G> {
         self.all_is_there()?;
         self.sweeps_all()?;
         for process in self.nodes.iter().flatten() {
+            if !process.counts_its_places() {
+                return Err(format!("G12: a place was not given back: {}", process.words()));
+            }
             self.ground.inspect(&process.store.inner)?;
         }
         Ok(())

@@ -144,6 +144,11 @@ impl<S: Store> Node<S> {
         self.known.permits.broken().count()
     }
 
+    /// Whether each place that it counts as taken is that of an exchange.
+    pub(super) fn counts_its_places(&self) -> bool {
+        self.known.permits.open() as usize == self.open.len()
+    }
+
     /// Whether there is something to commit now.
     pub(super) fn has_work(&self, now: Timestamp) -> bool {
         if now < self.rests_until {
