@@ -115,6 +115,7 @@ pub fn decide_all(cx: &mut Context, subjects: &mut Subjects, round: &[Input]) ->
         subjects.take_in(cx.now, &decision, evolved);
         if let Some(change) = decision.hold {
             cx.held = change.since(cx.now);
+            cx.permits.forget_silence();
         }
         for effect in &decision.effects {
             take_permit(cx, subjects, *effect);
@@ -142,19 +143,19 @@ fn take_permit(cx: &mut Context, subjects: &Subjects, effect: Effect) {
 
 /// What the end of an exchange says about its host, whatever it means for its task.
 fn learn(cx: &mut Context, subjects: &Subjects, input: &Input) {
-    let known = |task| subjects.has_loaded(task).then(|| subjects.task(task)).flatten();
     match input {
         Input::Reply(reply) => {
-            if let Some(host) = known(reply.task).and_then(|task| task.plan.host) {
+            let task = subjects.has_loaded(reply.task).then(|| subjects.task(reply.task)).flatten();
+            if let Some(host) = task.and_then(|task| task.plan.host) {
                 cx.permits.learn(host, replied::health(reply), cx.now);
             }
         }
-        Input::Polled(polled) => {
-            if let Some(host) = known(polled.task).and_then(Task::status_host) {
-                let is_answered = !matches!(polled.answer, PollAnswer::Lost(_));
-                cx.permits.learn_poll(host, is_answered, cx.now);
-            }
-        }
+        Input::Polled(polled) => match polled.answer {
+            // Nobody is asked again before it goes on.
+            PollAnswer::Lost(_) if cx.rests() => {}
+            PollAnswer::Lost(_) => cx.permits.hear_nothing(polled.host, cx.now),
+            _ => cx.permits.hear(polled.host),
+        },
         _ => {}
     }
 }

@@ -691,6 +691,8 @@ pub struct Polled {
     pub task: TaskKey,
     /// The attempt it was about.
     pub attempt: u32,
+    /// The host that was asked.
+    pub host: HostKey,
     /// What came.
     pub answer: PollAnswer,
 }

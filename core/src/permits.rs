@@ -20,9 +20,11 @@ pub struct Permits {
     pub failures_max: u32,
     /// Nothing new may begin: the node is stopping.
     pub closed: bool,
-    /// Polls this node may still begin: they take places of exchanges, and never more than a share of them.
-    free_polls: u32,
+    /// Polls that are open, and how many may be.
+    polls: (u32, u32),
     hosts: BTreeMap<HostKey, Host>,
+    /// Hosts that have left a poll without an answer in the last minute and answered none since, and when they did.
+    unheard: BTreeMap<HostKey, Timestamp>,
 }
 
 /// What a node knows of a target host. Forgotten when there is nothing to know.
@@ -32,8 +34,6 @@ struct Host {
     open: u32,
     /// Those of them that are polls.
     polls: u32,
-    /// When a poll was last left without an answer, where none was answered since.
-    unheard_at: Option<Timestamp>,
     /// Exchanges that failed since the last one that did not.
     failures: u32,
     /// It failed too often: its tasks wait, but for one at this instant.
@@ -61,8 +61,9 @@ impl Permits {
             per_host_max,
             failures_max: limits::BREAKER_FAILURES,
             closed: false,
-            free_polls: share(exchanges_max),
+            polls: (0, share(exchanges_max)),
             hosts: BTreeMap::new(),
+            unheard: BTreeMap::new(),
         }
     }
 
@@ -96,19 +97,29 @@ impl Permits {
         }
     }
 
+    /// Whether one more dispatch, and no second one, could begin with `host` if places alone counted.
+    #[must_use]
+    pub fn is_last_place(&self, host: HostKey, now: Timestamp) -> bool {
+        self.places_with(host, now) == 1 && self.per_host_max - self.known(host).open == 1
+    }
+
     /// Whether a poll may begin with `host`. It takes a place as a dispatch does, but no probe of a host that is out of order: a
-    /// status URL says nothing of the place to which work is sent.
+    /// status URL says nothing of the place to which work is sent. The first one with a host needs none of the node's share, or
+    /// hosts that hang would keep the others from being asked; for those first ones there is as much again.
     #[must_use]
     pub fn allow_poll(&self, host: HostKey) -> bool {
         let host = self.known(host);
+        let (open, share_of_node) = self.polls;
         let has_places = !self.is_exhausted() && host.open < self.per_host_max;
-        has_places && self.free_polls > 0 && host.polls < share(self.per_host_max)
+        let is_first = host.polls == 0 && open < share_of_node.saturating_mul(2);
+        has_places && (is_first || (open < share_of_node && host.polls < share(self.per_host_max)))
     }
 
-    /// Whether `host` has left a poll without an answer at this instant or later, and answered none since.
+    /// Whether `host` is being asked, has left a poll without an answer since `at`, and not long ago, and answered none since.
     #[must_use]
-    pub fn is_unheard_since(&self, host: HostKey, at: Timestamp) -> bool {
-        self.known(host).unheard_at >= Some(at)
+    pub fn is_silent_since(&self, host: HostKey, at: Timestamp, now: Timestamp) -> bool {
+        let unheard_at = self.unheard.get(&host).filter(|unheard_at| is_recent(**unheard_at, now));
+        self.known(host).polls > 0 && unheard_at >= Some(&at)
     }
 
     /// Counts an exchange that begins.
@@ -129,7 +140,7 @@ impl Permits {
     /// If it was not allowed.
     pub fn take_poll(&mut self, host: HostKey) {
         assert!(self.allow_poll(host), "a poll began without a permit");
-        self.free_polls -= 1;
+        self.polls.0 += 1;
         self.begin(host, 0).polls += 1;
     }
 
@@ -166,21 +177,24 @@ impl Permits {
         if let Some(known) = known {
             known.polls -= 1;
         }
-        self.free_polls += 1;
+        self.polls.0 -= 1;
         self.give_back(host, 0);
     }
 
-    /// Learns whether a host has answered a poll.
-    pub fn learn_poll(&mut self, host: HostKey, is_answered: bool, now: Timestamp) {
-        match is_answered {
-            false => self.hosts.entry(host).or_default().unheard_at = Some(now),
-            true => {
-                if let Some(known) = self.hosts.get_mut(&host) {
-                    known.unheard_at = None;
-                    self.forget(host);
-                }
-            }
-        }
+    /// Learns that a host has answered a poll.
+    pub fn hear(&mut self, host: HostKey) {
+        self.unheard.remove(&host);
+    }
+
+    /// Learns that a host has left a poll without an answer.
+    pub fn hear_nothing(&mut self, host: HostKey, now: Timestamp) {
+        self.unheard.retain(|_, unheard_at| is_recent(*unheard_at, now));
+        self.unheard.insert(host, now);
+    }
+
+    /// Forgets who has answered no poll: for a while nobody was asked.
+    pub fn forget_silence(&mut self) {
+        self.unheard.clear();
     }
 
     /// Learns from the end of a dispatch whether its host is in order.
@@ -230,6 +244,10 @@ impl Permits {
             self.hosts.remove(&host);
         }
     }
+}
+
+fn is_recent(unheard_at: Timestamp, now: Timestamp) -> bool {
+    now < unheard_at + limits::LAST_POLL_WITHIN
 }
 
 /// How many of so many places polls may take.
@@ -297,6 +315,15 @@ mod tests {
         permits.take_poll(other);
         assert!(!permits.allow_poll(other), "a quarter of those of the node");
         assert_eq!((permits.free_with(host, NOW), permits.open()), (6, 3), "they take places all the same");
+        let more = (3..)
+            .map(HostKey)
+            .take_while(|host| permits.allow_poll(*host).then(|| permits.take_poll(*host)).is_some());
+        assert_eq!(
+            more.count(),
+            3,
+            "hosts that nobody asks have a poll all the same, but for those that take no more than that"
+        );
+        (3..6).for_each(|host| permits.give_back_poll(HostKey(host)));
         permits.give_back_poll(other);
 
         (0..limits::BREAKER_FAILURES).for_each(|_| permits.learn(host, Health::Failed, NOW));
@@ -316,13 +343,21 @@ mod tests {
 
     #[test]
     fn it_is_known_since_when_a_host_answers_no_poll() {
-        let host = HostKey(1);
+        let (host, other) = (HostKey(1), HostKey(2));
+        let later = |seconds| NOW + std::time::Duration::from_secs(seconds);
         let mut permits = Permits::new(8, 8);
-        assert!(!permits.is_unheard_since(host, NOW));
-        permits.learn_poll(host, false, NOW);
-        assert!(permits.is_unheard_since(host, NOW));
-        assert!(!permits.is_unheard_since(host, NOW + std::time::Duration::from_secs(1)), "that was before");
-        permits.learn_poll(host, true, NOW);
-        assert_eq!(permits, Permits::new(8, 8), "it answers, and nothing is left to know");
+        permits.take_poll(host);
+        let asked = permits.clone();
+        assert!(!permits.is_silent_since(host, NOW, NOW));
+        permits.hear_nothing(host, NOW);
+        assert!(permits.is_silent_since(host, NOW, later(59)));
+        assert!(!permits.is_silent_since(host, later(1), later(1)), "that was before");
+        assert!(!permits.is_silent_since(host, NOW, later(60)), "that is long ago");
+        permits.give_back_poll(host);
+        assert!(!permits.is_silent_since(host, NOW, NOW), "nobody asks it");
+        permits.take_poll(host);
+        permits.hear_nothing(other, later(60));
+        permits.hear(other);
+        assert_eq!(permits, asked, "what is long ago is forgotten, and so is the silence of who answers");
     }
 }

@@ -152,6 +152,29 @@ fn a_time_out_does_not_wait_for_a_host_that_answers_no_question() {
     }
 }
 
+/// It is no evidence against a remote that nobody had a place to ask it, or was allowed to.
+#[test]
+fn a_last_word_is_left_out_for_the_silence_of_its_host_alone() {
+    let running = |world: &World| world.tasks.values().filter(|task| task.state == State::Running).count();
+    let overdue = "limits 8 4, new status=2 ask=1h timeout=30s attempts=1, 202,
+        b.new status=2 ask=1h timeout=30s attempts=1, b.202, pass 30s";
+    // A question was lost, and attempts take all places for a long time.
+    let attempts = "pass 1s, c.new host=2, d.new host=2, e.new host=2, f.new host=2, pass 30s";
+    let mut world = World::after(&overdue.replace('\n', " ").replace("pass 30s", attempts));
+    assert_eq!((world.exchanges.len(), world.polls.len()), (4, 0));
+    world.permits.hear_nothing(taskhook_core::HostKey(2), world.now);
+    world.play("pass 10m");
+    assert_eq!(running(&world), 2, "nobody could ask");
+    world.play("c.200, pass 0s");
+    assert_eq!(world.polls.len(), 1);
+
+    // What was lost during a hold, or before it, is long ago when it ends.
+    let mut world = World::after(&overdue.replace('\n', " "));
+    world.play("hold, tell 0 lost, pass 50s, hold ends, pass 15s");
+    assert_eq!(world.polls.len(), 1, "the other one is asked, more than a minute after its time");
+    assert_eq!(running(&world), 1);
+}
+
 /// A host is out of order for what is sent to it: how it does what it has is asked all the same, and takes nobody's place.
 #[test]
 fn a_host_that_is_out_of_order_is_asked_how_its_tasks_are() {

@@ -217,7 +217,7 @@ async fn exchange(sender: Arc<Sender>, to: impl HandIn, dispatch: Dispatch) {
     let ended = match dispatch.poll {
         Some(map) => {
             let answer = status::read(kind, unread, map).await;
-            Submission::Polled(Box::new(Polled { task, attempt, answer }))
+            Submission::Polled(Box::new(Polled { task, attempt, host: permit.host, answer }))
         }
         None => {
             let external = correlate::find(&dispatch, &kind).await;

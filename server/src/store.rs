@@ -55,8 +55,8 @@ pub trait Store {
     /// The schedules whose instants are decided beyond `until`: what a clock looks at that was set back.
     async fn schedules_ahead(&mut self, until: Timestamp) -> Result<Vec<ScheduleKey>, StoreError>;
 
-    /// The tasks whose request was in flight when they were last saved, and whose `wake_at` is not after `by`; behind them those that
-    /// run and whose remote can be asked how they are, if their `wake_at` is not after `polls_by`: what a starting node
+    /// The tasks whose request was in flight when they were last saved, and whose `wake_at` is not after `by`; behind them those
+    /// that run and whose remote can be asked how they are, if their `wake_at` is not after `polls_by`: what a starting node
     /// looks at first.
     async fn exchanges(&mut self, by: Timestamp, polls_by: Timestamp) -> Result<Vec<TaskKey>, StoreError>;
 

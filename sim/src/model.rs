@@ -129,8 +129,8 @@ pub struct Model {
     up_since: BTreeMap<usize, Time>,
     /// Until when no node was up, the last time.
     down_until: Time,
-    /// When a node last learned that nobody had answered its question.
-    unheard_at: Option<Time>,
+    /// When a node learned that a host had left its question without an answer, and has learned of no answer since.
+    silent: BTreeMap<(usize, i64), Time>,
     /// The interesting things that have happened.
     pub happened: BTreeMap<&'static str, u64>,
 }
@@ -180,9 +180,12 @@ impl Model {
         self.told.entry((task.into(), attempt)).or_default().push(told);
     }
 
-    /// A node is to learn that nobody has answered its question.
-    pub fn hears_nobody(&mut self, now: Time) {
-        self.unheard_at = Some(now);
+    /// A node learns that a host has answered its question, or has not.
+    pub fn host_is_heard(&mut self, node_and_host: (usize, i64), is_answered: bool, now: Time) {
+        match is_answered {
+            true => drop(self.silent.remove(&node_and_host)),
+            false => drop(self.silent.insert(node_and_host, now)),
+        }
     }
 
     /// A queue is known to be paused from now on, or may start again from now on.

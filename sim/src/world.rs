@@ -490,11 +490,8 @@ impl<G: Ground> World<G> {
             if let From::Sender(post, number) = &ask.from {
                 self.model.hears(*number, post.said.clone(), now.0);
             }
-            if matches!(&ask.submission, Submission::Polled(polled) if matches!(polled.answer, PollAnswer::Lost(_)))
-            {
-                self.model.hears_nobody(now.0);
-            }
         }
+        self.is_heard(node, decided, &settled, now);
         if !(G::IS_ALONE && matches!(settled, Settled::Died)) {
             let facts = self.look();
             self.is_told(node, &facts);
@@ -523,6 +520,22 @@ impl<G: Ground> World<G> {
                     process.inbox = before.into();
                 }
                 self.crashes(node)
+            }
+        }
+    }
+
+    /// The oracle hears which hosts a node knows to answer, and which not, by what it was to decide.
+    fn is_heard(&mut self, node: usize, asks: &[Ask], settled: &Settled, now: Timestamp) {
+        for ask in asks {
+            let Submission::Polled(polled) = &ask.submission else { continue };
+            let is_answered = !matches!(polled.answer, PollAnswer::Lost(_));
+            match settled {
+                // What a process has heard that died, the next one does not know. What it decided may stand.
+                Settled::Died if is_answered => {}
+                Settled::Done(..) | Settled::Died => {
+                    self.model.host_is_heard((node, polled.host.0), is_answered, now.0);
+                }
+                Settled::Refused(_) => {}
             }
         }
     }

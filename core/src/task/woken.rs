@@ -146,9 +146,9 @@ fn last_word(cx: &Context, task: &Task, judged_at: Timestamp) -> LastWord {
         // Time between signs of life may be shorter than any pause between two questions.
         None if again_at > cx.now => LastWord::Awaited(again_at),
         None if is_free_to_ask(cx, host) => LastWord::Ask(attempt),
-        // The places are taken by questions that it does not answer either: nobody waits for ever.
+        // It leaves what it is asked without an answer: nobody waits for ever behind the others that ask it.
         None if !cx.rests()
-            && cx.permits.is_unheard_since(host, judged_at)
+            && cx.permits.is_silent_since(host, judged_at, cx.now)
             && judged_at + limits::LAST_POLL_WITHIN <= cx.now =>
         {
             LastWord::Said

@@ -102,14 +102,15 @@ impl World {
             "asked" => Input::Polled(Box::new(Polled {
                 task,
                 attempt: attempt.unwrap_or_else(|| self.tasks.get(&task).map_or(1, Task::attempt_number)),
+                host: self.tasks.get(&task).and_then(Task::status_host).unwrap_or(HostKey(0)),
                 answer: poll_answer(options),
             })),
             "tell" => {
                 let (position, said) = options.split_once(' ').expect("which question, and what is said");
                 let position: usize = number(position);
                 let open = self.polls.get(position % self.polls.len().max(1))?;
-                let (task, attempt) = (open.task, open.attempt);
-                Input::Polled(Box::new(Polled { task, attempt, answer: poll_answer(said) }))
+                let super::Exchange { task, attempt, host, .. } = *open;
+                Input::Polled(Box::new(Polled { task, attempt, host, answer: poll_answer(said) }))
             }
             "answer" => {
                 let (position, reply) = options.split_once(' ').expect("which exchange, and the answer");

@@ -55,6 +55,8 @@ pub struct Committed {
     pub permits: Option<Permits>,
     /// Who is to be asked again when there are places.
     pub wants: Vec<Want>,
+    /// The same of those who were given something, and want more: they have had their turn.
+    pub wants_more: Vec<Want>,
     /// The tasks that ended.
     pub ended: Vec<TaskKey>,
     /// What has become of the server: once it is resumed, all that may begin is to be looked at.
@@ -269,8 +271,6 @@ async fn gather(
     let next_wake = tasks.chain(queues).chain(bulks).min();
     let mut receipts = done.receipts;
     receipts.truncate(submissions);
-    let mut wants = done.wants;
-    wants.extend(done.wants_more);
     Ok(Committed {
         receipts,
         dispatches,
@@ -278,7 +278,8 @@ async fn gather(
         next_wake,
         next_schedule: subjects.schedules().filter_map(|schedule| schedule.wake_at).min(),
         permits: None,
-        wants,
+        wants: done.wants,
+        wants_more: done.wants_more,
         ended: done.ended,
         hold: done.hold,
         rests: false,
@@ -320,7 +321,6 @@ struct Progress {
     receipts: Vec<Receipt>,
     effects: Vec<Effect>,
     wants: Vec<Want>,
-    /// Of those who were given something, and want more: they go behind the others.
     wants_more: Vec<Want>,
     ended: Vec<TaskKey>,
     hold: Option<HoldChange>,

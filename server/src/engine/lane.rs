@@ -461,7 +461,7 @@ impl Lane {
                 self.backlog.extend(kept);
                 self.look_at(queues);
                 let wants = hosts.into_iter().map(Want::Host).collect();
-                self.wants.add(wants, &self.node.permits, (self.clock)());
+                self.wants.add(wants, Vec::new(), &self.node.permits, (self.clock)());
                 self.next_wake = (self.clock)();
                 self.find_no_room(store, asks).await?;
                 Ok(false)
@@ -511,6 +511,7 @@ impl Lane {
             (true, Some(_)) => {
                 tracing::info!("there is room on the disk again: new work is taken");
                 self.full = None;
+                self.node.permits.forget_silence();
                 self.status.set_full_since(None);
                 self.next_wake = Timestamp(0);
                 self.take_up(store).await?;
@@ -583,7 +584,7 @@ impl Lane {
             }
             self.node.permits = permits;
         }
-        self.wants.add(committed.wants, &self.node.permits, now);
+        self.wants.add(committed.wants, committed.wants_more, &self.node.permits, now);
         if let Some(wake) = committed.next_wake {
             self.next_wake = self.next_wake.min(wake);
         }

@@ -1,39 +1,39 @@
 //! Who is to be asked again when this node has places for exchanges again.
 
 mod polls;
+mod queues;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
-use polls::Polls;
-
-use taskhook_core::{HostKey, Permits, QueueKey, TaskKey, Timestamp, Want, limits};
+use taskhook_core::{HostKey, Permits, QueueKey, TaskKey, Timestamp, Want};
 
 use crate::engine::Permit;
+use polls::Polls;
+use queues::Queues;
 
 /// Queues, hosts and polls that wait for a place. What is here is about this process alone: one that starts looks at
 /// everything.
 #[derive(Debug, Default)]
 pub struct Wants {
-    /// Queues for any place, in the order in which they began to wait.
-    queues: VecDeque<QueueKey>,
+    /// Queues for any place.
+    queues: Queues,
     /// Hosts for a place with which lines wait.
     hosts: BTreeSet<HostKey>,
     /// Those of them that may have one now, as far as it is for the host to say.
     hopeful: BTreeSet<HostKey>,
-    /// How many of the queues, from the first on, are to be asked: they waited when a place came back.
-    to_ask: usize,
     /// When the first of the awaited hosts that are out of order may be asked again.
     probe_at: Option<Timestamp>,
     polls: Polls,
 }
 
 impl Wants {
-    /// Remembers who waits, after a transaction that left these permits.
-    pub fn add(&mut self, wants: Vec<Want>, permits: &Permits, now: Timestamp) {
-        for want in wants {
+    /// Remembers who waits, after a transaction that left these permits: those who were given nothing, and those who were, and
+    /// have had their turn.
+    pub fn add(&mut self, wants: Vec<Want>, more: Vec<Want>, permits: &Permits, now: Timestamp) {
+        let behind = more.into_iter().map(|want| (want, true));
+        for (want, has_had_its_turn) in wants.into_iter().map(|want| (want, false)).chain(behind) {
             match want {
-                Want::Queue(queue) if !self.queues.contains(&queue) => self.queues.push_back(queue),
-                Want::Queue(_) => {}
+                Want::Queue(queue) => self.queues.add(queue, has_had_its_turn),
                 Want::Poll(host, task) => self.polls.add(host, task),
                 Want::Host(host) => {
                     self.hosts.insert(host);
@@ -45,22 +45,23 @@ impl Wants {
                 }
             }
         }
+        self.queues.forget_the_others();
     }
 
     /// A place came back; `permits` have it.
     pub fn returned(&mut self, permit: Permit, permits: &Permits, now: Timestamp) {
         let host = permit.host;
-        self.has_places(host);
-        let is_last = permits.places_with(host, now) < 2 && self.hosts.contains(&host);
-        let is_last = is_last || (permits.free < 2 && !self.queues.is_empty());
+        let is_last = self.hosts.contains(&host) && permits.is_last_place(host, now);
+        let is_last = is_last || (permits.free == 1 && self.queues.is_anybody_there());
         // Polls and dispatches that wait for the same places have them by turns.
         if !(permit.poll && is_last) {
             self.polls.offer(host);
         }
+        self.has_places(host);
     }
 
     fn has_places(&mut self, host: HostKey) {
-        self.to_ask = self.queues.len();
+        self.queues.ask_all();
         if self.hosts.contains(&host) {
             self.hopeful.insert(host);
         }
@@ -77,20 +78,14 @@ impl Wants {
     /// When somebody can be asked by time alone; in the past where somebody can be asked now.
     #[must_use]
     pub fn next(&self, permits: &Permits) -> Option<Timestamp> {
-        let is_asked_now = (!self.hopeful.is_empty() || self.to_ask > 0) && !permits.is_exhausted();
-        if is_asked_now { Some(Timestamp(i64::MIN)) } else { self.probe_at }
+        let is_anybody_left = !self.hopeful.is_empty() || self.queues.is_anybody_left();
+        if is_anybody_left && !permits.is_exhausted() { Some(Timestamp(i64::MIN)) } else { self.probe_at }
     }
 
-    /// The queues to look at now: not all at once, and each once for the places that came back. Who waits again goes behind
-    /// those that are still to be asked.
+    /// The queues to look at now.
     #[must_use]
     pub fn take_queues(&mut self, permits: &Permits) -> Vec<QueueKey> {
-        if permits.is_exhausted() {
-            return Vec::new();
-        }
-        let count = self.to_ask.min(limits::QUEUES_ASKED_MAX);
-        self.to_ask -= count;
-        self.queues.drain(..count).collect()
+        if permits.is_exhausted() { Vec::new() } else { self.queues.take() }
     }
 
     /// The tasks whose remotes can be asked now.
@@ -123,6 +118,7 @@ impl Wants {
 
 #[cfg(test)]
 mod tests {
+    use taskhook_core::limits;
     use taskhook_core::permits::Health;
 
     use super::*;
@@ -135,45 +131,17 @@ mod tests {
 
     #[test]
     fn a_queue_is_asked_when_a_place_comes_back_and_only_then() {
-        let permits = Permits::new(1, 1);
-        let mut wants = Wants::default();
-        wants.add(
-            vec![Want::Queue(QueueKey(1)), Want::Queue(QueueKey(2)), Want::Queue(QueueKey(1))],
-            &permits,
-            NOW,
-        );
-        assert_eq!((wants.take_queues(&permits), wants.next(&permits)), (vec![], None));
-        wants.returned(of(HostKey(9)), &permits, NOW);
-        assert_eq!(wants.take_queues(&permits), [QueueKey(1), QueueKey(2)]);
-        wants.returned(of(HostKey(9)), &permits, NOW);
-        assert_eq!(wants.take_queues(&permits), [] as [QueueKey; 0]);
-    }
-
-    #[test]
-    fn all_queues_are_asked_until_the_places_are_taken() {
         let mut permits = Permits::new(1, 1);
         let mut wants = Wants::default();
-        let queues = (1..=40).map(QueueKey);
-        wants.add(queues.clone().map(Want::Queue).collect(), &permits, NOW);
+        wants.add(vec![Want::Queue(QueueKey(1)), Want::Queue(QueueKey(2))], vec![], &permits, NOW);
+        assert_eq!((wants.take_queues(&permits), wants.next(&permits)), (vec![], None));
         wants.returned(of(HostKey(9)), &permits, NOW);
-        let mut asked = Vec::new();
-        while wants.next(&permits).is_some() {
-            let some = wants.take_queues(&permits);
-            assert!(some.len() <= limits::QUEUES_ASKED_MAX);
-            // They wait again, for the next place.
-            wants.add(some.iter().copied().map(Want::Queue).collect(), &permits, NOW);
-            asked.extend(some);
-        }
-        assert_eq!(
-            asked,
-            queues.clone().collect::<Vec<_>>(),
-            "nobody has taken it, so everybody is asked, once"
-        );
-
+        assert!(wants.next(&permits).is_some());
+        assert_eq!(wants.take_queues(&permits), [QueueKey(1), QueueKey(2)]);
+        wants.add(vec![Want::Queue(QueueKey(2))], vec![], &permits, NOW);
         wants.returned(of(HostKey(9)), &permits, NOW);
-        assert_eq!(wants.take_queues(&permits).len(), limits::QUEUES_ASKED_MAX);
         permits.take(HostKey(9), 0, NOW);
-        assert_eq!((wants.take_queues(&permits), wants.next(&permits)), (vec![], None), "it is taken");
+        assert_eq!((wants.take_queues(&permits), wants.next(&permits)), (vec![], None), "it is taken again");
     }
 
     #[test]
@@ -184,6 +152,7 @@ mod tests {
         let mut wants = Wants::default();
         wants.add(
             vec![Want::Host(host), Want::Poll(host, TaskKey(1)), Want::Poll(host, TaskKey(2))],
+            vec![],
             &permits,
             NOW,
         );
@@ -212,7 +181,7 @@ mod tests {
         let mut permits = Permits::new(2, 1);
         permits.take(host, 0, NOW);
         let mut wants = Wants::default();
-        wants.add(vec![Want::Host(host)], &permits, NOW);
+        wants.add(vec![Want::Host(host)], vec![], &permits, NOW);
         wants.returned(of(other), &permits, NOW);
         assert_eq!((wants.take_hosts(&permits, NOW), wants.next(&permits)), (vec![], None));
         permits.give_back(host, 0);
@@ -220,7 +189,7 @@ mod tests {
         assert!(wants.next(&permits).is_some());
         assert_eq!(wants.take_hosts(&permits, NOW), [host]);
         assert_eq!(wants.next(&permits), None, "it is asked once");
-        wants.add(vec![Want::Host(host)], &permits, NOW);
+        wants.add(vec![Want::Host(host)], vec![], &permits, NOW);
         assert_eq!(wants.take_hosts(&permits, NOW), [host], "there are places already");
     }
 
@@ -230,7 +199,7 @@ mod tests {
         let mut permits = Permits::new(9, 9);
         (0..limits::BREAKER_FAILURES).for_each(|_| permits.learn(host, Health::Failed, NOW));
         let mut wants = Wants::default();
-        wants.add(vec![Want::Host(host)], &permits, NOW);
+        wants.add(vec![Want::Host(host)], vec![], &permits, NOW);
         let probe = NOW + limits::BREAKER_PROBE;
         assert_eq!((wants.take_hosts(&permits, NOW), wants.next(&permits)), (vec![], Some(probe)));
         assert_eq!((wants.take_hosts(&permits, probe), wants.next(&permits)), (vec![host], None));
@@ -242,7 +211,7 @@ mod tests {
         let mut permits = Permits::new(1, 1);
         permits.take(other, 0, NOW);
         let mut wants = Wants::default();
-        wants.add(vec![Want::Host(host)], &permits, NOW);
+        wants.add(vec![Want::Host(host)], vec![], &permits, NOW);
         assert_eq!(
             (wants.take_hosts(&permits, NOW), wants.next(&permits)),
             (vec![], None),
@@ -261,7 +230,7 @@ mod tests {
         let mut permits = Permits::new(1, 1);
         (0..limits::BREAKER_FAILURES).for_each(|_| permits.learn(host, Health::Failed, NOW));
         let mut wants = Wants::default();
-        wants.add(vec![Want::Host(host)], &permits, NOW);
+        wants.add(vec![Want::Host(host)], vec![], &permits, NOW);
         permits.take(other, 0, NOW);
         let probe = NOW + limits::BREAKER_PROBE;
         assert_eq!((wants.take_hosts(&permits, probe), wants.next(&permits)), (vec![], None));
@@ -275,7 +244,7 @@ mod tests {
         let mut permits = Permits::new(1, 1);
         permits.take(other, 0, NOW);
         let mut wants = Wants::default();
-        wants.add(vec![Want::Host(host)], &permits, NOW);
+        wants.add(vec![Want::Host(host)], vec![], &permits, NOW);
         (0..limits::BREAKER_FAILURES).for_each(|_| permits.learn(host, Health::Failed, NOW));
         permits.give_back(other, 0);
         let probe = NOW + limits::BREAKER_PROBE;
@@ -291,7 +260,7 @@ mod tests {
         let mut wants = Wants::default();
         let probe = NOW + limits::BREAKER_PROBE;
         permits.take(host, 0, probe);
-        wants.add(vec![Want::Host(host), Want::Queue(QueueKey(1))], &permits, probe);
+        wants.add(vec![Want::Host(host), Want::Queue(QueueKey(1))], vec![], &permits, probe);
         // The reply of the probe: its place comes back before the transaction that learns that the host has answered.
         permits.give_back(host, 0);
         wants.returned(of(host), &permits, NOW);
@@ -299,7 +268,7 @@ mod tests {
             (wants.take_queues(&permits), wants.take_hosts(&permits, probe)),
             (vec![QueueKey(1)], vec![])
         );
-        wants.add(vec![Want::Queue(QueueKey(1))], &permits, probe);
+        wants.add(vec![Want::Queue(QueueKey(1))], vec![], &permits, probe);
         let before = permits.clone();
         permits.learn(host, Health::Answered, probe);
         wants.recovered(&before, &permits);

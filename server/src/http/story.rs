@@ -148,6 +148,9 @@ fn polled(attempt: u32, detail: &row::Detail) -> String {
         },
         "not_found" => format!("{asked}: it has no such task (404)"),
         "unclear" => format!("{asked}, and its answer says nothing: {}", why()),
+        "no_answer" if detail.code.as_deref() == Some("egress_not_allowed") => {
+            format!("the remote could not be asked about attempt {attempt}: {}", why())
+        }
         "no_answer" => format!("{asked}, and there was no answer: {}", why()),
         "cancelled" => format!("{asked}: it was cancelled"),
         said => format!("{asked}: it has {said}"),

@@ -245,8 +245,7 @@ fn warnings(task: &Task) -> Vec<WarningBody> {
     {
         warnings.push(WarningBody {
             code: "unanswered",
-            detail: "its remote was asked how it is and said nothing, twice in a row or more; its history says \
-                     what was wrong each time",
+            detail: "asking its remote how it is came to nothing, twice in a row or more; its history says why",
         });
     }
     if task.notes > limits::NOTES_PER_TASK_MAX {

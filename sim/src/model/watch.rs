@@ -97,8 +97,9 @@ impl Model {
         }
         self.judged_at(at, grace).filter(|judged_at| *judged_at <= now).any(|judged_at| {
             let is_asked = task.asking.sent_at.is_some_and(|sent_at| sent_at >= judged_at);
-            // Where hosts answer no questions, and those take the places, nobody waits for ever.
-            let is_left = self.unheard_at >= Some(judged_at) && judged_at + PATIENCE <= now;
+            // Behind a host that answers no questions nobody waits for ever.
+            let is_silent = |since: Time| since >= judged_at && now < since + PATIENCE;
+            let is_left = judged_at + PATIENCE <= now && self.silent.values().any(|since| is_silent(*since));
             (is_asked || is_left) && !task.is_awaited(now, Time::MIN)
         })
     }

@@ -213,7 +213,8 @@ impl<S: Store> Node<S> {
                     self.wants.recovered(&self.known.permits, &permits);
                     self.known.permits = permits;
                 }
-                self.wants.add(std::mem::take(&mut committed.wants), &self.known.permits, now);
+                let (wants, more) = (&mut committed.wants, &mut committed.wants_more);
+                self.wants.add(std::mem::take(wants), std::mem::take(more), &self.known.permits, now);
                 self.backlog.extend(std::mem::take(&mut committed.kept));
                 self.next_wake = committed.next_wake.map_or(self.next_wake, |wake| wake.min(self.next_wake));
                 self.next_schedule =
@@ -232,7 +233,7 @@ impl<S: Store> Node<S> {
                 self.backlog.extend(kept);
                 self.queues.extend(queues);
                 let wants = hosts.into_iter().map(Want::Host).collect();
-                self.wants.add(wants, &self.known.permits, now);
+                self.wants.add(wants, Vec::new(), &self.known.permits, now);
                 (self.next_wake, self.next_schedule) = (now, now);
                 let lost = self.store.exchanges(now + limits::LOST_AFTER, now + limits::POLL_PAUSE_MAX);
                 self.lost = ready(lost)?.into();

@@ -320,5 +320,6 @@ pub(super) fn polled(exchange: &Exchange, told: Told) -> Polled {
         Told::NotFound => PollAnswer::NotFound,
         Told::Nothing => PollAnswer::Lost(failure()),
     };
-    Polled { task: exchange.task, attempt: exchange.attempt, answer }
+    let host = exchange.permit.map_or(HostKey(0), |permit| permit.host);
+    Polled { task: exchange.task, attempt: exchange.attempt, host, answer }
 }

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use taskhook_core::{HostKey, Permits, TaskKey};
 
-/// So many are remembered. The others are tried again at times of their own, as are those whose offer came to nothing.
-const REMEMBERED_MAX: usize = 4_096;
-/// So many hosts are looked at for one whose poll can take the place that another host gave back.
+/// So many are remembered of each host. The others are tried again at times of their own, as are those whose offer came to
+/// nothing.
+const REMEMBERED_PER_HOST_MAX: usize = 64;
+/// So many hosts are looked at for one whose poll can take a place, before that which gave it back.
 const HOSTS_LOOKED_AT_MAX: usize = 8;
 
 #[derive(Debug, Default)]
@@ -14,16 +15,17 @@ pub(super) struct Polls {
     waiting: BTreeMap<HostKey, VecDeque<TaskKey>>,
     /// All of them, so that none waits twice.
     known: BTreeSet<TaskKey>,
-    /// The hosts with which places came back since polls were asked, once for each.
+    /// The hosts with which places came back since polls were asked, once for each place.
     offers: Vec<HostKey>,
-    /// The host whose poll was the last to be offered the place of another.
+    /// The host whose poll was offered the last place.
     last: Option<HostKey>,
 }
 
 impl Polls {
     pub(super) fn add(&mut self, host: HostKey, task: TaskKey) {
-        if self.known.len() < REMEMBERED_MAX && self.known.insert(task) {
-            self.waiting.entry(host).or_default().push_back(task);
+        let of_host = self.waiting.entry(host).or_default();
+        if of_host.len() < REMEMBERED_PER_HOST_MAX && self.known.insert(task) {
+            of_host.push_back(task);
         }
     }
 
@@ -34,16 +36,22 @@ impl Polls {
         }
     }
 
-    /// Those that are to be tried now: one for each place, of its host or else of another one.
+    /// Those that are to be tried now, one for each place: of the hosts by turns, since some may have waited for any place of
+    /// the node. A host that waits for its own alone has no turn before they come back.
     pub(super) fn take(&mut self, permits: &Permits) -> Vec<TaskKey> {
         let offers = std::mem::take(&mut self.offers);
-        offers
-            .into_iter()
-            .filter_map(|host| self.first_of(host, permits).or_else(|| self.other(permits)))
-            .collect()
+        offers.into_iter().filter_map(|host| self.next(permits).or_else(|| self.of(host, permits))).collect()
     }
 
-    fn first_of(&mut self, host: HostKey, permits: &Permits) -> Option<TaskKey> {
+    fn next(&mut self, permits: &Permits) -> Option<TaskKey> {
+        let behind = self.waiting.keys().filter(|host| Some(**host) > self.last);
+        let mut hosts = behind.chain(self.waiting.keys()).take(HOSTS_LOOKED_AT_MAX);
+        let host = hosts.find(|host| permits.allow_poll(**host)).copied()?;
+        self.last = Some(host);
+        self.of(host, permits)
+    }
+
+    fn of(&mut self, host: HostKey, permits: &Permits) -> Option<TaskKey> {
         let of_host = self.waiting.get_mut(&host).filter(|_| permits.allow_poll(host))?;
         let task = of_host.pop_front();
         if of_host.is_empty() {
@@ -52,15 +60,6 @@ impl Polls {
         self.known.remove(&task?);
         task
     }
-
-    /// A poll of another host, that may have found none because the node had none.
-    fn other(&mut self, permits: &Permits) -> Option<TaskKey> {
-        let behind = self.waiting.keys().filter(|host| Some(**host) > self.last);
-        let hosts = behind.chain(self.waiting.keys()).copied().take(HOSTS_LOOKED_AT_MAX);
-        let host = hosts.into_iter().find(|host| permits.allow_poll(*host))?;
-        self.last = Some(host);
-        self.first_of(host, permits)
-    }
 }
 
 #[cfg(test)]
@@ -68,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_offered_to_who_waits_longest_for_its_host_and_else_to_another() {
+    fn a_place_is_offered_to_hosts_by_turns_and_of_each_to_who_waits_longest() {
         let (a, b, c) = (HostKey(1), HostKey(2), HostKey(3));
         let permits = Permits::new(8, 8);
         let mut polls = Polls::default();
@@ -76,15 +75,37 @@ mod tests {
             polls.add(host, TaskKey(task));
         }
         assert_eq!(polls.take(&permits), [], "nothing came back");
-        polls.offer(a);
+        polls.offer(HostKey(9));
         assert_eq!(polls.take(&permits), [TaskKey(1)]);
-        polls.offer(HostKey(9));
-        polls.offer(HostKey(9));
-        assert_eq!(polls.take(&permits), [TaskKey(2), TaskKey(3)], "hosts in turn");
         polls.offer(a);
         polls.offer(a);
-        assert_eq!(polls.take(&permits), [TaskKey(4)], "and nobody twice");
+        assert_eq!(polls.take(&permits), [TaskKey(3), TaskKey(4)]);
+        polls.offer(a);
+        polls.offer(a);
+        assert_eq!(polls.take(&permits), [TaskKey(2)], "and nobody twice");
         assert_eq!((polls.known.len(), polls.waiting.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_host_with_many_takes_the_room_of_no_other() {
+        let mut polls = Polls::default();
+        (0..10_000).for_each(|task| polls.add(HostKey(1), TaskKey(task)));
+        polls.add(HostKey(2), TaskKey(10_000));
+        assert_eq!(polls.known.len(), REMEMBERED_PER_HOST_MAX + 1);
+    }
+
+    #[test]
+    fn hosts_that_hang_leave_the_others_a_place() {
+        // Eight places of the node, two of them for polls and two more for hosts that have none.
+        let mut permits = Permits::new(8, 4);
+        let (hung, healthy) = (HostKey(1), HostKey(2));
+        permits.take_poll(hung);
+        permits.take_poll(HostKey(7));
+        let mut polls = Polls::default();
+        polls.add(hung, TaskKey(1));
+        polls.add(healthy, TaskKey(2));
+        polls.offer(hung);
+        assert_eq!(polls.take(&permits), [TaskKey(2)], "that of another one, since this one is being asked");
     }
 
     #[test]

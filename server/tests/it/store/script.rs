@@ -388,7 +388,7 @@ impl Script {
             8 => PollAnswer::Unclear("it answered 500".into()),
             _ => PollAnswer::Lost(failure("connect")),
         };
-        Submission::Polled(Box::new(Polled { task, attempt, answer }))
+        Submission::Polled(Box::new(Polled { task, attempt, host: HostKey(0), answer }))
     }
 
     fn answer(&mut self) -> ReplyKind {

@@ -150,7 +150,7 @@ impl<B: Backend> World<B> {
         // G12: deciding panics where there is no permit.
         self.node.permits = committed.permits.clone().unwrap();
         over.iter().for_each(|permit| permit.give_back(&mut self.node.permits));
-        self.wants.extend(committed.wants.iter().copied());
+        self.wants.extend(committed.wants.iter().chain(&committed.wants_more).copied());
         self.backlog.retain(|kept| !batch.kept.contains(kept));
         self.backlog.extend(committed.kept.iter().copied());
         let stored = ready(self.backend.store().kept(KeptKey(i64::MIN), usize::MAX)).unwrap();
