@@ -153,6 +153,8 @@ fn learn(cx: &mut Context, subjects: &Subjects, input: &Input) {
         Input::Polled(polled) => match polled.answer {
             // Nobody is asked again before it goes on.
             PollAnswer::Lost(_) if cx.rests() => {}
+            // It was not asked at all.
+            PollAnswer::Lost(ref failure) if failure.code == "egress_not_allowed" => {}
             PollAnswer::Lost(_) => cx.permits.hear_nothing(polled.host, cx.now),
             _ => cx.permits.hear(polled.host),
         },

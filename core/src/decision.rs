@@ -450,6 +450,8 @@ pub enum Want {
     Queue(QueueKey),
     /// Lines, for a place with this host.
     Host(HostKey),
+    /// A task whose exchange with this host was lost, to send its attempt again.
+    Resend(HostKey, TaskKey),
     /// A running task, to ask this host how it is.
     Poll(HostKey, TaskKey),
 }

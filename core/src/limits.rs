@@ -218,7 +218,7 @@ pub const EXCHANGES_MAX: u32 = 1_024;
 /// Open exchanges of one node with one target host.
 pub const EXCHANGES_PER_HOST_MAX: u32 = 64;
 /// One in so many of these places may be taken by polls, and one in any case: remotes that are slow to say how they are hold
-/// up no dispatch.
+/// up no dispatch. Of the places of a node the first poll with each host may take as many again.
 pub const POLLS_SHARE: u32 = 4;
 /// Bytes of request bodies in open exchanges.
 pub const EXCHANGE_BYTES_MAX: u64 = 64 << 20;

@@ -394,7 +394,9 @@ fn last_word(_: &World, world: &World, _: &[Step]) -> Checked {
         );
         let Some(ran_out) = began_at.filter(|_| ran.is_some()).map(|at| at + timeout) else { continue };
         let asked = at(&|change| *change == Change::PollSent { attempt: *attempt });
-        prop_assert!(asked >= Some(ran_out), "{} had no last word", name_of(failed.task));
+        // Behind others who ask a host that answers nobody: what that takes is told by `sync.rs`.
+        let is_left_out = failed.at >= ran_out + limits::LAST_POLL_WITHIN;
+        prop_assert!(asked >= Some(ran_out) || is_left_out, "{} had no last word", name_of(failed.task));
     }
     Ok(())
 }

@@ -103,7 +103,8 @@ pub fn decide(cx: &Context, subjects: &Subjects, key: QueueKey) -> Decision {
     admission.finish()
 }
 
-/// A host has free places again: the lines that wait for it are opened, those that wait longest first.
+/// A host has free places again: the lines that wait for it are opened, higher priorities first, and then those
+/// that wait longest.
 pub fn host_free(subjects: &Subjects, host: HostKey) -> Decision {
     let page = subjects.waiting_for_host(host);
     let mut decision = Decision::nothing();

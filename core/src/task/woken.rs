@@ -222,7 +222,10 @@ fn lost(cx: &Context, task: &Task, attempt: Attempt) -> Decision {
     if cx.rests() || !allowed {
         // Whoever resumes looks at what is lost before this time.
         let pause = if cx.rests() { limits::LOST_AFTER } else { limits::RESEND_PAUSE };
-        return rearmed(cx, task, cx.now + pause);
+        let mut decision = rearmed(cx, task, cx.now + pause);
+        let host = task.plan.host.filter(|_| !cx.rests());
+        decision.wants.extend(host.map(|host| Want::Resend(host, task.key)));
+        return decision;
     }
     let send = attempt.sends + 1;
     let mut decision = Decision::applied(task.key, [Change::Resent { attempt: attempt.number, send }]);

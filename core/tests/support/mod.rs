@@ -210,6 +210,9 @@ impl World {
                 Want::Host(host) if self.permits.free_with(host, self.now) > 0 => {
                     inputs.push(Input::FollowUp(FollowUp::HostFree(host)));
                 }
+                Want::Resend(host, task) if self.permits.free_with(host, self.now) > 0 => {
+                    inputs.push(Input::Wake(task));
+                }
                 Want::Poll(host, task) if self.permits.allow_poll(host) => inputs.push(Input::Wake(task)),
                 _ => drop(self.queues.wants.insert(want)),
             }

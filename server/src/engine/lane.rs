@@ -430,7 +430,7 @@ impl Lane {
         // What was lost goes first: new work would take the places that it needs.
         if self.lost.is_empty() {
             queues.extend(self.queues.drain(..self.queues.len().min(limits::QUEUES_ASKED_MAX)));
-            due.extend(self.wants.take_polls(&self.node.permits));
+            due.extend(self.wants.take_tasks(&self.node.permits, (self.clock)()));
             queues.extend(self.wants.take_queues(&self.node.permits));
             hosts = self.wants.take_hosts(&self.node.permits, (self.clock)());
         }
@@ -585,6 +585,7 @@ impl Lane {
             self.node.permits = permits;
         }
         self.wants.add(committed.wants, committed.wants_more, &self.node.permits, now);
+        self.wants.settled();
         if let Some(wake) = committed.next_wake {
             self.next_wake = self.next_wake.min(wake);
         }

@@ -1,6 +1,6 @@
 //! Who is to be asked again when this node has places for exchanges again.
 
-mod polls;
+mod offers;
 mod queues;
 
 use std::collections::BTreeSet;
@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use taskhook_core::{HostKey, Permits, QueueKey, TaskKey, Timestamp, Want};
 
 use crate::engine::Permit;
-use polls::Polls;
+use offers::Waiting;
 use queues::Queues;
 
 /// Queues, hosts and polls that wait for a place. What is here is about this process alone: one that starts looks at
@@ -23,7 +23,12 @@ pub struct Wants {
     hopeful: BTreeSet<HostKey>,
     /// When the first of the awaited hosts that are out of order may be asked again.
     probe_at: Option<Timestamp>,
-    polls: Polls,
+    /// Attempts whose exchange died with a process, to be sent again.
+    lost: Waiting,
+    /// Running tasks whose remote is to be asked.
+    polls: Waiting,
+    /// The hosts with which places came back since those were tried, once for each place; and whether polls may have it.
+    offers: Vec<(HostKey, bool)>,
 }
 
 impl Wants {
@@ -34,6 +39,7 @@ impl Wants {
         for (want, has_had_its_turn) in wants.into_iter().map(|want| (want, false)).chain(behind) {
             match want {
                 Want::Queue(queue) => self.queues.add(queue, has_had_its_turn),
+                Want::Resend(host, task) => self.lost.add(host, task),
                 Want::Poll(host, task) => self.polls.add(host, task),
                 Want::Host(host) => {
                     self.hosts.insert(host);
@@ -45,6 +51,10 @@ impl Wants {
                 }
             }
         }
+    }
+
+    /// Of the queues that were taken, those that want nothing more are forgotten.
+    pub fn settled(&mut self) {
         self.queues.forget_the_others();
     }
 
@@ -54,8 +64,9 @@ impl Wants {
         let is_last = self.hosts.contains(&host) && permits.is_last_place(host, now);
         let is_last = is_last || (permits.free == 1 && self.queues.is_anybody_there());
         // Polls and dispatches that wait for the same places have them by turns.
-        if !(permit.poll && is_last) {
-            self.polls.offer(host);
+        let is_for_polls = !(permit.poll && is_last);
+        if !self.lost.is_empty() || (is_for_polls && !self.polls.is_empty()) {
+            self.offers.push((host, is_for_polls));
         }
         self.has_places(host);
     }
@@ -88,10 +99,16 @@ impl Wants {
         if permits.is_exhausted() { Vec::new() } else { self.queues.take() }
     }
 
-    /// The tasks whose remotes can be asked now.
+    /// The tasks to be tried now, one for each place that came back: what was lost goes before polls.
     #[must_use]
-    pub fn take_polls(&mut self, permits: &Permits) -> Vec<TaskKey> {
-        self.polls.take(permits)
+    pub fn take_tasks(&mut self, permits: &Permits, now: Timestamp) -> Vec<TaskKey> {
+        let mut tasks = Vec::new();
+        for (giver, is_for_polls) in std::mem::take(&mut self.offers) {
+            let lost = self.lost.take(giver, |host| permits.free_with(host, now) > 0);
+            let polls = || self.polls.take(giver, |host| permits.allow_poll(host));
+            tasks.extend(lost.or_else(|| is_for_polls.then(polls).flatten()));
+        }
+        tasks
     }
 
     /// The hosts that have places now for lines that wait for one.
@@ -139,9 +156,24 @@ mod tests {
         assert!(wants.next(&permits).is_some());
         assert_eq!(wants.take_queues(&permits), [QueueKey(1), QueueKey(2)]);
         wants.add(vec![Want::Queue(QueueKey(2))], vec![], &permits, NOW);
+        wants.settled();
         wants.returned(of(HostKey(9)), &permits, NOW);
         permits.take(HostKey(9), 0, NOW);
         assert_eq!((wants.take_queues(&permits), wants.next(&permits)), (vec![], None), "it is taken again");
+    }
+
+    #[test]
+    fn what_was_lost_has_a_place_before_anybody_else() {
+        let host = HostKey(1);
+        let mut permits = Permits::new(1, 1);
+        permits.take(host, 0, NOW);
+        let mut wants = Wants::default();
+        let waiting =
+            [Want::Poll(host, TaskKey(1)), Want::Resend(host, TaskKey(2)), Want::Queue(QueueKey(3))];
+        wants.add(waiting.to_vec(), vec![], &permits, NOW);
+        of(host).give_back(&mut permits);
+        wants.returned(of(host), &permits, NOW);
+        assert_eq!(wants.take_tasks(&permits, NOW), [TaskKey(2)]);
     }
 
     #[test]
@@ -159,7 +191,7 @@ mod tests {
         of(host).give_back(&mut permits);
         wants.returned(of(host), &permits, NOW);
         assert_eq!(
-            wants.take_polls(&permits),
+            wants.take_tasks(&permits, NOW),
             [TaskKey(1)],
             "what a dispatch gives back is offered to a poll first"
         );
@@ -169,10 +201,10 @@ mod tests {
         let poll = Permit { poll: true, ..of(host) };
         poll.give_back(&mut permits);
         wants.returned(poll, &permits, NOW);
-        assert_eq!((wants.take_polls(&permits), wants.take_hosts(&permits, NOW)), (vec![], vec![host]));
+        assert_eq!((wants.take_tasks(&permits, NOW), wants.take_hosts(&permits, NOW)), (vec![], vec![host]));
         // Where no line waits, the next poll has it.
         wants.returned(poll, &permits, NOW);
-        assert_eq!(wants.take_polls(&permits), [TaskKey(2)]);
+        assert_eq!(wants.take_tasks(&permits, NOW), [TaskKey(2)]);
     }
 
     #[test]

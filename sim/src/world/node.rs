@@ -196,7 +196,7 @@ impl<S: Store> Node<S> {
         let mut tasks = due.tasks;
         tasks.extend(std::mem::take(&mut self.lost));
         let mut queues: Vec<QueueKey> = std::mem::take(&mut self.queues).into_iter().collect();
-        tasks.extend(self.wants.take_polls(&self.known.permits));
+        tasks.extend(self.wants.take_tasks(&self.known.permits, now));
         queues.extend(self.wants.take_queues(&self.known.permits));
         let hosts = self.wants.take_hosts(&self.known.permits, now);
         self.known.shown = now;
@@ -215,6 +215,7 @@ impl<S: Store> Node<S> {
                 }
                 let (wants, more) = (&mut committed.wants, &mut committed.wants_more);
                 self.wants.add(std::mem::take(wants), std::mem::take(more), &self.known.permits, now);
+                self.wants.settled();
                 self.backlog.extend(std::mem::take(&mut committed.kept));
                 self.next_wake = committed.next_wake.map_or(self.next_wake, |wake| wake.min(self.next_wake));
                 self.next_schedule =

@@ -169,7 +169,7 @@ impl<B: Backend> World<B> {
                     hosts.push(host);
                 }
                 // They are tried again at times of their own.
-                Want::Poll(..) => {}
+                Want::Poll(..) | Want::Resend(..) => {}
                 Want::Queue(_) | Want::Host(_) => drop(self.wants.insert(want)),
             }
         }
