@@ -479,6 +479,19 @@ impl Change {
                 | Change::DependencyEnded { .. }
         )
     }
+
+    /// Whether it is a note of which a task may have any number. Of the others, the end of an exchange or of a dependency, there
+    /// are as many as there are of those.
+    #[must_use]
+    pub fn is_unbounded_note(&self) -> bool {
+        matches!(
+            self,
+            Change::Alive { .. }
+                | Change::EventIgnored { .. }
+                | Change::PollLost { .. }
+                | Change::Polled { .. }
+        )
+    }
 }
 
 impl Decision {

@@ -196,15 +196,7 @@ impl Data {
             let before = self.tasks.get(&task).map_or(0, |task| task.notes);
             let count = notes.entry(task).or_insert(before);
             *count = count.saturating_add(1);
-            // An end of an exchange, or of a dependency, is bounded by itself: it is always told.
-            let many = matches!(
-                change,
-                Change::Alive { .. }
-                    | Change::EventIgnored { .. }
-                    | Change::Polled { .. }
-                    | Change::PollLost { .. }
-            );
-            return !many || *count <= limits::NOTES_PER_TASK_MAX;
+            return !change.is_unbounded_note() || *count <= limits::NOTES_PER_TASK_MAX;
         }
         !matches!(change, Change::Rearmed { .. } | Change::PollSent { .. })
     }

@@ -448,15 +448,7 @@ impl Notes {
             after.saturating_sub(u32::try_from(notes).unwrap_or(u32::MAX))
         });
         *count = count.saturating_add(1);
-        // The end of an exchange, or of a dependency, is always told: those are bounded by themselves.
-        let many = matches!(
-            change,
-            Change::Alive { .. }
-                | Change::EventIgnored { .. }
-                | Change::Polled { .. }
-                | Change::PollLost { .. }
-        );
-        !many || *count <= limits::NOTES_PER_TASK_MAX
+        !change.is_unbounded_note() || *count <= limits::NOTES_PER_TASK_MAX
     }
 }
 
