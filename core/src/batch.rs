@@ -115,10 +115,10 @@ pub fn decide_all(cx: &mut Context, subjects: &mut Subjects, round: &[Input]) ->
         subjects.take_in(cx.now, &decision, evolved);
         if let Some(change) = decision.hold {
             cx.held = change.since(cx.now);
-            cx.permits.forget_silence();
+            cx.permits.forget_silence(cx.now);
         }
         for effect in &decision.effects {
-            take_permit(cx, subjects, *effect);
+            take_permit(cx, subjects, effect);
         }
         // What a parked webhook does is its own doing, not that of the creation that found it.
         let parked = decision.unparked.first().map(|unparked| Cause::Event(unparked.event));
@@ -127,17 +127,16 @@ pub fn decide_all(cx: &mut Context, subjects: &mut Subjects, round: &[Input]) ->
     decided
 }
 
-fn take_permit(cx: &mut Context, subjects: &Subjects, effect: Effect) {
-    let Some(task) = subjects.task(effect.task()) else { return };
-    let host = match effect {
-        Effect::Dispatch { .. } => task.plan.host,
-        Effect::Poll { .. } if cfg!(planted = "poll_takes_no_place") => None,
-        Effect::Poll { .. } => task.status_host(),
-    };
-    match (host, effect) {
-        (Some(host), Effect::Dispatch { .. }) => cx.permits.take(host, task.plan.payload_bytes, cx.now),
-        (Some(host), Effect::Poll { .. }) => cx.permits.take_poll(host),
-        (None, _) => {}
+fn take_permit(cx: &mut Context, subjects: &Subjects, effect: &Effect) {
+    match effect {
+        Effect::Dispatch { task, .. } => {
+            let plan = subjects.task(*task).map(|task| &task.plan);
+            if let Some((host, plan)) = plan.and_then(|plan| Some((plan.host?, plan))) {
+                cx.permits.take(host, plan.payload_bytes, cx.now);
+            }
+        }
+        Effect::Poll { .. } if cfg!(planted = "poll_takes_no_place") => {}
+        Effect::Poll { host, .. } => cx.permits.take_poll(*host),
     }
 }
 

@@ -234,20 +234,21 @@ pub enum Cause {
 }
 
 /// What leaves after the commit. It comes back as an input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Send the request of this attempt, the `send`-th time (1, or more after a crash).
     Dispatch { task: TaskKey, attempt: u32, send: u8 },
-    /// Ask the remote how this attempt is.
-    Poll { task: TaskKey, attempt: u32 },
+    /// Ask the remote at this host how this attempt is; at which URL, where the task names none. Both are as they were when it
+    /// was decided: the task may go on in the same transaction.
+    Poll { task: TaskKey, attempt: u32, host: HostKey, location: Option<Location> },
 }
 
 impl Effect {
     /// The task it is about.
     #[must_use]
-    pub fn task(self) -> TaskKey {
+    pub fn task(&self) -> TaskKey {
         match self {
-            Effect::Dispatch { task, .. } | Effect::Poll { task, .. } => task,
+            Effect::Dispatch { task, .. } | Effect::Poll { task, .. } => *task,
         }
     }
 }

@@ -1,13 +1,15 @@
 //! The right to open exchanges: how many a node still has, in all, per target host, and in bytes; and which hosts
 //! are out of order, so that their tasks wait.
 
-use std::collections::BTreeMap;
+mod hosts;
 
 use crate::id::HostKey;
 use crate::limits;
 use crate::time::Timestamp;
+use hosts::{Failing, Host, Hosts};
 
-/// The free places of one node. Nothing is admitted that cannot be sent.
+/// The free places of one node. Nothing is admitted that cannot be sent. A clone costs what has changed since they were last
+/// [settled](Permits::settle).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permits {
     /// Open exchanges this node may still begin.
@@ -18,26 +20,15 @@ pub struct Permits {
     pub per_host_max: u32,
     /// A host that fails so often in a row is out of order.
     pub failures_max: u32,
+    /// Of more hosts with which nothing is open, half are forgotten.
+    pub remembered_max: usize,
     /// Nothing new may begin: the node is stopping.
     pub closed: bool,
     /// Polls that are open, and how many may be.
     polls: (u32, u32),
-    hosts: BTreeMap<HostKey, Host>,
-    /// Hosts that have left a poll without an answer in the last minute and answered none since, and when they did.
-    unheard: BTreeMap<HostKey, Timestamp>,
-}
-
-/// What a node knows of a target host. Forgotten when there is nothing to know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Host {
-    /// Exchanges that are open.
-    open: u32,
-    /// Those of them that are polls.
-    polls: u32,
-    /// Exchanges that failed since the last one that did not.
-    failures: u32,
-    /// It failed too often: its tasks wait, but for one at this instant.
-    probe_at: Option<Timestamp>,
+    hosts: Hosts,
+    /// What polls were left without an answer until then says nothing any more.
+    silence_begins: Timestamp,
 }
 
 /// What the end of an exchange says about its host.
@@ -60,10 +51,11 @@ impl Permits {
             free_bytes: limits::EXCHANGE_BYTES_MAX,
             per_host_max,
             failures_max: limits::BREAKER_FAILURES,
+            remembered_max: limits::HOSTS_REMEMBERED_MAX,
             closed: false,
             polls: (0, share(exchanges_max)),
-            hosts: BTreeMap::new(),
-            unheard: BTreeMap::new(),
+            hosts: Hosts::default(),
+            silence_begins: Timestamp(i64::MIN),
         }
     }
 
@@ -88,9 +80,8 @@ impl Permits {
     /// How many more exchanges may begin with `host` as far as it is for this host to say: the node may have none left.
     #[must_use]
     pub fn places_with(&self, host: HostKey, now: Timestamp) -> u32 {
-        let host = self.known(host);
-        let places = self.per_host_max.saturating_sub(host.open);
-        match host.probe_at {
+        let places = self.per_host_max.saturating_sub(self.hosts.get(host).open);
+        match self.probe_at(host) {
             Some(at) if at > now => 0,
             Some(_) => places.min(1),
             None => places,
@@ -100,7 +91,7 @@ impl Permits {
     /// Whether one more dispatch, and no second one, could begin with `host` if places alone counted.
     #[must_use]
     pub fn is_last_place(&self, host: HostKey, now: Timestamp) -> bool {
-        self.places_with(host, now) == 1 && self.per_host_max - self.known(host).open == 1
+        self.places_with(host, now) == 1 && self.per_host_max - self.hosts.get(host).open == 1
     }
 
     /// Whether a poll may begin with `host`. It takes a place as a dispatch does, but no probe of a host that is out of order: a
@@ -108,7 +99,7 @@ impl Permits {
     /// hosts that hang would keep the others from being asked; for those first ones there is as much again.
     #[must_use]
     pub fn allow_poll(&self, host: HostKey) -> bool {
-        let host = self.known(host);
+        let host = self.hosts.get(host);
         let (open, share_of_node) = self.polls;
         let has_places = !self.is_exhausted() && host.open < self.per_host_max;
         let is_first = host.polls == 0 && open < share_of_node.saturating_mul(2);
@@ -118,8 +109,9 @@ impl Permits {
     /// Whether `host` is being asked, has left a poll without an answer since `at`, and not long ago, and answered none since.
     #[must_use]
     pub fn is_silent_since(&self, host: HostKey, at: Timestamp, now: Timestamp) -> bool {
-        let unheard_at = self.unheard.get(&host).filter(|unheard_at| is_recent(**unheard_at, now));
-        self.known(host).polls > 0 && unheard_at >= Some(&at)
+        let Host { polls, unheard_at: Some(unheard_at), .. } = self.hosts.get(host) else { return false };
+        let is_recent = unheard_at > self.silence_begins && now < unheard_at + limits::LAST_POLL_WITHIN;
+        polls > 0 && unheard_at >= at && is_recent
     }
 
     /// Counts an exchange that begins.
@@ -128,10 +120,14 @@ impl Permits {
     /// If it was not allowed.
     pub fn take(&mut self, host: HostKey, bytes: u32, now: Timestamp) {
         assert!(self.allow(host, bytes, now), "an exchange began without a permit");
-        let host = self.begin(host, bytes);
-        if let Some(probe_at) = &mut host.probe_at {
+        self.free -= 1;
+        self.free_bytes -= u64::from(bytes);
+        let mut known = self.hosts.get(host);
+        known.open += 1;
+        if let Some(Failing { probe_at: Some(probe_at), .. }) = &mut known.failing {
             *probe_at = now + limits::BREAKER_PROBE;
         }
+        self.hosts.set(host, known);
     }
 
     /// Counts a poll that begins.
@@ -141,15 +137,9 @@ impl Permits {
     pub fn take_poll(&mut self, host: HostKey) {
         assert!(self.allow_poll(host), "a poll began without a permit");
         self.polls.0 += 1;
-        self.begin(host, 0).polls += 1;
-    }
-
-    fn begin(&mut self, host: HostKey, bytes: u32) -> &mut Host {
         self.free -= 1;
-        self.free_bytes -= u64::from(bytes);
-        let host = self.hosts.entry(host).or_default();
-        host.open += 1;
-        host
+        let known = self.hosts.get(host);
+        self.hosts.set(host, Host { open: known.open + 1, polls: known.polls + 1, ..known });
     }
 
     /// Counts an exchange that has ended.
@@ -157,12 +147,9 @@ impl Permits {
     /// # Panics
     /// If none was open with this host.
     pub fn give_back(&mut self, host: HostKey, bytes: u32) {
-        let known = self.hosts.get_mut(&host).filter(|host| host.open > 0);
-        assert!(known.is_some(), "a permit came back that was never taken");
-        if let Some(known) = known {
-            known.open -= 1;
-        }
-        self.forget(host);
+        let known = self.hosts.get(host);
+        assert!(known.open > known.polls, "a permit came back that was never taken");
+        self.hosts.set(host, Host { open: known.open - 1, ..known });
         self.free += 1;
         self.free_bytes += u64::from(bytes);
     }
@@ -172,82 +159,81 @@ impl Permits {
     /// # Panics
     /// If none was open with this host.
     pub fn give_back_poll(&mut self, host: HostKey) {
-        let known = self.hosts.get_mut(&host).filter(|host| host.polls > 0);
-        assert!(known.is_some(), "a permit of a poll came back that was never taken");
-        if let Some(known) = known {
-            known.polls -= 1;
-        }
+        let known = self.hosts.get(host);
+        assert!(known.polls > 0, "a permit of a poll came back that was never taken");
+        self.hosts.set(host, Host { open: known.open - 1, polls: known.polls - 1, ..known });
         self.polls.0 -= 1;
-        self.give_back(host, 0);
+        self.free += 1;
     }
 
     /// Learns that a host has answered a poll.
     pub fn hear(&mut self, host: HostKey) {
-        self.unheard.remove(&host);
+        let known = self.hosts.get(host);
+        if known.unheard_at.is_some() {
+            self.hosts.set(host, Host { unheard_at: None, ..known });
+        }
     }
 
     /// Learns that a host has left a poll without an answer.
     pub fn hear_nothing(&mut self, host: HostKey, now: Timestamp) {
-        self.unheard.retain(|_, unheard_at| is_recent(*unheard_at, now));
-        self.unheard.insert(host, now);
+        self.hosts.set(host, Host { unheard_at: Some(now), ..self.hosts.get(host) });
+        self.hosts.forget_beyond(self.remembered_max);
     }
 
-    /// Forgets who has answered no poll: for a while nobody was asked.
-    pub fn forget_silence(&mut self) {
-        self.unheard.clear();
+    /// Forgets who has answered no poll: for a while, until now, nobody was asked.
+    pub fn forget_silence(&mut self, now: Timestamp) {
+        self.silence_begins = now;
     }
 
     /// Learns from the end of a dispatch whether its host is in order.
     pub fn learn(&mut self, host: HostKey, health: Health, now: Timestamp) {
-        match health {
-            Health::Unknown => {}
-            Health::Answered => {
-                // Most hosts are unknown here, and stay so.
-                if let Some(known) = self.hosts.get_mut(&host) {
-                    (known.failures, known.probe_at) = (0, None);
-                    self.forget(host);
-                }
-            }
+        let known = self.hosts.get(host);
+        let failing = match health {
+            Health::Unknown => known.failing,
+            Health::Answered => None,
             Health::Failed => {
-                let known = self.hosts.entry(host).or_default();
-                known.failures = known.failures.saturating_add(1);
-                if known.failures >= self.failures_max {
-                    known.probe_at.get_or_insert(now + limits::BREAKER_PROBE);
-                }
+                let before = known.failing;
+                let times = before.map_or(0, |failing| failing.times).saturating_add(1);
+                let probe_at = before.and_then(|failing| failing.probe_at);
+                let is_broken = times >= self.failures_max;
+                let probe_at = probe_at.or_else(|| is_broken.then(|| now + limits::BREAKER_PROBE));
+                Some(Failing { times, last_at: now, probe_at })
             }
+        };
+        if failing != known.failing {
+            self.hosts.set(host, Host { failing, ..known });
+            self.hosts.forget_beyond(self.remembered_max);
         }
     }
 
-    /// The hosts that are out of order, and when the next dispatch to each may begin.
-    pub fn broken(&self) -> impl Iterator<Item = (HostKey, Timestamp)> {
-        self.hosts.iter().filter_map(|(key, host)| Some((*key, host.probe_at?)))
+    /// The hosts of which something else may be known than when these permits were last settled.
+    pub fn changed(&self) -> impl Iterator<Item = HostKey> {
+        self.hosts.changed()
+    }
+
+    /// What a transaction has left of these permits is what there is from now on.
+    pub fn settle(&mut self, left: Permits) {
+        *self = left;
+        self.hosts.settle();
     }
 
     /// When the next dispatch to `host` may begin, where it is out of order.
     #[must_use]
     pub fn probe_at(&self, host: HostKey) -> Option<Timestamp> {
-        self.hosts.get(&host)?.probe_at
+        self.hosts.get(host).failing?.probe_at
     }
 
     /// How many exchanges are open.
     #[must_use]
     pub fn open(&self) -> u32 {
-        self.hosts.values().map(|host| host.open).sum()
+        self.hosts.iter().map(|(_, host)| host.open).sum()
     }
 
-    fn known(&self, host: HostKey) -> Host {
-        self.hosts.get(&host).copied().unwrap_or_default()
+    /// How many hosts are out of order.
+    #[must_use]
+    pub fn broken(&self) -> usize {
+        self.hosts.iter().filter(|(host, _)| self.probe_at(*host).is_some()).count()
     }
-
-    fn forget(&mut self, host: HostKey) {
-        if self.hosts.get(&host) == Some(&Host::default()) {
-            self.hosts.remove(&host);
-        }
-    }
-}
-
-fn is_recent(unheard_at: Timestamp, now: Timestamp) -> bool {
-    now < unheard_at + limits::LAST_POLL_WITHIN
 }
 
 /// How many of so many places polls may take.
@@ -292,7 +278,7 @@ mod tests {
         assert_eq!((permits.free_with(host, NOW), permits.free_with(HostKey(2), NOW)), (0, 50));
 
         let probe = NOW + limits::BREAKER_PROBE;
-        assert_eq!(permits.broken().collect::<Vec<_>>(), [(host, probe)]);
+        assert_eq!((permits.broken(), permits.probe_at(host)), (1, Some(probe)));
         assert_eq!(permits.free_with(host, probe), 1);
         permits.take(host, 0, probe);
         assert_eq!(permits.free_with(host, probe), 0, "one at a time");
@@ -342,12 +328,37 @@ mod tests {
     }
 
     #[test]
+    fn so_many_hosts_that_fail_are_remembered_and_no_more() {
+        let mut permits = Permits::new(8, 8);
+        let fails = |permits: &mut Permits, host, times| {
+            (0..times).for_each(|_| permits.learn(HostKey(host), Health::Failed, NOW));
+        };
+        fails(&mut permits, 1, limits::BREAKER_FAILURES);
+        let max = i64::try_from(limits::HOSTS_REMEMBERED_MAX).unwrap();
+        (2..4 * max).for_each(|host| fails(&mut permits, host, 1));
+        assert_eq!(permits.broken(), 1, "one that is out of order is not forgotten before the others");
+        let known = permits.hosts.iter().filter(|(_, host)| *host != Host::default()).count();
+        assert!(
+            (limits::HOSTS_REMEMBERED_MAX / 2..=limits::HOSTS_REMEMBERED_MAX).contains(&known),
+            "{known}"
+        );
+
+        permits.remembered_max = 1;
+        let before = permits.clone();
+        fails(&mut permits, 2, limits::BREAKER_FAILURES);
+        assert_eq!(permits.broken(), 0);
+        assert_eq!(permits.places_with(HostKey(1), NOW), 8);
+        assert!(permits.changed().any(|host| host == HostKey(1)), "whoever waits for it can be told");
+        permits.settle(before);
+        assert_eq!((permits.broken(), permits.changed().count()), (1, 0));
+    }
+
+    #[test]
     fn it_is_known_since_when_a_host_answers_no_poll() {
         let (host, other) = (HostKey(1), HostKey(2));
         let later = |seconds| NOW + std::time::Duration::from_secs(seconds);
         let mut permits = Permits::new(8, 8);
         permits.take_poll(host);
-        let asked = permits.clone();
         assert!(!permits.is_silent_since(host, NOW, NOW));
         permits.hear_nothing(host, NOW);
         assert!(permits.is_silent_since(host, NOW, later(59)));
@@ -358,6 +369,12 @@ mod tests {
         permits.take_poll(host);
         permits.hear_nothing(other, later(60));
         permits.hear(other);
-        assert_eq!(permits, asked, "what is long ago is forgotten, and so is the silence of who answers");
+        assert!(!permits.is_silent_since(other, NOW, later(60)), "it has answered");
+        permits.hear_nothing(host, later(60));
+        assert!(permits.is_silent_since(host, NOW, later(60)));
+        permits.forget_silence(later(60));
+        assert!(!permits.is_silent_since(host, NOW, later(60)), "nobody was asked for a while");
+        permits.hear_nothing(host, later(61));
+        assert!(permits.is_silent_since(host, NOW, later(61)));
     }
 }

@@ -363,9 +363,9 @@ fn places_are_taken(world: &World) -> Checked {
 
 /// `sent` remembers how often each attempt was sent, and when last.
 fn sent_once(sent: &mut BTreeMap<(TaskKey, u32), (u8, i64)>, world: &World, steps: &[Step]) -> Checked {
-    let effects = steps.iter().flat_map(|step| step.decided.decision.effects.iter().copied());
+    let effects = steps.iter().flat_map(|step| &step.decided.decision.effects);
     for effect in effects {
-        let Effect::Dispatch { task, attempt, send } = effect else { continue };
+        let Effect::Dispatch { task, attempt, send } = *effect else { continue };
         let (last, at) = sent.insert((task, attempt), (send, world.now.0)).unwrap_or_default();
         prop_assert_eq!(send, last + 1, "{}#{}", name_of(task), attempt);
         prop_assert!(send <= limits::RESENDS_MAX + 1);
@@ -417,9 +417,7 @@ fn settle(world: &mut World, answering: bool) {
         } else if let Some((at, task)) = world.next_wake() {
             world.now = world.now.max(at);
             world.commit(vec![Input::Wake(task)]);
-        } else if world.tasks.values().any(|task| task.state == State::Queued)
-            && world.permits.broken().count() > 0
-        {
+        } else if world.tasks.values().any(|task| task.state == State::Queued) && world.permits.broken() > 0 {
             // A host that is out of order is asked now and then.
             world.pass(limits::BREAKER_PROBE);
         } else if world.play("look").iter().all(|step| step.decided.decision.changes.is_empty()) {

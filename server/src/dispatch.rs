@@ -33,7 +33,7 @@ use crate::clock::wall_clock;
 use crate::dispatch::egress::{Allow, Network};
 use crate::dispatch::proxy::Proxy;
 use crate::dispatch::send::{Ended, Sender};
-use crate::engine::commit::Dispatch;
+use crate::engine::commit::{Dispatch, Question};
 use crate::engine::submission::Submission;
 use crate::engine::{Engine, Permit};
 use crate::secrets::Secrets;
@@ -215,9 +215,9 @@ async fn exchange(sender: Arc<Sender>, to: impl HandIn, dispatch: Dispatch) {
         }
     };
     let ended = match dispatch.poll {
-        Some(map) => {
+        Some(Question { host, map }) => {
             let answer = status::read(kind, unread, map).await;
-            Submission::Polled(Box::new(Polled { task, attempt, host: permit.host, answer }))
+            Submission::Polled(Box::new(Polled { task, attempt, host, answer }))
         }
         None => {
             let external = correlate::find(&dispatch, &kind).await;

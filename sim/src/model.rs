@@ -130,7 +130,7 @@ pub struct Model {
     /// Until when no node was up, the last time.
     down_until: Time,
     /// When a node learned that a host had left its question without an answer, and has learned of no answer since.
-    silent: BTreeMap<(usize, i64), Time>,
+    silent: BTreeMap<(usize, String), Time>,
     /// The interesting things that have happened.
     pub happened: BTreeMap<&'static str, u64>,
 }
@@ -181,7 +181,7 @@ impl Model {
     }
 
     /// A node learns that a host has answered its question, or has not.
-    pub fn host_is_heard(&mut self, node_and_host: (usize, i64), is_answered: bool, now: Time) {
+    pub fn host_is_heard(&mut self, node_and_host: (usize, String), is_answered: bool, now: Time) {
         match is_answered {
             true => drop(self.silent.remove(&node_and_host)),
             false => drop(self.silent.insert(node_and_host, now)),

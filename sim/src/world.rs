@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use taskhook::engine::submission::{Draft, Submission};
 use taskhook::store::StoreError;
 use taskhook_core::retention::Ages;
-use taskhook_core::{Command, HoldCommand, HostKey, Permits, PollAnswer, QueueCommand, TaskKey, Timestamp};
+use taskhook_core::{Command, HoldCommand, HostKey, Permits, QueueCommand, TaskKey, Timestamp};
 
 use crate::clock::Clock;
 use crate::model::{Fact, Kind, Model, Said, State, Time, Verdict, What};
@@ -75,6 +75,8 @@ pub struct World<G: Ground> {
     places: Vec<u32>,
     /// What remotes do, by task and attempt, whatever they say of it.
     jobs: BTreeMap<(String, u32), Job>,
+    /// The hosts of the URLs that were asked, by the product's keys.
+    asked_hosts: BTreeMap<HostKey, String>,
     /// Hosts that fail whatever they are asked until then.
     dead_until: BTreeMap<HostKey, Time>,
     happenings: BTreeMap<(Time, u64), Happening>,
@@ -134,6 +136,7 @@ impl<G: Ground> World<G> {
             exchanges: BTreeMap::new(),
             places: vec![0; count],
             jobs: BTreeMap::new(),
+            asked_hosts: BTreeMap::new(),
             dead_until: BTreeMap::new(),
             happenings: BTreeMap::new(),
             drafts: BTreeMap::new(),
@@ -398,6 +401,7 @@ impl<G: Ground> World<G> {
         if self.plan.has(Feature::DeadHosts) {
             // Worlds are too small for as many failures in a row as there are to be else.
             permits.failures_max = 1 + self.number(3);
+            permits.remembered_max = [usize::MAX, 3, 1][self.lives[node] as usize % 3];
         }
         let process = Node::start(store, now, permits, &of_others).map_err(broken)?;
         self.lives[node] += 1;
@@ -524,22 +528,6 @@ impl<G: Ground> World<G> {
         }
     }
 
-    /// The oracle hears which hosts a node knows to answer, and which not, by what it was to decide.
-    fn is_heard(&mut self, node: usize, asks: &[Ask], settled: &Settled, now: Timestamp) {
-        for ask in asks {
-            let Submission::Polled(polled) = &ask.submission else { continue };
-            let is_answered = !matches!(polled.answer, PollAnswer::Lost(_));
-            match settled {
-                // What a process has heard that died, the next one does not know. What it decided may stand.
-                Settled::Died if is_answered => {}
-                Settled::Done(..) | Settled::Died => {
-                    self.model.host_is_heard((node, polled.host.0), is_answered, now.0);
-                }
-                Settled::Refused(_) => {}
-            }
-        }
-    }
-
     fn is_done(
         &mut self,
         node: usize,
@@ -574,6 +562,9 @@ impl<G: Ground> World<G> {
             Some(Leaving::Dispatch(dispatch)) => {
                 let now = self.now();
                 let exchange = Exchange::of(&dispatch, now);
+                if exchange.is_poll {
+                    self.learns_host(&dispatch)?;
+                }
                 let is_gone = self.has(Feature::Retention) && self.ground.task(dispatch.task.key).is_none();
                 match exchange.is_poll {
                     // It leaves late: the task has ended since, and another may have its id.

@@ -24,7 +24,7 @@ pub fn decide(cx: &Context, subjects: &Subjects, key: TaskKey) -> Decision {
     if let Some(end) = over {
         return match last_word(cx, task, end.judged_at) {
             LastWord::Said => steps::attempt_failed(cx, task, failure_by(task, end.kind), true),
-            LastWord::Ask(attempt) => poll(task, attempt),
+            LastWord::Ask(attempt, host) => poll(task, attempt, host),
             LastWord::Awaited(until) => sooner(cx, task, until),
             LastWord::NoPlace => asks_later(cx, task),
         };
@@ -46,9 +46,9 @@ pub fn decide(cx: &Context, subjects: &Subjects, key: TaskKey) -> Decision {
             lost(cx, task, attempt)
         }
         (State::Running, Some(attempt)) if wants_poll(cx, task, attempt) => {
-            match task.status_host().is_some_and(|host| is_free_to_ask(cx, host)) {
-                true => poll(task, attempt),
-                false => asks_later(cx, task),
+            match task.status_host().filter(|host| is_free_to_ask(cx, *host)) {
+                Some(host) => poll(task, attempt, host),
+                None => asks_later(cx, task),
             }
         }
         (State::Dispatching, _) => looked_at(cx, task, Some(cx.now + limits::LOST_AFTER)),
@@ -118,8 +118,8 @@ fn failure_by(task: &Task, kind: Kind) -> Failure {
 enum LastWord {
     /// It has, or there is nobody to ask.
     Said,
-    /// It is asked about this attempt.
-    Ask(Attempt),
+    /// It is asked about this attempt, at this host.
+    Ask(Attempt, HostKey),
     /// It was asked, or is not to be asked yet.
     Awaited(Timestamp),
     /// It cannot be asked now.
@@ -145,7 +145,7 @@ fn last_word(cx: &Context, task: &Task, judged_at: Timestamp) -> LastWord {
         Some(_) => LastWord::Said,
         // Time between signs of life may be shorter than any pause between two questions.
         None if again_at > cx.now => LastWord::Awaited(again_at),
-        None if is_free_to_ask(cx, host) => LastWord::Ask(attempt),
+        None if is_free_to_ask(cx, host) => LastWord::Ask(attempt, host),
         // It leaves what it is asked without an answer: nobody waits for ever behind the others that ask it.
         None if !cx.rests()
             && cx.permits.is_silent_since(host, judged_at, cx.now)
@@ -201,12 +201,13 @@ fn poll_again(cx: &Context, task: &Task) -> Timestamp {
     cx.now + limits::POLL_PAUSE_MIN + more.mul_f64(draw::fraction(seed))
 }
 
-fn poll(task: &Task, attempt: Attempt) -> Decision {
+fn poll(task: &Task, attempt: Attempt, host: HostKey) -> Decision {
     let number = attempt.number;
     let lost = attempt.polling.open.then_some(Change::PollLost { attempt: number });
     let changes = lost.into_iter().chain([Change::PollSent { attempt: number }]);
     let mut decision = Decision::applied(task.key, changes);
-    decision.effects.push(Effect::Poll { task: task.key, attempt: number });
+    let location = task.location.clone();
+    decision.effects.push(Effect::Poll { task: task.key, attempt: number, host, location });
     decision
 }
 

@@ -296,8 +296,11 @@ impl World {
         let queues = self.queues.queues.values();
         let queues = queues.filter_map(|queue| Some((queue.wake_at?, queue.key)));
         let queue = queues.min().map(|(at, queue)| (at, Some(Input::FollowUp(FollowUp::Look(queue)))));
-        let probes = self.permits.broken().filter(|(host, _)| self.queues.wants.contains(&Want::Host(*host)));
-        let probe = probes.map(|(_, at)| (at, None)).min_by_key(|(at, _)| *at);
+        let probes = self.queues.wants.iter().filter_map(|want| match want {
+            Want::Host(host) => Some((self.permits.probe_at(*host)?, None)),
+            _ => None,
+        });
+        let probe = probes.min_by_key(|(at, _)| *at);
         let schedule = self.schedule_wakes().map(|at| (at, Some(Input::WakeSchedule(schedules::SCHEDULE))));
         let bulk = self.bulk_wakes().map(|(at, bulk)| (at, Some(Input::WakeBulk(bulk))));
         [task, queue, probe, schedule, bulk].into_iter().flatten().min_by_key(|(at, _)| *at)
@@ -339,15 +342,14 @@ impl World {
             let entry = Entry { at: self.now, task: *task, cause: decided.cause, change: change.clone() };
             self.history.push(entry);
         }
-        for effect in decision.effects.iter().copied() {
+        for effect in decision.effects.iter().cloned() {
             let of = &self.tasks[&effect.task()];
             match effect {
                 Effect::Dispatch { task, attempt, send } => {
                     let host = of.plan.host.expect("only a task with a target is dispatched");
                     self.exchanges.push(Exchange { task, attempt, send, host, bytes: of.plan.payload_bytes });
                 }
-                Effect::Poll { task, attempt } => {
-                    let host = of.status_host().expect("only a remote with a status URL is asked");
+                Effect::Poll { task, attempt, host, .. } => {
                     self.polls.push(Exchange { task, attempt, send: 1, host, bytes: 0 });
                 }
             }

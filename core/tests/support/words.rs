@@ -42,7 +42,7 @@ pub(crate) fn decision(decision: &Decision, subject: TaskKey, now: Timestamp) ->
     let effects = decision.effects.iter().map(|effect| match effect {
         Effect::Dispatch { task, attempt, send: 1 } => format!("send {}#{attempt}", of(*task)),
         Effect::Dispatch { task, attempt, send } => format!("send {}#{attempt}, time {send}", of(*task)),
-        Effect::Poll { task, attempt } => format!("ask {}#{attempt}", of(*task)),
+        Effect::Poll { task, attempt, .. } => format!("ask {}#{attempt}", of(*task)),
     });
     let follow_ups = decision.follow_ups.iter().map(|follow_up| follow(*follow_up, subject));
     let unparked = decision.unparked.iter();

@@ -97,16 +97,25 @@ pub struct Dispatch {
     pub correlate: Option<Correlate>,
     /// The queue whose secret signs it.
     pub signer: QueueKey,
-    /// It asks the remote how the attempt is; where in the answer that is found.
-    pub poll: Option<Arc<BTreeMap<String, String>>>,
+    /// It asks the remote how the attempt is.
+    pub poll: Option<Question>,
+}
+
+/// What a poll asks.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// The host that is asked.
+    pub host: HostKey,
+    /// Where in the answer is found how the attempt is.
+    pub map: Arc<BTreeMap<String, String>>,
 }
 
 impl Dispatch {
     /// The place that its exchange holds; `None` where nobody is to be called.
     #[must_use]
     pub fn permit(&self) -> Option<Permit> {
-        match self.poll {
-            Some(_) => self.task.status_host().map(|host| Permit { host, bytes: 0, poll: true }),
+        match &self.poll {
+            Some(question) => Some(Permit { host: question.host, bytes: 0, poll: true }),
             None => {
                 let bytes = self.task.plan.payload_bytes;
                 self.task.plan.host.map(|host| Permit { host, bytes, poll: false })
@@ -293,22 +302,22 @@ async fn leaving(
     effects: &[Effect],
     subjects: &Subjects,
 ) -> Result<Vec<Dispatch>, StoreError> {
-    let (polls, sends): (Vec<Effect>, Vec<Effect>) =
+    let (polls, sends): (Vec<&Effect>, Vec<&Effect>) =
         effects.iter().partition(|effect| matches!(effect, Effect::Poll { .. }));
-    let keys = |effects: &[Effect]| effects.iter().map(|effect| effect.task()).collect::<Vec<TaskKey>>();
+    let keys = |effects: &[&Effect]| effects.iter().map(|effect| effect.task()).collect::<Vec<TaskKey>>();
     let mut leaving = Vec::with_capacity(effects.len());
     for (effect, outgoing) in sends.iter().zip(tx.requests(&keys(&sends)).await?) {
-        let Effect::Dispatch { attempt, send, .. } = *effect else { continue };
+        let Effect::Dispatch { attempt, send, .. } = **effect else { continue };
         let Some(task) = subjects.task(effect.task()).cloned() else { continue };
         let Outgoing { id, request, correlate, signer } = outgoing;
         let signer = signer.unwrap_or(task.plan.queue);
         leaving.push(Dispatch { task, id, attempt, send, request, correlate, signer, poll: None });
     }
     for (effect, (id, status)) in polls.iter().zip(tx.statuses(&keys(&polls)).await?) {
-        let Effect::Poll { attempt, .. } = *effect else { continue };
+        let Effect::Poll { attempt, host, ref location, .. } = **effect else { continue };
         let Some(task) = subjects.task(effect.task()).cloned() else { continue };
-        let Some(request) = poll_request(&status, task.location.as_ref()) else { continue };
-        let poll = Some(Arc::new(status.map));
+        let Some(request) = poll_request(&status, location.as_ref()) else { continue };
+        let poll = Some(Question { host, map: Arc::new(status.map) });
         let signer = task.plan.queue;
         leaving.push(Dispatch { task, id, attempt, send: 0, request, correlate: None, signer, poll });
     }

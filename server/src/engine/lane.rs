@@ -511,7 +511,7 @@ impl Lane {
             (true, Some(_)) => {
                 tracing::info!("there is room on the disk again: new work is taken");
                 self.full = None;
-                self.node.permits.forget_silence();
+                self.node.permits.forget_silence((self.clock)());
                 self.status.set_full_since(None);
                 self.next_wake = Timestamp(0);
                 self.take_up(store).await?;
@@ -578,11 +578,9 @@ impl Lane {
             }
         }
         if let Some(permits) = committed.permits {
-            if !permits.broken().eq(self.node.permits.broken()) {
-                self.status.set_broken(permits.broken());
-                self.wants.recovered(&self.node.permits, &permits);
-            }
-            self.node.permits = permits;
+            self.status.learn(permits.changed().map(|host| (host, permits.probe_at(host))));
+            self.wants.recovered(&self.node.permits, &permits);
+            self.node.permits.settle(permits);
         }
         self.wants.add(committed.wants, committed.wants_more, &self.node.permits, now);
         self.wants.settled();

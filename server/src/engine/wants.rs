@@ -21,8 +21,8 @@ pub struct Wants {
     hosts: BTreeSet<HostKey>,
     /// Those of them that may have one now, as far as it is for the host to say.
     hopeful: BTreeSet<HostKey>,
-    /// When the first of the awaited hosts that are out of order may be asked again.
-    probe_at: Option<Timestamp>,
+    /// When awaited hosts that are out of order may be asked again, as far as was known as they began to be awaited.
+    probes: BTreeSet<(Timestamp, HostKey)>,
     /// Attempts whose exchange died with a process, to be sent again.
     lost: Waiting,
     /// Running tasks whose remote is to be asked.
@@ -47,7 +47,7 @@ impl Wants {
                         self.hopeful.insert(host);
                     }
                     let probe_at = permits.probe_at(host).filter(|_| !cfg!(planted = "probe_is_forgotten"));
-                    self.probe_at = self.probe_at.into_iter().chain(probe_at).min();
+                    self.probes.extend(probe_at.map(|at| (at, host)));
                 }
             }
         }
@@ -81,7 +81,8 @@ impl Wants {
     /// Hosts that were out of order before a transaction and are in order after it have places, and nobody was asked for
     /// them yet: those who wait were looked at while the host was out of order.
     pub fn recovered(&mut self, before: &Permits, after: &Permits) {
-        for (host, _) in before.broken().filter(|(host, _)| after.probe_at(*host).is_none()) {
+        let is_broken = |permits: &Permits, host| permits.probe_at(host).is_some();
+        for host in after.changed().filter(|host| is_broken(before, *host) && !is_broken(after, *host)) {
             self.has_places(host);
         }
     }
@@ -90,7 +91,10 @@ impl Wants {
     #[must_use]
     pub fn next(&self, permits: &Permits) -> Option<Timestamp> {
         let is_anybody_left = !self.hopeful.is_empty() || self.queues.is_anybody_left();
-        if is_anybody_left && !permits.is_exhausted() { Some(Timestamp(i64::MIN)) } else { self.probe_at }
+        if is_anybody_left && !permits.is_exhausted() {
+            return Some(Timestamp(i64::MIN));
+        }
+        self.probes.first().map(|(at, _)| *at)
     }
 
     /// The queues to look at now.
@@ -114,11 +118,14 @@ impl Wants {
     /// The hosts that have places now for lines that wait for one.
     #[must_use]
     pub fn take_hosts(&mut self, permits: &Permits, now: Timestamp) -> Vec<HostKey> {
-        if self.probe_at.is_some_and(|at| at <= now) {
-            let broken = permits.broken().filter(|(host, _)| self.hosts.contains(host));
-            let (due, later): (Vec<_>, Vec<_>) = broken.partition(|(_, at)| *at <= now);
-            self.hopeful.extend(due.into_iter().map(|(host, _)| host));
-            self.probe_at = later.into_iter().map(|(_, at)| at).min();
+        while let Some((_, host)) = self.probes.first().copied().filter(|(at, _)| *at <= now) {
+            self.probes.pop_first();
+            match permits.probe_at(host).filter(|_| self.hosts.contains(&host)) {
+                Some(later) if later > now => self.probes.insert((later, host)),
+                Some(_) => self.hopeful.insert(host),
+                // Nobody waits for it any more, or it is in order again and those who do were told.
+                None => continue,
+            };
         }
         if permits.is_exhausted() && !cfg!(planted = "hope_is_lost_with_the_last_place") {
             // A host with nothing open has no place that could come back: those who hope for one go on hoping.
@@ -126,9 +133,11 @@ impl Wants {
         }
         let hopeful = std::mem::take(&mut self.hopeful).into_iter();
         let (hosts, others): (Vec<_>, Vec<_>) = hopeful.partition(|host| permits.free_with(*host, now) > 0);
-        self.hosts.retain(|host| !hosts.contains(host));
-        let probes = others.into_iter().filter_map(|host| permits.probe_at(host)).filter(|at| *at > now);
-        self.probe_at = self.probe_at.into_iter().chain(probes).min();
+        for host in &hosts {
+            self.hosts.remove(host);
+        }
+        let probes = others.into_iter().filter_map(|host| Some((permits.probe_at(host)?, host)));
+        self.probes.extend(probes.filter(|(at, _)| *at > now));
         hosts
     }
 }

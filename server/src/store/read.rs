@@ -73,11 +73,15 @@ pub struct NodeStatus {
 }
 
 impl NodeStatus {
-    /// Learns which hosts are out of order, and when the next exchange with each begins.
-    pub fn set_broken(&self, hosts: impl Iterator<Item = (HostKey, Timestamp)>) {
+    /// Learns of hosts when the next exchange with each begins; `None`: it is not out of order.
+    pub fn learn(&self, hosts: impl Iterator<Item = (HostKey, Option<Timestamp>)>) {
         let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
-        broken.clear();
-        broken.extend(hosts);
+        for (host, probe_at) in hosts {
+            match probe_at {
+                Some(at) => drop(broken.insert(host, at)),
+                None => drop(broken.remove(&host)),
+            }
+        }
     }
 
     /// When the next exchange with a host begins that is out of order.

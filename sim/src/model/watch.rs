@@ -92,14 +92,14 @@ impl Model {
 
     /// G14: nothing is declared lost before its remote was asked once more, after its time was over.
     fn has_last_word(&self, task: &Task, (at, grace): (Time, Time), now: Time) -> bool {
-        if task.can_be_asked().is_none() {
-            return true;
-        }
+        let Some(status) = task.can_be_asked() else { return true };
+        let of_host = self.silent.iter().filter(|((_, host), _)| host == status.host);
+        let silences: Vec<Time> = of_host.map(|(_, since)| *since).collect();
         self.judged_at(at, grace).filter(|judged_at| *judged_at <= now).any(|judged_at| {
             let is_asked = task.asking.sent_at.is_some_and(|sent_at| sent_at >= judged_at);
             // Behind a host that answers no questions nobody waits for ever.
-            let is_silent = |since: Time| since >= judged_at && now < since + PATIENCE;
-            let is_left = judged_at + PATIENCE <= now && self.silent.values().any(|since| is_silent(*since));
+            let is_silent = |since: &Time| *since >= judged_at && now < since + PATIENCE;
+            let is_left = judged_at + PATIENCE <= now && silences.iter().any(is_silent);
             (is_asked || is_left) && !task.is_awaited(now, Time::MIN)
         })
     }
@@ -208,7 +208,7 @@ impl Model {
                 // Where the process lives that has asked, its answer is awaited.
                 let is_awaited = self.up_since.values().any(|up| asking.sent_at >= Some(*up));
                 let next = next.max(patience.filter(|_| is_awaited));
-                next.filter(|_| has_places && !status.is_shared)
+                next.filter(|_| has_places && !status.is_shared())
             }
         };
         deadline.into_iter().chain(of_attempt).min()

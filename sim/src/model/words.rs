@@ -74,8 +74,15 @@ pub struct Status {
     pub after: Option<Time>,
     /// The answer to the dispatch names the URL.
     pub is_located: bool,
-    /// Its host is that of a task, whose places it takes.
-    pub is_shared: bool,
+    /// The host of the URL.
+    pub host: &'static str,
+}
+
+impl Status {
+    /// Its host is that of tasks, whose places it takes.
+    pub fn is_shared(&self) -> bool {
+        self.host.starts_with('h')
+    }
 }
 
 /// A schedule.

@@ -141,7 +141,7 @@ impl<S: Store> Node<S> {
 
     /// How many hosts are out of order, as far as it knows.
     pub(super) fn broken_hosts(&self) -> usize {
-        self.known.permits.broken().count()
+        self.known.permits.broken()
     }
 
     /// Whether each place that it counts as taken is that of an exchange.
@@ -211,7 +211,7 @@ impl<S: Store> Node<S> {
                 drop(batch);
                 if let Some(permits) = committed.permits.take() {
                     self.wants.recovered(&self.known.permits, &permits);
-                    self.known.permits = permits;
+                    self.known.permits.settle(permits);
                 }
                 let (wants, more) = (&mut committed.wants, &mut committed.wants_more);
                 self.wants.add(std::mem::take(wants), std::mem::take(more), &self.known.permits, now);

@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use taskhook::engine::Permit;
 use taskhook::engine::commit::Dispatch;
+use taskhook::engine::submission::Submission;
 use taskhook::store::row::micros;
 use taskhook_core::{
     EventKind, External, ExternalKey, Failure, HostKey, Location, PollAnswer, Polled, Reply, ReplyKind,
-    Response, TaskKey,
+    Response, TaskKey, Timestamp,
 };
 
 use super::features::Feature;
 use super::ground::Ground;
+use super::node::{Ask, Settled};
 use super::{Happening, World};
-use crate::model::{Answer, Kind, Said, Time, Told};
+use crate::model::{Answer, Kind, Said, Time, Told, Verdict};
 
 const MILLI: Time = 1_000;
 const SECOND: Time = 1_000_000;
@@ -46,6 +48,9 @@ pub(super) enum Came {
     /// Of a poll.
     Told(Told),
 }
+
+/// The host of the status URLs that responses name.
+pub(super) const LOCATED_HOST: &str = "s9";
 
 /// An exchange that is open.
 #[derive(Debug, Clone)]
@@ -161,6 +166,34 @@ impl<G: Ground> World<G> {
         let (at, answer) =
             if at >= exchange.gives_up_at { (exchange.gives_up_at, Answer::default()) } else { (at, answer) };
         self.later(at, Happening::Ends { number, node, life, came: Came::Answer(answer) });
+    }
+
+    /// What a node counts for one host is one host in the URLs that it asks.
+    pub(super) fn learns_host(&mut self, dispatch: &Dispatch) -> Verdict {
+        let url = &dispatch.request.url;
+        let asked = url.split('/').nth(2).unwrap_or_default();
+        let Some(permit) = dispatch.permit() else {
+            return Err(format!("G12: {url} is asked without a place"));
+        };
+        let known = self.asked_hosts.entry(permit.host).or_insert_with(|| asked.into());
+        if known == asked { Ok(()) } else { Err(format!("G12: {url} takes the place of {known}")) }
+    }
+
+    /// The oracle hears which hosts a node knows to answer, and which not, by what it was to decide.
+    pub(super) fn is_heard(&mut self, node: usize, asks: &[Ask], settled: &Settled, now: Timestamp) {
+        for ask in asks {
+            let Submission::Polled(polled) = &ask.submission else { continue };
+            let is_answered = !matches!(polled.answer, PollAnswer::Lost(_));
+            let host = self.asked_hosts.get(&polled.host).cloned().unwrap_or_default();
+            match settled {
+                // What a process has heard that died, the next one does not know. What it decided may stand.
+                Settled::Died if is_answered => {}
+                Settled::Done(..) | Settled::Died => {
+                    self.model.host_is_heard((node, host), is_answered, now.0);
+                }
+                Settled::Refused(_) => {}
+            }
+        }
     }
 
     /// Whether a host fails whatever it is asked. It begins to now and then, and goes on for a while.
@@ -301,7 +334,8 @@ pub(super) fn reply(exchange: &Exchange, answer: Answer) -> Reply {
     let id = format!("r-{}-{}", exchange.id, exchange.attempt).into();
     let external = knows.then(|| Ok(External { key: ExternalKey::default(), source: "default".into(), id }));
     let location = exchange.is_located.filter(|_| (200..300).contains(&answer.status)).map(|_| {
-        let location = Location { url: "http://s9/job".into(), host_name: "s9".into(), host: HostKey(0) };
+        let (url, host_name) = (format!("http://{LOCATED_HOST}/job").into(), LOCATED_HOST.into());
+        let location = Location { url, host_name, host: HostKey(0) };
         if exchange.names_url(answer) { Ok(location) } else { Err("it names no Location".into()) }
     });
     Reply { task: exchange.task, attempt: exchange.attempt, kind, external, location }

@@ -13,7 +13,7 @@ use taskhook_core::{
 use super::features::Feature;
 use super::ground::Ground;
 use super::node::{Ask, From};
-use super::remote::Post;
+use super::remote::{LOCATED_HOST, Post};
 use super::seen::id_of;
 use super::{Happening, World};
 use crate::model::{self, Every, Kind, Limits, Missed, Said, Timetable, Watch, Wish};
@@ -228,7 +228,7 @@ impl<G: Ground> World<G> {
         let request = host.as_ref().map(|host| {
             Arc::new(Request { method: "POST".into(), url: format!("http://{host}/"), ..Request::default() })
         });
-        let (oversight, other_hosts) = asked(&wish.watch, number);
+        let (oversight, other_hosts) = asked(&wish.watch);
         let asks_at = other_hosts.status.clone();
         self.model.asks(&id, wish.clone());
         Draft {
@@ -286,12 +286,12 @@ impl<G: Ground> World<G> {
             completion: self.pick(&[auto, auto, model::Completion::Response, callback]),
             attempts_max: if self.has(Feature::Retries) { self.pick(&[2, 3, 5]) } else { 1 },
             pause_max: self.pick(&[1, SECOND, 20 * SECOND]),
-            watch: self.watch(is_external),
+            watch: self.watch(number, is_external),
         }
     }
 
     /// How a task is to be watched over.
-    fn watch(&mut self, is_external: bool) -> Watch {
+    fn watch(&mut self, number: u64, is_external: bool) -> Watch {
         let mut watch = Watch::default();
         if self.has(Feature::Heartbeats) {
             watch.heartbeat = self.pick(&[None, Some(5 * SECOND), Some(60 * SECOND), Some(600 * SECOND)]);
@@ -304,11 +304,11 @@ impl<G: Ground> World<G> {
         }
         watch.rejects_late_success = self.has(Feature::LateRefused) && self.chance(600);
         if self.has(Feature::StatusUrls) && self.chance(700) {
-            watch.status = Some(model::Status {
-                after: self.pick(&[None, Some(SECOND), Some(20 * SECOND), Some(400 * SECOND)]),
-                is_located: !is_external && self.has(Feature::Locations) && self.chance(500),
-                is_shared: self.chance(300),
-            });
+            let after = self.pick(&[None, Some(SECOND), Some(20 * SECOND), Some(400 * SECOND)]);
+            let is_located = !is_external && self.has(Feature::Locations) && self.chance(500);
+            let hosts = if self.chance(300) { ["h0", "h1", "h2"] } else { ["s0", "s1", "s2"] };
+            let host = if is_located { LOCATED_HOST } else { hosts[number as usize % 3] };
+            watch.status = Some(model::Status { after, is_located, host });
         }
         watch.tells_cancel = !is_external && self.has(Feature::CancelUrls) && self.chance(600);
         watch
@@ -483,11 +483,8 @@ fn span(time: i64) -> Duration {
 }
 
 /// How a task is watched over, as it is asked for, and whom that may call.
-fn asked(watch: &Watch, number: u64) -> (OversightAsked, OtherHosts) {
-    let host = |status: model::Status| {
-        let kind = if status.is_shared { 'h' } else { 's' };
-        (!status.is_located).then(|| format!("{kind}{}", number % 3))
-    };
+fn asked(watch: &Watch) -> (OversightAsked, OtherHosts) {
+    let host = |status: model::Status| (!status.is_located).then(|| status.host.to_owned());
     let asked = OversightAsked {
         heartbeat: watch.heartbeat.map(span),
         deadline: watch.deadline.map(|deadline| match deadline {
