@@ -54,6 +54,7 @@ pub const PLANTED: &[(&str, bool)] = bugs![
     "poll_takes_no_place",
     "postponement_uses_an_attempt_up",
     "probe_is_forgotten",
+    "recovery_is_told_to_nobody",
     "repeated_request_happens_again",
     "report_before_the_first_attempt",
     "report_changes_an_end",
