@@ -238,9 +238,15 @@ pub enum Cause {
 pub enum Effect {
     /// Send the request of this attempt, the `send`-th time (1, or more after a crash).
     Dispatch { task: TaskKey, attempt: u32, send: u8 },
-    /// Ask the remote at this host how this attempt is; at which URL, where the task names none. Both are as they were when it
-    /// was decided: the task may go on in the same transaction.
-    Poll { task: TaskKey, attempt: u32, host: HostKey, location: Option<Location> },
+    /// Ask the remote how this attempt is. The task may go on in the same transaction: whom to ask is as it was when it was
+    /// decided.
+    Poll {
+        task: TaskKey,
+        attempt: u32,
+        host: HostKey,
+        /// The URL that its response has named, for a task that names none.
+        location: Option<Location>,
+    },
 }
 
 impl Effect {

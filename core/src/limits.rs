@@ -148,8 +148,8 @@ pub const QUEUES_ASKED_MAX: usize = 16;
 pub const BREAKER_FAILURES: u32 = 20;
 /// While they wait, one is sent this often, to see whether the host is back.
 pub const BREAKER_PROBE: Duration = Duration::from_secs(30);
-/// Hosts of which a node remembers that they fail. Of more, half are forgotten: those that are not out of order first, and then
-/// those that failed longest ago. It is some 6 MB.
+/// Hosts of which a node remembers that they fail, or left a poll without an answer. Of more, half are forgotten: those that are
+/// not out of order first, and of them those that did so longest ago. It is some 6 MB.
 pub const HOSTS_REMEMBERED_MAX: usize = 65_536;
 /// Parked webhooks for one task that does not exist yet; beyond it the sender is told to come back.
 pub const PARKED_PER_TASK_MAX: usize = 64;

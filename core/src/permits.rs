@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 use hosts::{Failing, Host, Hosts};
 
 /// The free places of one node. Nothing is admitted that cannot be sent. A clone costs what has changed since they were last
-/// [settled](Permits::settle).
+/// [adopted](Permits::adopt).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permits {
     /// Open exchanges this node may still begin.
@@ -20,7 +20,7 @@ pub struct Permits {
     pub per_host_max: u32,
     /// A host that fails so often in a row is out of order.
     pub failures_max: u32,
-    /// Of more hosts with which nothing is open, half are forgotten.
+    /// Of more hosts of which something is remembered while nothing is open with them, half are forgotten.
     pub remembered_max: usize,
     /// Nothing new may begin: the node is stopping.
     pub closed: bool,
@@ -80,8 +80,9 @@ impl Permits {
     /// How many more exchanges may begin with `host` as far as it is for this host to say: the node may have none left.
     #[must_use]
     pub fn places_with(&self, host: HostKey, now: Timestamp) -> u32 {
-        let places = self.per_host_max.saturating_sub(self.hosts.get(host).open);
-        match self.probe_at(host) {
+        let host = self.hosts.get(host);
+        let places = self.per_host_max.saturating_sub(host.open);
+        match host.probe_at() {
             Some(at) if at > now => 0,
             Some(_) => places.min(1),
             None => places,
@@ -192,11 +193,9 @@ impl Permits {
             Health::Unknown => known.failing,
             Health::Answered => None,
             Health::Failed => {
-                let before = known.failing;
-                let times = before.map_or(0, |failing| failing.times).saturating_add(1);
-                let probe_at = before.and_then(|failing| failing.probe_at);
+                let times = known.failing.map_or(0, |failing| failing.times).saturating_add(1);
                 let is_broken = times >= self.failures_max;
-                let probe_at = probe_at.or_else(|| is_broken.then(|| now + limits::BREAKER_PROBE));
+                let probe_at = known.probe_at().or_else(|| is_broken.then(|| now + limits::BREAKER_PROBE));
                 Some(Failing { times, last_at: now, probe_at })
             }
         };
@@ -206,21 +205,21 @@ impl Permits {
         }
     }
 
-    /// The hosts of which something else may be known than when these permits were last settled.
+    /// The hosts of which something else may be known than when these permits were last adopted.
     pub fn changed(&self) -> impl Iterator<Item = HostKey> {
         self.hosts.changed()
     }
 
     /// What a transaction has left of these permits is what there is from now on.
-    pub fn settle(&mut self, left: Permits) {
+    pub fn adopt(&mut self, left: Permits) {
         *self = left;
-        self.hosts.settle();
+        self.hosts.merge();
     }
 
     /// When the next dispatch to `host` may begin, where it is out of order.
     #[must_use]
     pub fn probe_at(&self, host: HostKey) -> Option<Timestamp> {
-        self.hosts.get(host).failing?.probe_at
+        self.hosts.get(host).probe_at()
     }
 
     /// How many exchanges are open.
@@ -232,7 +231,7 @@ impl Permits {
     /// How many hosts are out of order.
     #[must_use]
     pub fn broken(&self) -> usize {
-        self.hosts.iter().filter(|(host, _)| self.probe_at(*host).is_some()).count()
+        self.hosts.iter().filter(|(_, host)| host.probe_at().is_some()).count()
     }
 }
 
@@ -343,14 +342,13 @@ mod tests {
             "{known}"
         );
 
-        permits.remembered_max = 1;
-        let before = permits.clone();
-        fails(&mut permits, 2, limits::BREAKER_FAILURES);
-        assert_eq!(permits.broken(), 0);
-        assert_eq!(permits.places_with(HostKey(1), NOW), 8);
-        assert!(permits.changed().any(|host| host == HostKey(1)), "whoever waits for it can be told");
-        permits.settle(before);
-        assert_eq!((permits.broken(), permits.changed().count()), (1, 0));
+        let mut left = permits.clone();
+        left.remembered_max = 1;
+        fails(&mut left, 2, limits::BREAKER_FAILURES);
+        assert_eq!((permits.broken(), left.broken(), left.places_with(HostKey(1), NOW)), (1, 0, 8));
+        assert!(left.changed().any(|host| host == HostKey(1)), "whoever waits for it can be told");
+        permits.adopt(left);
+        assert_eq!((permits.broken(), permits.changed().count()), (0, 0));
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod support;
 use support::World;
 use support::script::key_of;
 use support::words::check;
-use taskhook_core::{Cause, Change, State};
+use taskhook_core::{Cause, Change, Command, Effect, HostKey, Input, State};
 
 #[test]
 fn a_remote_is_asked_when_its_callback_is_overdue() {
@@ -162,7 +162,7 @@ fn a_last_word_is_left_out_for_the_silence_of_its_host_alone() {
     let attempts = "pass 1s, c.new host=2, d.new host=2, e.new host=2, f.new host=2, pass 30s";
     let mut world = World::after(&overdue.replace('\n', " ").replace("pass 30s", attempts));
     assert_eq!((world.exchanges.len(), world.polls.len()), (4, 0));
-    world.permits.hear_nothing(taskhook_core::HostKey(2), world.now);
+    world.permits.hear_nothing(HostKey(2), world.now);
     world.play("pass 10m");
     assert_eq!(running(&world), 2, "nobody could ask");
     world.play("c.200, pass 0s");
@@ -173,12 +173,33 @@ fn a_last_word_is_left_out_for_the_silence_of_its_host_alone() {
     world.play("hold, tell 0 lost, pass 50s, hold ends, pass 15s");
     assert_eq!(world.polls.len(), 1, "the other one is asked, more than a minute after its time");
     assert_eq!(running(&world), 1);
+    let three = overdue.replace("pass 30s", "c.new status=2 ask=1h timeout=30s attempts=1, c.202, pass 40s");
+    let mut world = World::after(&three.replace('\n', " "));
+    world.play("tell 0 lost, hold, pass 52s, hold ends, wake");
+    assert_eq!((running(&world), world.polls.len()), (2, 1), "the third is to be asked behind the second");
+}
+
+/// A poll asks whom it was to ask when it was decided, whatever becomes of its task in the same transaction.
+#[test]
+fn a_poll_takes_the_place_that_it_gives_back() {
+    let mut world = World::after("new status=location ask=10s, 202 location=3, wait 10s");
+    let task = key_of("a");
+    let retry = Input::Command(task, Command::Retry { ignore_dependencies: false });
+    let steps = world.commit(vec![Input::Wake(task), Input::Command(task, Command::Cancel), retry]);
+    let effects: Vec<&Effect> = steps.iter().flat_map(|step| &step.decided.decision.effects).collect();
+    let Effect::Poll { host: HostKey(3), location: Some(location), .. } = effects[0] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(location.host, HostKey(3));
+    assert_eq!((world.tasks[&task].location.as_ref(), world.permits.open()), (None, 2), "{effects:?}");
+    world.play("tell 0 runs, 200");
+    assert_eq!(world.permits.open(), 0);
 }
 
 /// A host is out of order for what is sent to it: how it does what it has is asked all the same, and takes nobody's place.
 #[test]
 fn a_host_that_is_out_of_order_is_asked_how_its_tasks_are() {
-    let (host, failed) = (taskhook_core::HostKey(1), taskhook_core::permits::Health::Failed);
+    let (host, failed) = (HostKey(1), taskhook_core::permits::Health::Failed);
     let mut world = World::after("new status=1 ask=30s timeout=40s attempts=1, 202");
     (0..taskhook_core::limits::BREAKER_FAILURES).for_each(|_| world.permits.learn(host, failed, world.now));
     world.play("b.new host=1, pass 29s, wait 1s, wake");

@@ -212,6 +212,12 @@ impl Model {
         if is_alone {
             self.down_until = now;
         }
+        self.forgets_silence(node);
+    }
+
+    /// A node does not count on what it knew of hosts that had answered no question.
+    pub fn forgets_silence(&mut self, node: usize) {
+        self.silent.retain(|(of, _), _| *of != node);
     }
 
     /// The facts of one commit, in order.

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use taskhook::engine::submission::{Draft, Submission};
 use taskhook::store::StoreError;
 use taskhook_core::retention::Ages;
-use taskhook_core::{Command, HoldCommand, HostKey, Permits, QueueCommand, TaskKey, Timestamp};
+use taskhook_core::{Command, HoldChange, HoldCommand, HostKey, Permits, QueueCommand, TaskKey, Timestamp};
 
 use crate::clock::Clock;
 use crate::model::{Fact, Kind, Model, Said, State, Time, Verdict, What};
@@ -343,14 +343,20 @@ impl<G: Ground> World<G> {
         }
         let Some(process) = &mut self.nodes[node] else { return };
         process.open.remove(&number);
+        // Where it comes late the task may be gone, and another have its id: nothing is said of that one.
+        let is_there = self.ground.task(exchange.task).is_some();
         let submission = match came {
             Came::Answer(answer) => {
-                let names_url = exchange.names_url(answer);
-                self.model.exchange_ends(&exchange.id, exchange.attempt, answer, names_url);
+                if is_there {
+                    let names_url = exchange.names_url(answer);
+                    self.model.exchange_ends(&exchange.id, exchange.attempt, answer, names_url);
+                }
                 Submission::Reply(Box::new(remote::reply(&exchange, answer)))
             }
             Came::Told(told) => {
-                self.model.poll_ends(&exchange.id, exchange.attempt, told);
+                if is_there {
+                    self.model.poll_ends(&exchange.id, exchange.attempt, told);
+                }
                 Submission::Polled(Box::new(remote::polled(&exchange, told)))
             }
         };
@@ -399,7 +405,8 @@ impl<G: Ground> World<G> {
         }
         let mut permits = Permits::new(places.0, places.1);
         if self.plan.has(Feature::DeadHosts) {
-            // Worlds are too small for as many failures in a row as there are to be else.
+            // Worlds are too small for as many failures in a row as there are to be else, and for as many hosts. What every
+            // second and third process of a node knows of hosts is forgotten soon.
             permits.failures_max = 1 + self.number(3);
             permits.remembered_max = [usize::MAX, 3, 1][self.lives[node] as usize % 3];
         }
@@ -534,6 +541,9 @@ impl<G: Ground> World<G> {
         asks: Vec<Ask>,
         committed: taskhook::engine::commit::Committed,
     ) -> Verdict {
+        if committed.hold == Some(HoldChange::Resumed) {
+            self.model.forgets_silence(node);
+        }
         if committed.receipts.len() != asks.len() {
             return Err(format!("{} answers for {} inputs", committed.receipts.len(), asks.len()));
         }

@@ -36,10 +36,16 @@ impl Host {
         self.open == 0 && *self != Host::default()
     }
 
-    /// The higher, the sooner it is needed again: hosts that are out of order first, and of others who failed last.
+    /// When the next dispatch to it may begin, where it is out of order.
+    pub(super) fn probe_at(&self) -> Option<Timestamp> {
+        self.failing?.probe_at
+    }
+
+    /// The higher, the sooner it is needed again: hosts that are out of order before others, and then those that failed or said
+    /// nothing last.
     fn worth(&self) -> (bool, Option<Timestamp>) {
         let failed_at = self.failing.map(|failing| failing.last_at);
-        (self.failing.is_some_and(|failing| failing.probe_at.is_some()), failed_at.max(self.unheard_at))
+        (self.probe_at().is_some(), failed_at.max(self.unheard_at))
     }
 }
 
@@ -47,8 +53,8 @@ impl Host {
 /// that it costs what it changes and not what there is.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Hosts {
-    /// As they were when they were last [settled](Hosts::settle).
-    settled: Arc<BTreeMap<HostKey, Host>>,
+    /// As they were at the last [`Hosts::merge`].
+    shared: Arc<BTreeMap<HostKey, Host>>,
     /// Those that have changed since.
     changed: BTreeMap<HostKey, Host>,
     /// How many are remembered without being in use.
@@ -57,7 +63,7 @@ pub(super) struct Hosts {
 
 impl Hosts {
     pub(super) fn get(&self, host: HostKey) -> Host {
-        self.changed.get(&host).or_else(|| self.settled.get(&host)).copied().unwrap_or_default()
+        self.changed.get(&host).or_else(|| self.shared.get(&host)).copied().unwrap_or_default()
     }
 
     pub(super) fn set(&mut self, key: HostKey, host: Host) {
@@ -66,27 +72,27 @@ impl Hosts {
         self.changed.insert(key, host);
     }
 
-    /// Those that may differ from what they were when they were last settled.
+    /// Those that may differ from what they were at the last merge.
     pub(super) fn changed(&self) -> impl Iterator<Item = HostKey> {
         self.changed.keys().copied()
     }
 
     /// All of them.
     pub(super) fn iter(&self) -> impl Iterator<Item = (HostKey, Host)> {
-        let settled = self.settled.iter().filter(|(key, _)| !self.changed.contains_key(key));
-        settled.chain(&self.changed).map(|(key, host)| (*key, *host))
+        let shared = self.shared.iter().filter(|(key, _)| !self.changed.contains_key(key));
+        shared.chain(&self.changed).map(|(key, host)| (*key, *host))
     }
 
-    /// What has changed is as they are from now on. It costs little where no clone is left.
-    pub(super) fn settle(&mut self) {
+    /// What has changed is shared with the clones to come. Where an earlier clone is left, all is copied once.
+    pub(super) fn merge(&mut self) {
         if self.changed.is_empty() {
             return;
         }
-        let settled = Arc::make_mut(&mut self.settled);
+        let shared = Arc::make_mut(&mut self.shared);
         for (key, host) in std::mem::take(&mut self.changed) {
             match host == Host::default() {
-                true => drop(settled.remove(&key)),
-                false => drop(settled.insert(key, host)),
+                true => drop(shared.remove(&key)),
+                false => drop(shared.insert(key, host)),
             }
         }
     }
@@ -104,7 +110,7 @@ impl Hosts {
     }
 }
 
-/// They are the same if the same is known, whatever of it is settled.
+/// They are the same if the same is known, whatever of it is shared.
 impl PartialEq for Hosts {
     fn eq(&self, other: &Hosts) -> bool {
         let known = |hosts: &Hosts| {
@@ -133,21 +139,28 @@ mod tests {
     }
 
     #[test]
-    fn a_clone_changes_by_itself_and_is_settled_in_place() {
+    fn a_clone_changes_by_itself_and_is_merged_in_place() {
         let mut before = Hosts::default();
         (0..3).for_each(|host| before.set(HostKey(host), failed_at(host, false)));
-        before.settle();
+        before.merge();
         let mut after = before.clone();
         after.set(HostKey(1), Host::default());
         after.set(HostKey(7), failed_at(7, true));
         assert_eq!(after.changed().collect::<Vec<_>>(), [HostKey(1), HostKey(7)]);
         assert_eq!((before.get(HostKey(1)), after.get(HostKey(1))), (failed_at(1, false), Host::default()));
         assert_eq!((before.remembered, after.remembered), (3, 3));
-        let unsettled = after.clone();
+        let mut copied = after.clone();
+        copied.merge();
+        assert_eq!((keys(&copied), copied.changed().count()), (vec![0, 2, 7], 0));
+        assert_eq!(copied, after, "the same is known");
         drop(before);
-        after.settle();
-        assert_eq!(keys(&after), [0, 2, 7]);
-        assert_eq!((after.changed().count(), &after), (0, &unsettled));
+        let place = Arc::as_ptr(&after.shared);
+        after.merge();
+        assert_eq!(
+            (Arc::as_ptr(&after.shared), &after),
+            (place, &copied),
+            "no clone is left: nothing is copied"
+        );
     }
 
     #[test]
@@ -156,7 +169,7 @@ mod tests {
         hosts.set(HostKey(1), failed_at(0, true));
         hosts.set(HostKey(2), Host { open: 1, ..failed_at(0, false) });
         hosts.set(HostKey(3), Host { unheard_at: Some(Timestamp::from_secs(9)), ..Host::default() });
-        hosts.settle();
+        hosts.merge();
         for host in 4..7 {
             hosts.forget_beyond(4);
             assert_eq!(hosts.get(HostKey(1)), failed_at(0, true));
@@ -164,7 +177,7 @@ mod tests {
         }
         assert_eq!(hosts.remembered, 5);
         hosts.forget_beyond(4);
-        hosts.settle();
+        hosts.merge();
         assert_eq!(keys(&hosts), [1, 2, 3], "nothing is forgotten of a host that is in use");
         assert_eq!(hosts.remembered, 2);
         hosts.set(HostKey(2), failed_at(0, false));

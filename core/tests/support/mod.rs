@@ -155,7 +155,7 @@ impl World {
             let mut subjects = self.load(&cx, &round);
             let decisions = decide_all(&mut cx, &mut subjects, &round);
             assert_eq!(decisions.len(), round.len(), "every input is decided");
-            self.permits = cx.permits;
+            self.permits.adopt(cx.permits);
             self.held_since = cx.held;
             self.tasks.extend(subjects.tasks().map(|task| (task.key, task.clone())));
             let mut next = Vec::new();

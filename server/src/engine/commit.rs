@@ -83,7 +83,7 @@ pub struct Tally {
 /// An attempt to be sent, with all that the sender needs.
 #[derive(Debug, Clone)]
 pub struct Dispatch {
-    /// The task as it is after the decision.
+    /// The task as the transaction leaves it.
     pub task: Task,
     /// Its public id.
     pub id: String,

@@ -580,7 +580,7 @@ impl Lane {
         if let Some(permits) = committed.permits {
             self.status.learn(permits.changed().map(|host| (host, permits.probe_at(host))));
             self.wants.recovered(&self.node.permits, &permits);
-            self.node.permits.settle(permits);
+            self.node.permits.adopt(permits);
         }
         self.wants.add(committed.wants, committed.wants_more, &self.node.permits, now);
         self.wants.settled();

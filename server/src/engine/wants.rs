@@ -21,7 +21,8 @@ pub struct Wants {
     hosts: BTreeSet<HostKey>,
     /// Those of them that may have one now, as far as it is for the host to say.
     hopeful: BTreeSet<HostKey>,
-    /// When awaited hosts that are out of order may be asked again, as far as was known as they began to be awaited.
+    /// When awaited hosts that are out of order may be asked again. May be early, or of one that nobody awaits any more; never
+    /// late.
     probes: BTreeSet<(Timestamp, HostKey)>,
     /// Attempts whose exchange died with a process, to be sent again.
     lost: Waiting,
@@ -247,6 +248,20 @@ mod tests {
         let probe = NOW + limits::BREAKER_PROBE;
         assert_eq!((wants.take_hosts(&permits, NOW), wants.next(&permits)), (vec![], Some(probe)));
         assert_eq!((wants.take_hosts(&permits, probe), wants.next(&permits)), (vec![host], None));
+    }
+
+    #[test]
+    fn a_host_that_somebody_else_tries_first_is_asked_behind_that() {
+        let host = HostKey(1);
+        let mut permits = Permits::new(9, 9);
+        (0..limits::BREAKER_FAILURES).for_each(|_| permits.learn(host, Health::Failed, NOW));
+        let mut wants = Wants::default();
+        wants.add(vec![Want::Host(host)], vec![], &permits, NOW);
+        let probe = NOW + limits::BREAKER_PROBE;
+        permits.take(host, 0, probe);
+        assert_eq!(wants.take_hosts(&permits, probe), []);
+        let later = probe + limits::BREAKER_PROBE;
+        assert_eq!((wants.next(&permits), wants.take_hosts(&permits, later)), (Some(later), vec![host]));
     }
 
     #[test]

@@ -211,7 +211,7 @@ impl<S: Store> Node<S> {
                 drop(batch);
                 if let Some(permits) = committed.permits.take() {
                     self.wants.recovered(&self.known.permits, &permits);
-                    self.known.permits.settle(permits);
+                    self.known.permits.adopt(permits);
                 }
                 let (wants, more) = (&mut committed.wants, &mut committed.wants_more);
                 self.wants.add(std::mem::take(wants), std::mem::take(more), &self.known.permits, now);

@@ -184,7 +184,7 @@ impl<G: Ground> World<G> {
         for ask in asks {
             let Submission::Polled(polled) = &ask.submission else { continue };
             let is_answered = !matches!(polled.answer, PollAnswer::Lost(_));
-            let host = self.asked_hosts.get(&polled.host).cloned().unwrap_or_default();
+            let host = self.asked_hosts[&polled.host].clone();
             match settled {
                 // What a process has heard that died, the next one does not know. What it decided may stand.
                 Settled::Died if is_answered => {}

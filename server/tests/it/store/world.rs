@@ -148,7 +148,7 @@ impl<B: Backend> World<B> {
             over.extend(before.and_then(|before| before.permit()));
         }
         // G12: deciding panics where there is no permit.
-        self.node.permits = committed.permits.clone().unwrap();
+        self.node.permits.adopt(committed.permits.clone().unwrap());
         over.iter().for_each(|permit| permit.give_back(&mut self.node.permits));
         self.wants.extend(committed.wants.iter().chain(&committed.wants_more).copied());
         self.backlog.retain(|kept| !batch.kept.contains(kept));
