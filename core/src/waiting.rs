@@ -49,7 +49,7 @@ pub fn waiting_for(task: &Task, dependency: Option<&str>, held_up: &HeldUp) -> O
     let code = code_of(task.state, task.attempts_before < attempt, held_up)?;
     let deadline = judged_at(task, held_up, |kind| kind == Kind::Deadline);
     let (text, until) = match task.state {
-        State::Blocked => (dependencies(task, dependency), deadline),
+        State::Blocked => (with_deadline(dependencies(task, dependency), deadline), deadline),
         State::Scheduled => {
             let deadline = deadline.filter(|deadline| *deadline < task.due_at);
             let due = match task.attempts_before < attempt {
@@ -68,7 +68,8 @@ pub fn waiting_for(task: &Task, dependency: Option<&str>, held_up: &HeldUp) -> O
         State::Queued => {
             let obstacle = held_up.obstacle();
             let until = obstacle.until().into_iter().chain(deadline).min();
-            (obstacle.text(&held_up.queue, attempt + 1), until)
+            let text = obstacle.text(&held_up.queue, attempt + 1);
+            (with_deadline(text, deadline.filter(|deadline| Some(*deadline) == until)), until)
         }
         State::Dispatching => dispatching(task, held_up),
         State::Running => running(task, held_up),
@@ -76,6 +77,14 @@ pub fn waiting_for(task: &Task, dependency: Option<&str>, held_up: &HeldUp) -> O
     };
     let reference = dependency.filter(|_| task.state == State::Blocked).map(ToString::to_string);
     Some(Waiting { code, text, until, reference })
+}
+
+/// What it waits for, but for no longer than its deadline, if that comes first.
+fn with_deadline(text: String, deadline: Option<Timestamp>) -> String {
+    match deadline {
+        Some(deadline) => format!("{text}; its deadline is {deadline}"),
+        None => text,
+    }
 }
 
 /// When the first of these ends is judged, if nothing comes.

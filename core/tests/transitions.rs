@@ -628,6 +628,16 @@ fn a_task_says_what_it_waits_for() {
     for (script, dependency, expected) in [
         ("b.new, new after=b", Some("b"), "dependency: the end of task b"),
         ("b.new, c.new, new after=b,c", Some("b"), "dependency: the end of task b and of one other task"),
+        (
+            "b.new, new after=b deadline=30m",
+            Some("b"),
+            "dependency: the end of task b; its deadline is 2026-11-23T14:30:00.000Z",
+        ),
+        (
+            "limits 0 0, new deadline=2m",
+            None,
+            "capacity: a free exchange with its target, for attempt 1; its deadline is 2026-11-23T14:02:00.000Z",
+        ),
         ("batch a after=b,c,d & b & c & d", Some("b"), "dependency: the end of task b and of 2 other tasks"),
         ("new in=10s", None, "time: its time, 2026-11-23T14:00:10.000Z"),
         ("new, 503", None, "retry: its next attempt, at 14:00:02Z (1 of 8 attempts used up)"),

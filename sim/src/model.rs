@@ -511,6 +511,7 @@ impl Model {
             }
             (What::Resent(..), _) => "a resend after a crash",
             (What::Stale, _) => "a stale webhook",
+            (What::Ignored, Why::Event(event)) if self.contradicts(task, *event) => "a contradiction",
             (What::Ignored, _) if task.state.is_end() => "a webhook after the end",
             (What::AttemptFailed(_), Why::Time) if task.sends >= 4 => "an attempt that was lost four times",
             (What::AttemptFailed(_), Why::Time) => self.why_over(task, fact.at),

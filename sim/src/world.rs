@@ -415,6 +415,9 @@ impl<G: Ground> World<G> {
         self.places[node] = places.0;
         let is_alone = self.nodes.iter().all(Option::is_none);
         self.nodes[node] = Some(process);
+        if !is_alone {
+            self.note("a node that starts beside another");
+        }
         self.model.node_starts(node, is_alone, now.0);
         self.say(|| format!("node {node} starts"));
         if self.calm {
@@ -493,8 +496,7 @@ impl<G: Ground> World<G> {
             settled => settled.map_err(broken)?,
         };
         self.saved = std::mem::take(&mut process.store.saved);
-        let begun = process.store.fate.begun;
-        process.store.fate = mortal::Fate::default();
+        let fate = std::mem::take(&mut process.store.fate);
         let broken_after = process.broken_hosts();
         let decided = if let Settled::Done(asks, _) = &settled { asks } else { &before };
         for ask in decided {
@@ -514,8 +516,11 @@ impl<G: Ground> World<G> {
         } else if broken_after < broken_before {
             self.note("a host that is in order again");
         }
-        if begun > 1 {
+        if fate.begun > 1 {
             self.note("a transaction that was decided again");
+        }
+        if fate.was_in_doubt {
+            self.note("a transaction of which nobody knew whether it was committed");
         }
         match settled {
             Settled::Done(asks, committed) => self.is_done(node, asks, *committed),

@@ -57,5 +57,8 @@ mod tests {
         {
             assert!(at(refused).is_err(), "{refused}");
         }
+        let of =
+            |length: usize| format!("https://h.example/{}", "x".repeat(length - "https://h.example/".len()));
+        assert!(at(&of(2_048)).is_ok() && at(&of(2_049)).is_err(), "a status URL is no longer than others");
     }
 }

@@ -176,6 +176,13 @@ fn of_told(task: &Task, told: Told) -> Option<Expect> {
     }
 }
 
+impl Model {
+    /// Whether a webhook says of a task that has ended that it has ended otherwise.
+    pub(super) fn contradicts(&self, task: &Task, event: u64) -> bool {
+        self.said.get(&event).is_some_and(|(said, _)| contradicts(task.state, said.kind))
+    }
+}
+
 /// Whether a task that has ended so is said to have ended otherwise.
 pub(super) fn contradicts(state: State, kind: Kind) -> bool {
     match kind {

@@ -20,6 +20,8 @@ pub(super) struct Fate {
     pub(super) is_full: bool,
     /// How many transactions have begun.
     pub(super) begun: u32,
+    /// It was not known of one whether it was committed.
+    pub(super) was_in_doubt: bool,
 }
 
 /// A change that a transaction has saved, whether it was committed or not.
@@ -78,6 +80,7 @@ impl<S: Store> Store for Mortal<S> {
 
     async fn was_committed(&mut self, batch: BatchId) -> Result<bool, StoreError> {
         self.fate.step()?;
+        self.fate.was_in_doubt = true;
         self.inner.was_committed(batch).await
     }
 

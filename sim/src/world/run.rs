@@ -13,6 +13,7 @@ use crate::model::{Time, Verdict};
 pub const SOMETIMES: &[&str] = &[
     "a callback before its response",
     "a callback that is faster than an answer",
+    "a contradiction",
     "a crash",
     "a crash between commit and effects",
     "a crash within a sweep",
@@ -29,6 +30,7 @@ pub const SOMETIMES: &[&str] = &[
     "a limit that is reached",
     "a lost callback that is found",
     "a missed heartbeat",
+    "a node that starts beside another",
     "a rate that is looked at",
     "a remote that has no such task",
     "a remote that is told of a cancel",
@@ -48,6 +50,7 @@ pub const SOMETIMES: &[&str] = &[
     "a time-out",
     "a time-out after a last word",
     "a time-out that a start has put off",
+    "a transaction of which nobody knew whether it was committed",
     "a transaction that was decided again",
     "a trigger",
     "a user who cancels",
@@ -83,7 +86,11 @@ pub const SOMETIMES_ON_DISK: &[&str] = &[
 /// What must have happened in a thousand seeds on this store.
 pub fn sometimes(store: StoreKind) -> impl Iterator<Item = &'static str> {
     let is_on_disk = store == StoreKind::Sqlite;
-    let of_many = ["a transaction that was decided again"];
+    let of_many = [
+        "a node that starts beside another",
+        "a transaction of which nobody knew whether it was committed",
+        "a transaction that was decided again",
+    ];
     let all = SOMETIMES.iter().filter(move |what| {
         store == StoreKind::Contended || store == StoreKind::Mixed || !of_many.contains(what)
     });

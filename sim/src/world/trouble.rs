@@ -46,6 +46,6 @@ impl<G: Ground> World<G> {
         let is_full = self.is_full && !self.calm;
         let is_full = !self.ground.prepares(is_full) && is_full;
         self.plans_trouble(25);
-        Fate { dies_in, is_full, begun: 0 }
+        Fate { dies_in, is_full, ..Fate::default() }
     }
 }

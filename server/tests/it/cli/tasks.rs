@@ -55,6 +55,28 @@ fn a_webhook_completes_a_task_and_its_dependent_starts() {
     );
     let again = server.done(&["send", "task_completed", "123", "--id", "d-1"]);
     assert!(again.starts_with("outcome  duplicate"), "{again}");
+    server.done(&["send", "invoice.paid", "123"]);
+    let first = server.done(&["events", "list", "--outcome", "applied"]);
+    let first = first.lines().nth(1).and_then(|row| row.split(' ').next()).unwrap();
+    let explained = server.done(&["tasks", "explain", "123"]);
+    let story: Vec<&str> = explained.lines().filter(|line| line.contains("changed nothing")).collect();
+    assert!(story[0].ends_with(&format!("changed nothing: it repeats {first}")), "{explained}");
+    assert!(
+        story[1].ends_with("changed nothing: invoice.paid is no event that changes a task"),
+        "{explained}"
+    );
+    (0..21).for_each(|_| drop(server.done(&["send", "task_completed", "123", "--id", "d-1"])));
+    let explained = server.run(&["tasks", "explain", "123"]);
+    assert_eq!(explained.out.matches("it repeats").count(), 20, "the newest of many");
+    let more = "more that changed nothing: taskhook events list --task 123 --outcome duplicate";
+    assert!(explained.err.contains(more), "{}", explained.err);
+    let explained = server.done(&["tasks", "explain", "123", "-o", "json"]);
+    let explained: Value = serde_json::from_str(&explained).unwrap();
+    assert_eq!(
+        explained["events"].as_array().map(Vec::len),
+        Some(21),
+        "with the one that says nothing of tasks"
+    );
 
     let explained = shape(&server.done(&["tasks", "explain", "124"]));
     let lines: Vec<&str> = explained.lines().collect();
