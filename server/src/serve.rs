@@ -271,6 +271,8 @@ impl Server {
             let dispatch::Left { unsent, open } = left;
             tracing::warn!(unsent, open, "attempts without a response are sent again at the next start");
         }
+        // Whoever else still has the reader: the connection that is closed last, that of the writer, takes the log into the file.
+        self.reader.close();
         drop((self.engine, self.reader));
         let lane = self.lane;
         let joined = tokio::task::spawn_blocking(move || lane.join());

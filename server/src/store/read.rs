@@ -162,6 +162,12 @@ impl Reader {
         ran.await.unwrap_or_else(|panic| Err(ReadError(format!("a reader failed: {panic}"))))
     }
 
+    /// Closes them, but for those that are reading: who asks from now on hears that the server is stopping.
+    pub fn close(&self) {
+        self.turns.close();
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// What the node knows that it shows.
     #[must_use]
     pub fn node(&self) -> &NodeStatus {

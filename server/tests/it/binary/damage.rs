@@ -44,6 +44,7 @@ async fn a_damaged_store_is_not_served() {
     }
     let folder = server.into_folder().await;
     let store = folder.path().join("store.db");
+    assert!(!store.with_extension("db-wal").exists(), "all is in the file after an orderly end");
     let sound = std::fs::read(&store).expect("the store");
     let serve = || {
         let mut command = taskhook();
