@@ -159,6 +159,11 @@ mod tests {
         Permit { host, bytes: 0, poll: false }
     }
 
+    /// It fails so often that it is out of order.
+    fn breaks(permits: &mut Permits, host: HostKey) {
+        (0..limits::BREAKER_FAILURES).for_each(|_| permits.learn(host, Health::Failed, NOW));
+    }
+
     #[test]
     fn a_queue_is_asked_when_a_place_comes_back_and_only_then() {
         let mut permits = Permits::new(1, 1);
@@ -242,7 +247,7 @@ mod tests {
     fn a_host_that_is_out_of_order_is_asked_when_its_time_has_come() {
         let host = HostKey(1);
         let mut permits = Permits::new(9, 9);
-        (0..limits::BREAKER_FAILURES).for_each(|_| permits.learn(host, Health::Failed, NOW));
+        breaks(&mut permits, host);
         let mut wants = Wants::default();
         wants.add(vec![Want::Host(host)], vec![], &permits, NOW);
         let probe = NOW + limits::BREAKER_PROBE;
@@ -254,7 +259,7 @@ mod tests {
     fn a_host_that_somebody_else_tries_first_is_asked_behind_that() {
         let host = HostKey(1);
         let mut permits = Permits::new(9, 9);
-        (0..limits::BREAKER_FAILURES).for_each(|_| permits.learn(host, Health::Failed, NOW));
+        breaks(&mut permits, host);
         let mut wants = Wants::default();
         wants.add(vec![Want::Host(host)], vec![], &permits, NOW);
         let probe = NOW + limits::BREAKER_PROBE;
@@ -287,7 +292,7 @@ mod tests {
     fn a_host_whose_time_came_while_the_node_had_no_place_is_asked_behind_it() {
         let (host, other) = (HostKey(1), HostKey(2));
         let mut permits = Permits::new(1, 1);
-        (0..limits::BREAKER_FAILURES).for_each(|_| permits.learn(host, Health::Failed, NOW));
+        breaks(&mut permits, host);
         let mut wants = Wants::default();
         wants.add(vec![Want::Host(host)], vec![], &permits, NOW);
         permits.take(other, 0, NOW);
@@ -304,7 +309,7 @@ mod tests {
         permits.take(other, 0, NOW);
         let mut wants = Wants::default();
         wants.add(vec![Want::Host(host)], vec![], &permits, NOW);
-        (0..limits::BREAKER_FAILURES).for_each(|_| permits.learn(host, Health::Failed, NOW));
+        breaks(&mut permits, host);
         permits.give_back(other, 0);
         let probe = NOW + limits::BREAKER_PROBE;
         assert_eq!((wants.take_hosts(&permits, NOW), wants.next(&permits)), (vec![], Some(probe)));
@@ -315,7 +320,7 @@ mod tests {
     fn everybody_is_asked_when_a_host_has_recovered() {
         let host = HostKey(1);
         let mut permits = Permits::new(9, 9);
-        (0..limits::BREAKER_FAILURES).for_each(|_| permits.learn(host, Health::Failed, NOW));
+        breaks(&mut permits, host);
         let mut wants = Wants::default();
         let probe = NOW + limits::BREAKER_PROBE;
         permits.take(host, 0, probe);
