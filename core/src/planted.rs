@@ -20,6 +20,7 @@ pub const PLANTED: &[(&str, bool)] = bugs![
     "claim_is_forgotten",
     "claims_are_committed_first",
     "concurrency_is_one_more",
+    "deadline_comes_unasked",
     "deadline_is_forgotten_on_retry",
     "duplicate_counts",
     "early_word_is_the_last",

@@ -498,8 +498,18 @@ impl Task {
     /// The worker has the open attempt from now on: its signs of life count, and it is asked when that is overdue.
     fn runs_since(&mut self, at: Timestamp) {
         self.give_sign(at);
-        let after = self.plan.oversight.status.map(|status| status.after);
-        self.with_attempt(|attempt| attempt.polling.next_at = after.map(|after| attempt.began_at + after));
+        let (after, last_at) = (self.plan.oversight.status.map(|status| status.after), self.last_asked_at());
+        self.with_attempt(|attempt| {
+            let first_at = after.map(|after| attempt.began_at + after);
+            attempt.polling.next_at = first_at.map(|at| polled::in_time(attempt.began_at, at, last_at));
+        });
+    }
+
+    /// When the remote is asked about the open attempt for the last time before the deadline, which waits for no answer.
+    fn last_asked_at(&self) -> Option<Timestamp> {
+        let (attempt, deadline) = self.open_attempt().zip(self.deadline())?;
+        let before = (deadline.since(attempt.began_at) / 4).min(limits::POLL_TIMEOUT);
+        Some(deadline - before).filter(|_| !cfg!(planted = "deadline_comes_unasked"))
     }
 
     fn give_sign(&mut self, at: Timestamp) {
@@ -515,6 +525,7 @@ impl Task {
             self.give_sign(at);
         }
         let Some(status) = self.plan.oversight.status else { return };
+        let last_at = self.last_asked_at();
         self.with_polling(|polling| {
             polling.open = false;
             polling.not_found =
@@ -523,7 +534,8 @@ impl Task {
                 PollAnswer::Unclear(_) | PollAnswer::Lost(_) => polling.unanswered.saturating_add(1),
                 PollAnswer::Says(_) | PollAnswer::NotFound => 0,
             };
-            polling.next_at = is_open.then(|| at + polled::pause(status.after, polling.count));
+            let next_at = at + polled::pause(status.after, polling.count);
+            polling.next_at = is_open.then(|| polled::in_time(at + limits::POLL_PAUSE_MIN, next_at, last_at));
         });
     }
 

@@ -47,7 +47,7 @@ pub struct HeldUp {
 pub fn waiting_for(task: &Task, dependency: Option<&str>, held_up: &HeldUp) -> Option<Waiting> {
     let attempt = task.attempt_number();
     let code = code_of(task.state, task.attempts_before < attempt, held_up)?;
-    let deadline = judged_at(task, held_up, |kind| kind == Kind::Deadline);
+    let deadline = first_end(task, held_up, |kind| kind == Kind::Deadline).map(|end| end.judged_at);
     let (text, until) = match task.state {
         State::Blocked => (with_deadline(dependencies(task, dependency), deadline), deadline),
         State::Scheduled => {
@@ -87,27 +87,28 @@ fn with_deadline(text: String, deadline: Option<Timestamp>) -> String {
     }
 }
 
-/// When the first of these ends is judged, if nothing comes.
-fn judged_at(task: &Task, held_up: &HeldUp, is_meant: impl Fn(Kind) -> bool) -> Option<Timestamp> {
-    task.ends(held_up.up_since).filter(|end| is_meant(end.kind)).map(|end| end.judged_at).min()
+/// The first of these ends to be judged, if nothing comes.
+fn first_end(task: &Task, held_up: &HeldUp, is_meant: impl Fn(Kind) -> bool) -> Option<End> {
+    task.ends(held_up.up_since).filter(|end| is_meant(end.kind)).min_by_key(|end| end.judged_at)
 }
 
 fn dispatching(task: &Task, held_up: &HeldUp) -> (String, Option<Timestamp>) {
     let response = format!("the response to attempt {}", task.attempt_number());
-    let gives_up_at = judged_at(task, held_up, |_| true);
+    let ending = first_end(task, held_up, |_| true);
+    let gives_up_at = ending.map(|end| end.judged_at);
     let sent_at = task.attempt.map(|attempt| attempt.sent_at);
-    // Its exchange died with an earlier process: it is to be sent again.
-    let is_lost = sent_at < Some(held_up.up_since);
+    // Its exchange died with an earlier process: it is to be sent again, but for behind its deadline.
+    let is_lost = sent_at < Some(held_up.up_since) && !task.is_behind_its_deadline(held_up.now);
     match held_up.rest().filter(|_| is_lost) {
-        Some(rest) => (with_end(format!("{rest}, and then {response}"), gives_up_at), gives_up_at),
+        Some(rest) => (with_end(format!("{rest}, and then {response}"), gives_up_at, ending), gives_up_at),
         None if is_lost => {
             let text = format!("a free exchange with its target, to be sent again, and then {response}");
-            (with_end(text, gives_up_at), gives_up_at)
+            (with_end(text, gives_up_at, ending), gives_up_at)
         }
         None => {
             let answered_by = sent_at.map(|at| at + task.plan.request_timeout);
             let until = gives_up_at.into_iter().chain(answered_by).min();
-            (with_end(response, until), until)
+            (with_end(response, until, ending), until)
         }
     }
 }
@@ -115,8 +116,10 @@ fn dispatching(task: &Task, held_up: &HeldUp) -> (String, Option<Timestamp>) {
 fn running(task: &Task, held_up: &HeldUp) -> (String, Option<Timestamp>) {
     let number = task.attempt_number();
     let webhook = format!("the completion webhook of attempt {number}");
-    let deadline = judged_at(task, held_up, |kind| kind == Kind::Deadline);
-    let of_attempt = judged_at(task, held_up, |kind| kind != Kind::Deadline);
+    let deadline_end = first_end(task, held_up, |kind| kind == Kind::Deadline);
+    let deadline = deadline_end.map(|end| end.judged_at);
+    let attempt_end = first_end(task, held_up, |kind| kind != Kind::Deadline);
+    let of_attempt = attempt_end.map(|end| end.judged_at);
     let polling = task.open_attempt().map(|attempt| attempt.polling).filter(|_| task.status_host().is_some());
     // An answer that an earlier process has asked for comes to nobody.
     let is_awaited = |at: &Timestamp| *at >= held_up.up_since;
@@ -129,25 +132,45 @@ fn running(task: &Task, held_up: &HeldUp) -> (String, Option<Timestamp>) {
     if let Some(at) = asked_at.filter(|at| of_attempt.is_some_and(|judged_at| judged_at <= *at)) {
         let text =
             format!("the last word of its remote, asked at {} about attempt {number}", at.time_of_day());
-        return (with_end(text, until), until);
+        return (with_end(text, until, deadline_end), until);
     }
     if let (Some(rest), Some(_)) = (held_up.rest(), polling) {
         let text = format!("{webhook}, or {rest}: before its time is over, its remote is asked");
-        return (with_end(text, deadline), deadline);
+        return (with_end(text, deadline, deadline_end), deadline);
     }
     if over_at.is_some_and(|at| at <= held_up.now) && polling.is_some() {
         let text = format!("a free exchange with its remote, for the last question about attempt {number}");
-        return (with_end(text, deadline), deadline);
+        return (with_end(text, deadline, deadline_end), deadline);
     }
-    let is_late = |end: &End| Some(end.judged_at) == until && end.at < end.judged_at;
-    let put_off = task.ends(held_up.up_since).find(is_late).map_or_else(String::new, |end| {
-        format!(": its time ran out at {}, before this server was up", end.at.time_of_day())
-    });
+    // Of two at one instant the deadline is judged first, and waits for no word.
+    let is_by_deadline = deadline.is_some() && until == deadline;
+    let ending = if is_by_deadline { deadline_end } else { attempt_end };
+    let is_late = |end: &End| end.at < end.judged_at;
+    // Its time is over before the answer that is awaited has to be there.
+    let awaited_since =
+        asked_at.filter(|_| ending.is_some_and(|end| !is_late(&end) && until > Some(end.judged_at)));
+    let webhook = match ending.map(|end| end.kind) {
+        Some(Kind::Heartbeat) => format!("{webhook}, or a sign of life of its worker"),
+        Some(Kind::Timeout | Kind::Deadline) | None => webhook,
+    };
     let last_word = match polling {
-        Some(_) if until.is_some() && until == over_at => ", and then the last word of its remote",
+        Some(_) if until.is_some() && !is_by_deadline => ", and then the last word of its remote",
         _ => "",
     };
+    let why = ending.map_or_else(String::new, |end| {
+        let (what, at) = (what_runs_out(end.kind), end.at.time_of_day());
+        let runs = if end.at <= held_up.now { "ran" } else { "runs" };
+        match awaited_since {
+            _ if is_late(&end) => format!(": {what} ran out at {at}, before this server was up"),
+            Some(since) => format!(
+                ": {what} {runs} out at {at}, but its remote was asked at {} and may still answer",
+                since.time_of_day()
+            ),
+            None => String::new(),
+        }
+    });
     let asked = match (asked_at, polling.and_then(|polling| polling.next_at)) {
+        (Some(_), _) if awaited_since.is_some() => String::new(),
         (Some(at), _) => format!("; its remote was asked at {}, and has not answered yet", at.time_of_day()),
         (None, Some(at)) if at <= held_up.now => {
             "; its remote is asked as soon as an exchange is free".into()
@@ -157,7 +180,15 @@ fn running(task: &Task, held_up: &HeldUp) -> (String, Option<Timestamp>) {
         }
         (None, _) => String::new(),
     };
-    (with_end(webhook, until) + &put_off + last_word + &asked, until)
+    (with_end(webhook, until, deadline_end) + last_word + &why + &asked, until)
+}
+
+fn what_runs_out(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Timeout => "its time",
+        Kind::Heartbeat => "its heartbeat",
+        Kind::Deadline => "its deadline",
+    }
 }
 
 /// Of all that holds up a task that is due, what is said.
@@ -282,9 +313,14 @@ fn dependencies(task: &Task, first: Option<&str>) -> String {
     }
 }
 
-fn with_end(text: String, until: Option<Timestamp>) -> String {
+/// The text, and until when, with a word where that is the deadline. Of one that passed before this server was up, its time is
+/// said elsewhere.
+fn with_end(text: String, until: Option<Timestamp>, end: Option<End>) -> String {
+    let is_deadline =
+        end.is_some_and(|end| end.kind == Kind::Deadline && end.at == end.judged_at && until == Some(end.at));
+    let deadline = if is_deadline { ", its deadline" } else { "" };
     match until {
-        Some(until) => format!("{text}, until {}", until.time_of_day()),
+        Some(until) => format!("{text}, until {}{deadline}", until.time_of_day()),
         None => text,
     }
 }

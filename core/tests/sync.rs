@@ -47,6 +47,29 @@ fn pauses_between_questions_double_up_to_five_minutes() {
     assert_eq!(asked_at, [10, 10, 20, 40, 80, 160, 300, 300, 300]);
 }
 
+/// A deadline waits for no answer, so the question comes in time for one.
+#[test]
+fn a_remote_is_asked_in_time_before_a_deadline() {
+    check("
+        new status=2 deadline=1h, 202, pass 60s, asked runs, wait 59s  + wake       = unchanged
+        new status=2 deadline=1h, 202, pass 60s, asked runs, wait 60s  + wake       = applied; #1 asked; ask #1
+        new status=2 ask=2h deadline=1h, 202, wait 3569s     + wake                 = unchanged
+        new status=2 ask=2h deadline=1h, 202, wait 3570s     + wake                 = applied; #1 asked; ask #1
+        new status=2 ask=2h deadline=1h, 202, pass 3570s     + asked task_completed => a succeeded #1
+        new status=2 ask=2h deadline=1h, 202, pass 3570s, asked runs, wait 29s + wake = unchanged
+        new status=2 deadline=8s, 202, wait 5s               + wake                 = unchanged
+        new status=2 deadline=8s, 202, wait 6s               + wake                 = applied; #1 asked; ask #1
+        new status=2 ask=4s deadline=8s, 202, pass 4s, asked runs, wait 1s   + wake = unchanged
+        new status=2 ask=4s deadline=8s, 202, pass 4s, asked runs, wait 2s   + wake = applied; #1 asked; ask #1
+        new status=2 ask=5s deadline=8s, 202, pass 5s, asked runs, wait 1s   + wake = applied; #1 asked; ask #1
+        new status=2 ask=5500ms deadline=8s, 202, wait 5500ms, wake, asked runs, wait 1s + wake = unchanged
+        new status=2 ask=5s deadline=8s, 202, pass 5s, wait 1s + wake               = unchanged
+        new status=2 ask=2h deadline=1h, 202, pass 1h, retry, 202, wait 3570s + wake = unchanged
+        new external status=2 ask=2h deadline=1h, wait 3570s + wake                 = applied; #1 asked; ask #1
+        new status=2 ask=2h deadline=1h, wait 3580s, 202     + wake                 = applied; #1 asked; ask #1
+    ");
+}
+
 /// The remote has lost it: the retry policy decides.
 #[test]
 fn a_task_that_its_remote_does_not_know_has_failed() {

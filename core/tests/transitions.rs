@@ -663,9 +663,25 @@ fn a_task_says_what_it_waits_for() {
         (
             "new status=2 ask=10s timeout=20s, 202, pass 10s",
             None,
-            "callback: the completion webhook of attempt 1, until 14:00:40Z, and then the last word of its remote; \
-             its remote was asked at 14:00:10Z, and has not \
-             answered yet",
+            "callback: the completion webhook of attempt 1, until 14:00:40Z, and then the last word of its remote: \
+             its time runs out at 14:00:20Z, but its remote was asked at 14:00:10Z and may still answer",
+        ),
+        (
+            "new heartbeat=30s, 202",
+            None,
+            "callback: the completion webhook of attempt 1, or a sign of life of its worker, until 14:00:30Z",
+        ),
+        (
+            "new timeout=10m deadline=2m, 202",
+            None,
+            "callback: the completion webhook of attempt 1, until 14:02:00Z, its deadline",
+        ),
+        ("new deadline=2m", None, "response: the response to attempt 1, until 14:02:00Z, its deadline"),
+        (
+            "new heartbeat=30s status=2 ask=10s, 202",
+            None,
+            "callback: the completion webhook of attempt 1, or a sign of life of its worker, until 14:00:30Z, and then \
+             the last word of its remote; its remote is asked at 14:00:10Z",
         ),
         (
             "new status=2 ask=30s timeout=20s, 202, pass 20s",
@@ -696,6 +712,33 @@ fn a_task_says_what_puts_its_time_out_off() {
     let up_again = HeldUp { up_since: at(60), ..HeldUp::default() };
     let late = "the completion webhook of attempt 1, until 14:01:30Z: its time ran out at 14:00:30Z, before this server was up";
     assert_eq!(waits("new timeout=30s, 202", &up_again), (late.into(), Some(at(90))));
+    let late = "the completion webhook of attempt 1, or a sign of life of its worker, until 14:01:45Z, and then the last word \
+                of its remote: its heartbeat ran out at 14:00:45Z, before this server was up; its remote is asked at 14:00:50Z";
+    let beats = waits("new heartbeat=45s status=2 ask=50s, 202", &up_again);
+    assert_eq!(beats, (late.into(), Some(at(105))));
+    let late = "the completion webhook of attempt 1, until 14:01:30Z: its deadline ran out at 14:00:40Z, before this server \
+                was up";
+    assert_eq!(waits("new deadline=40s, 202", &up_again), (late.into(), Some(at(90))));
+    // Both are judged at one instant: the deadline first, which waits for nobody.
+    let (text, until) = waits("new timeout=30s deadline=40s status=2 ask=20s, 202", &up_again);
+    assert!(text.starts_with(late) && !text.contains("last word"), "{text}");
+    assert_eq!(until, Some(at(90)));
+    let (text, _) = waits("new timeout=2m deadline=2m status=2, 202", &HeldUp::default());
+    assert!(
+        text.starts_with("the completion webhook of attempt 1, until 14:02:00Z, its deadline;"),
+        "{text}"
+    );
+    let past = HeldUp { now: at(25), ..HeldUp::default() };
+    let (text, _) = waits("new status=2 ask=10s timeout=20s, 202, pass 10s", &past);
+    assert!(
+        text.contains(": its time ran out at 14:00:20Z, but its remote was asked at 14:00:10Z"),
+        "{text}"
+    );
+    let held = HeldUp { held: Some(at(5)), ..HeldUp::default() };
+    let (text, _) = waits("new status=2 deadline=2m, 202", &held);
+    assert!(text.ends_with("its remote is asked, until 14:02:00Z, its deadline"), "{text}");
+    let behind = HeldUp { up_since: at(60), now: at(61), ..HeldUp::default() };
+    assert_eq!(waits("new deadline=40s", &behind).0, "the response to attempt 1, until 14:01:30Z");
     let held = HeldUp { held: Some(at(5)), ..HeldUp::default() };
     let asks_later = "the completion webhook of attempt 1, or the server to be resumed, which is held since \
                       2026-11-23T14:00:05.000Z: before its time is over, its remote is asked";

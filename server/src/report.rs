@@ -40,11 +40,16 @@ pub fn failed(error: Option<&RawValue>, message: Option<String>) -> EventKind {
     EventKind::Failed(failure, retryable)
 }
 
-/// Progress: a part from 0 to 1, and a few words.
+/// Progress: a part from 0 to 1, as JSON, and a few words. What is no such part is left out, and the words say so where
+/// nobody gave any.
 #[must_use]
-pub fn progress(part: Option<f64>, message: Option<String>) -> EventKind {
-    let message = message.map(|text| cut(&text, limits::MESSAGE_BYTES_MAX));
-    EventKind::Progress(part.map(|part| part.clamp(0.0, 1.0)), message)
+pub fn progress(part: Option<&str>, message: Option<String>) -> EventKind {
+    let read = |text: &str| text.parse().ok().filter(|part| (0.0..=1.0).contains(part));
+    let (part, unread) = part.map_or((None, None), |text| match read(text) {
+        Some(part) => (Some(part), None),
+        None => (None, Some(format!("progress {} is left out: it is a number from 0 to 1", cut(text, 64)))),
+    });
+    EventKind::Progress(part, message.or(unread).map(|text| cut(&text, limits::MESSAGE_BYTES_MAX)))
 }
 
 /// At most `bytes_max` bytes of `text`, ending with a whole character.

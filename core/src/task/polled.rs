@@ -8,6 +8,7 @@ use crate::input::{EventKind, Failure, PollAnswer, Polled};
 use crate::limits;
 use crate::subjects::Subjects;
 use crate::task::{Attempt, Task, reported, steps};
+use crate::time::Timestamp;
 
 /// The remote has answered, or has not. What it says counts as a webhook would that names the attempt: a callback that was
 /// faster has made its transition already, and there is no second one.
@@ -52,6 +53,13 @@ fn is_gone(task: &Task) -> bool {
     let before =
         |attempt: Attempt| attempt.polling.not_found + u8::from(cfg!(planted = "not_found_once_is_enough"));
     task.open_attempt().is_some_and(|attempt| before(attempt) + 1 >= limits::NOT_FOUND_MAX)
+}
+
+/// When the remote is asked next, where that is planned for `next_at` and is to happen by `last_at`, unless that is before
+/// `earliest`.
+#[must_use]
+pub fn in_time(earliest: Timestamp, next_at: Timestamp, last_at: Option<Timestamp>) -> Timestamp {
+    last_at.filter(|last_at| earliest <= *last_at).map_or(next_at, |last_at| next_at.min(last_at))
 }
 
 /// The pause behind the `count`-th poll: it begins with the time after which the remote was asked first, and doubles.

@@ -110,7 +110,8 @@ fn failure_by(task: &Task, kind: Kind) -> Failure {
         return Failure { code: "heartbeat".into(), message };
     }
     let timeout = task.plan.timeout.unwrap_or_default();
-    let message = format!("no end of the attempt was reported within {timeout:?} of its dispatch");
+    let began = if task.is_external() { "begin" } else { "dispatch" };
+    let message = format!("no end of the attempt was reported within {timeout:?} of its {began}");
     Failure { code: "timeout".into(), message }
 }
 
@@ -164,7 +165,7 @@ fn wants_poll(cx: &Context, task: &Task, attempt: Attempt) -> bool {
         return false;
     };
     let polling = attempt.polling;
-    let is_overdue = attempt.began_at + status.after <= cx.now;
+    let is_overdue = attempt.began_at + status.after <= cx.now || task.is_behind_its_deadline(cx.now);
     let is_time = polling.next_at.is_some_and(|at| at <= cx.now);
     let is_first_since_start = polling.sent_at.unwrap_or(attempt.began_at) < cx.up_since
         && !cfg!(planted = "poll_is_forgotten_after_downtime");

@@ -33,6 +33,11 @@ pub(super) struct Task {
     pub(super) completion: String,
     pub(super) timeout: Option<String>,
     pub(super) request_timeout: String,
+    pub(super) heartbeat: Option<String>,
+    pub(super) deadline: Option<String>,
+    pub(super) late_success: String,
+    pub(super) status: Option<Status>,
+    pub(super) cancel_url: Option<String>,
     pub(super) retry: Retry,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) result: Option<Box<RawValue>>,
@@ -43,6 +48,14 @@ pub(super) struct Task {
     pub(super) warnings: Vec<Warning>,
     pub(super) created_at: String,
     pub(super) ended_at: Option<String>,
+}
+
+/// Where a task's remote is asked.
+#[derive(Debug, Deserialize)]
+pub(super) struct Status {
+    pub(super) url: String,
+    pub(super) location: Option<String>,
+    pub(super) after: Option<String>,
 }
 
 /// An API key.

@@ -233,7 +233,9 @@ impl Answer {
         };
         let text = match self.read::<Problem>() {
             Ok(problem) => problem.text(),
-            Err(_) => format!("the server answered {}", self.status),
+            Err(_) => {
+                format!("the server answered {}, and not as Taskhook does; is its URL right?", self.status)
+            }
         };
         Failed::new(code, text)
     }
@@ -348,6 +350,7 @@ mod tests {
           /delay: give either run_at or delay
         ");
         let proxy = Answer { status: StatusCode::BAD_GATEWAY, body: Bytes::from_static(b"<html>") };
-        assert_eq!(proxy.problem().text, "the server answered 502 Bad Gateway");
+        let text = "the server answered 502 Bad Gateway, and not as Taskhook does; is its URL right?";
+        assert_eq!(proxy.problem().text, text);
     }
 }

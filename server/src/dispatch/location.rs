@@ -1,4 +1,4 @@
-//! The URL under which a task can be asked for, named by the response to its dispatch (`Location`).
+//! The URL under which a task can be asked about, named by the response to its dispatch (`Location`).
 
 use std::sync::Arc;
 
@@ -19,17 +19,19 @@ pub(super) fn find(dispatch: &Dispatch, kind: &ReplyKind) -> Option<Result<Locat
     let named = response.headers.iter().find(|(name, _)| name == "location");
     Some(match named {
         Some((_, location)) => located(&dispatch.request.url, location).map_err(Into::into),
-        None => Err("it names no Location".into()),
+        None => Err("the response to its dispatch has no Location".into()),
     })
 }
 
 /// The absolute URL of a `Location` in the response to a request of `url`.
 fn located(url: &str, location: &str) -> Result<Location, String> {
     let absolute = Url::parse(url).and_then(|url| url.join(location));
-    let absolute = absolute.map_err(|error| format!("its Location is no URL: {error}"))?;
+    let absolute = absolute
+        .map_err(|error| format!("the Location of the response to its dispatch is no URL: {error}"))?;
     // What is asked for is the same whatever stands behind the sign, and it is not sent.
     let text = absolute.as_str().split('#').next().unwrap_or_default();
-    let uri = target::read(text).map_err(|why| format!("its Location {why}"))?;
+    let uri =
+        target::read(text).map_err(|why| format!("the Location of the response to its dispatch {why}"))?;
     Ok(Location { url: text.into(), host_name: target::host_and_port(&uri).into(), host: HostKey(0) })
 }
 

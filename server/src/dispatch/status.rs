@@ -46,11 +46,11 @@ fn said(
     map: &BTreeMap<String, String>,
 ) -> Result<PollAnswer, String> {
     let answer = Answer::of(response, unread, map)?;
-    let status = answer.find("status")?.as_ref().and_then(text_of).ok_or("it names no status")?;
+    let status = answer.find("status")?.as_ref().and_then(text_of).ok_or_else(|| answer.has_no_status())?;
     // Of the rest only that is looked for which belongs to the status: what is wrong with it takes nothing from the others.
     let kind = match status.as_str() {
         "running" => match answer.find("progress") {
-            Ok(progress) => report::progress(progress.as_ref().and_then(Value::as_f64), None),
+            Ok(progress) => report::progress(progress.map(|part| part.to_string()).as_deref(), None),
             // It is a sign of life all the same.
             Err(why) => report::progress(None, Some(format!("no progress is known: {why}"))),
         },
@@ -67,12 +67,15 @@ fn said(
         other => {
             let other = report::cut(other, 64);
             return Err(format!(
-                "its status {other:?} is none of running, completed, failed, cancelled; say in status.map what it means"
+                "its status {other:?} is none of {STATUSES}; say in status.map what it means"
             ));
         }
     };
     Ok(PollAnswer::Says(kind))
 }
+
+/// What a remote may say.
+const STATUSES: &str = "running, completed, failed, cancelled";
 
 /// An answer in which something can be looked for.
 struct Answer<'a> {
@@ -117,6 +120,14 @@ impl<'a> Answer<'a> {
             false => Some(Scope::new(vec![("response", response::shown(response))])?),
         };
         Ok(Answer { json, unread, map, scope })
+    }
+
+    /// Why it says nothing that it could say.
+    fn has_no_status(&self) -> String {
+        match self.map.contains_key("status") {
+            true => "status.map.status finds nothing in it".into(),
+            false => format!("it names no status ({STATUSES}); say in status.map where it is"),
+        }
     }
 
     /// The member of this name, as it stands in the answer or as the task says that it is found.

@@ -67,11 +67,12 @@ pub(super) struct TaskRequest {
     /// schedule has a duration (else 422 `not_for_schedules`). Who retries a task past its deadline has lifted it. Default:
     /// none.
     deadline: Option<String>,
-    /// `accept`: a success of any attempt since the last explicit retry completes the task; `reject`: only one of the
-    /// current attempt. Default: `accept`.
+    /// `accept`: a success of any attempt since the last explicit retry completes the task; `reject`: only one of the newest
+    /// attempt, even if it has failed, until the next one begins. Default: `accept`.
     late_success: Option<String>,
-    /// Where its remote is asked how it is, when a callback is overdue, after downtime, and once more before a time-out is
-    /// declared. Default: it is not asked.
+    /// Where its remote is asked how it is: when a callback is overdue, at once where it is so after a downtime, once more
+    /// before a time-out is declared, and for the last time 30 seconds before a `deadline`, or with a quarter of the
+    /// attempt's time for it left. Default: it is not asked.
     status: Option<StatusRequest>,
     /// An http or https URL that is called when the task is cancelled after it was dispatched, not by its worker: `POST`
     /// with `{"event": "task_cancelled", "task_id", "attempt"}`, by a task of its own in the queue `@cancel`, whose id is in

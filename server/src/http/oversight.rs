@@ -32,7 +32,8 @@ pub(super) fn read(fields: &mut Fields<'_>, pointer: &str, external: bool) -> Wa
     watched.asked.rejects_late_success = late_success(fields);
     if let Some((status, asked, host)) = status(fields, pointer) {
         if external && status.request.is_none() {
-            let detail = "makes sense with a url only: nobody answers for a task that is only tracked";
+            let detail = "`location` makes sense with a `url` only: it is read from the response to the dispatch, and what is \
+                          only tracked is not dispatched; give the status URL itself";
             fields.wrong("status", "needs_url", detail);
         }
         (watched.status, watched.asked.status, watched.hosts.status) = (Some(status), Some(asked), host);
@@ -144,6 +145,11 @@ fn asked_at(
             fields.wrong("headers", "conflict", detail);
         }
         return Some((None, None));
+    }
+    if !url.contains("://") {
+        let detail = "must be `location`, or begin with http:// or https://";
+        fields.wrong(name, "not_a_url", detail);
+        return None;
     }
     let host = host(fields, name, url)?;
     let request = Request { method: "GET".into(), url: url.into(), headers, payload: None };

@@ -30,7 +30,7 @@ fn what(entry: &HistoryEntry) -> String {
         }
         "dependency_reopened" => format!("task {other} was reopened"),
         "scheduled" => "scheduled, waits for its time".into(),
-        "queued" => "queued, waits for a free exchange".into(),
+        "queued" => "queued, waits for its turn".into(),
         "begun" => format!("attempt {attempt} begun, waits for its webhook"),
         "dispatched" => format!("attempt {attempt} dispatched"),
         "resent" => {
@@ -64,9 +64,9 @@ fn what(entry: &HistoryEntry) -> String {
             ),
         },
         "located" => match (detail.url.as_deref(), detail.reason.as_deref()) {
-            (Some(url), _) => format!("attempt {attempt} can be asked for at {url}"),
+            (Some(url), _) => format!("attempt {attempt} can be asked about at {url}"),
             (None, why) => {
-                format!("attempt {attempt} cannot be asked for: {}", why.unwrap_or("no reason was given"))
+                format!("attempt {attempt} cannot be asked about: {}", why.unwrap_or("no reason was given"))
             }
         },
         "polled" => polled(attempt, detail),
@@ -87,7 +87,7 @@ fn what(entry: &HistoryEntry) -> String {
         "succeeded" => format!("succeeded in attempt {attempt}"),
         "failed" => "failed for good".into(),
         "cancelled" => match entry.other.as_deref() {
-            Some(call) => format!("cancelled, of which task {call} tells the remote"),
+            Some(call) => format!("cancelled, which task {call} is to tell its remote"),
             None => "cancelled".into(),
         },
         "skipped" => format!("skipped, because of how task {other} ended"),
@@ -111,7 +111,9 @@ fn ignored(detail: &row::Detail) -> String {
     let outcome = detail.outcome.map_or("ignored", row::outcome_name);
     let Some(reason) = detail.reason.as_deref() else {
         return match outcome {
-            "stale" => "stale, since it is about an older attempt".into(),
+            "stale" => "stale: it is about an older attempt, of which nothing counts but a success, and not even that \
+                        where `late_success` is `reject` or the task was reopened since"
+                .into(),
             outcome => outcome.into(),
         };
     };
@@ -164,7 +166,15 @@ fn why(entry: &HistoryEntry) -> Option<String> {
         ("event", Some(event)) => Some(format!("by webhook {event}")),
         ("event", None) => Some("by a webhook that is no longer kept".into()),
         ("command", _) => Some("by a call of the API".into()),
-        ("time", _) if entry.change == "poll_lost" => None,
+        // Those whose sentence says already what has run out, or what is behind it.
+        ("time", _)
+            if matches!(
+                entry.change,
+                "poll_lost" | "resent" | "deadline_passed" | "attempt_failed" | "retry_planned" | "failed"
+            ) =>
+        {
+            None
+        }
         ("time", _) => Some("since its time came".into()),
         ("queue", _) if matches!(entry.change, "deadline_passed" | "failed") => None,
         ("queue", _) => Some("since there was a free exchange".into()),

@@ -240,9 +240,13 @@ fn warnings(task: &Task) -> Vec<WarningBody> {
                      history",
         });
     }
-    let is_running = task.state == State::Running;
-    if task.attempt.is_some_and(|attempt| is_running && attempt.polling.unanswered >= limits::UNANSWERED_MIN)
-    {
+    // Its end may be another than its remote knows.
+    let asked = task.attempt.filter(|attempt| match task.state {
+        State::Running => true,
+        State::Failed => attempt.number > task.attempts_before,
+        _ => false,
+    });
+    if asked.is_some_and(|attempt| attempt.polling.unanswered >= limits::UNANSWERED_MIN) {
         warnings.push(WarningBody {
             code: "unanswered",
             detail: "asking its remote how it is came to nothing, twice in a row or more; its history says why",

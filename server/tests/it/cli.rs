@@ -118,7 +118,8 @@ fn an_answer_that_is_not_taskhooks_is_told_as_such() {
 
     let server = Answering::once("502 Bad Gateway", "<html>nobody home</html>");
     let ran = run(&["tasks", "list", "--url", &server.url]);
-    assert_eq!((ran.code, ran.err.as_str()), (1, "error: the server answered 502 Bad Gateway\n"));
+    let text = "error: the server answered 502 Bad Gateway, and not as Taskhook does; is its URL right?\n";
+    assert_eq!((ran.code, ran.err.as_str()), (1, text));
 }
 
 #[test]

@@ -89,7 +89,7 @@ impl Model {
                 if task.open && matches!(told, Told::Running { .. }) {
                     task.alive_at = fact.at;
                 }
-                let next_at = fact.at + task.pause();
+                let next_at = task.before_deadline(fact.at + SECOND, fact.at + task.pause());
                 let asking = &mut task.asking;
                 asking.not_found = if *told == Told::NotFound { asking.not_found + 1 } else { 0 };
                 (asking.is_open, asking.next_at) = (false, Some(next_at));

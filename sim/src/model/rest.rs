@@ -44,14 +44,18 @@ impl Model {
         Ok(())
     }
 
-    /// Without faults, nothing is late. `has_places`: exchanges never wait for one.
-    pub fn is_punctual(&self, now: Time, has_places: bool) -> Verdict {
+    /// Without faults, nothing is late: what is due before anything happens `next` is overlooked; `None`: nothing happens any
+    /// more. `has_places`: exchanges never wait for one.
+    pub fn is_punctual(&self, now: Time, next: Option<Time>, has_places: bool) -> Verdict {
+        let until = next.unwrap_or(Time::MAX);
         for (id, task) in self.tasks.iter().filter(|(_, task)| !task.state.is_end()) {
             let due = Some(task.due).filter(|_| task.state == State::Scheduled);
             let late = due.into_iter().chain(self.is_due(task, has_places)).min();
-            must(late.is_none_or(|at| at >= now), || format!("G14: {id} is overlooked at {now}: {task:?}"))?;
+            must(late.is_none_or(|at| at >= until), || {
+                format!("G14: {id} is overlooked at {now}: {task:?}")
+            })?;
         }
-        self.decides_instants(now)
+        self.decides_instants(next.unwrap_or(now))
     }
 
     /// Whether everything has ended.

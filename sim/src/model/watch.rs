@@ -38,7 +38,20 @@ impl Task {
 
     /// When its remote is asked next, if nothing else happens.
     fn asks_at(&self, status: Status) -> Time {
-        self.asking.next_at.unwrap_or(self.is_overdue_at(status))
+        self.asking.next_at.unwrap_or(self.before_deadline(self.began, self.is_overdue_at(status)))
+    }
+
+    /// When a question comes that is planned for `at`: there is one half a minute before the deadline, or where the attempt has
+    /// less than two minutes for a quarter of them, if that is not before `earliest`.
+    pub(super) fn before_deadline(&self, earliest: Time, at: Time) -> Time {
+        let before = |deadline: Time| ((deadline - self.began).max(0) / 4).min(30 * SECOND);
+        let last_at = self.deadline.map(|deadline| deadline - before(deadline));
+        last_at.filter(|last_at| *last_at >= earliest).map_or(at, |last_at| at.min(last_at))
+    }
+
+    /// Whether something should have been heard of it at `now`.
+    fn is_overdue(&self, status: Status, now: Time) -> bool {
+        self.is_overdue_at(status) <= now || self.is_over_at(now)
     }
 
     /// How long a deadline is put off that passed while no node was up: nobody is to be heard where nobody has the task.
@@ -156,10 +169,10 @@ impl Model {
     /// Whether a node that has been up since `up_since` may ask now.
     fn may_ask(&self, task: &Task, status: Status, now: Time, up_since: Time) -> bool {
         let is_first = task.asking.sent_at.unwrap_or(task.began) < up_since;
-        let is_time = task.asks_at(status) <= now || (is_first && task.is_overdue_at(status) <= now);
         let is_over = Model::ends(task).any(|end| self.has_run_out(end, now));
         let has_paused = task.asking.sent_at.is_none_or(|sent_at| sent_at + SECOND <= now);
-        (is_time || (is_over && has_paused)) && !task.is_awaited(now, up_since)
+        let is_time = (task.asks_at(status) <= now && (has_paused || is_first)) || (is_over && has_paused);
+        (is_time || (is_first && task.is_overdue(status, now))) && !task.is_awaited(now, up_since)
     }
 
     /// An answer about an attempt that is no longer the newest: only its success counts, if any does.
@@ -196,11 +209,11 @@ impl Model {
         let of_attempt = match task.can_be_asked() {
             None => ends,
             Some(status) => {
-                let (asking, overdue_at) = (&task.asking, task.is_overdue_at(status));
+                let asking = &task.asking;
                 // After a time without a node, all that is overdue is asked for at once. Where one was up all the time,
                 // callbacks had somebody to come to.
                 let up = self.down_until;
-                let is_first = overdue_at <= up && asking.sent_at.unwrap_or(task.began) < up;
+                let is_first = task.is_overdue(status, up) && asking.sent_at.unwrap_or(task.began) < up;
                 let first = is_first.then_some(up);
                 let patience = asking.sent_at.filter(|_| asking.is_open).map(|sent_at| sent_at + PATIENCE);
                 let asks_at = patience.max(Some(task.asks_at(status)));

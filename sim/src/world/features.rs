@@ -81,6 +81,7 @@ features! {
     Retention "what has ended goes after a while",
     OnceKeys "requests happen once under their key",
     DeadHosts "hosts fail whatever they are asked for a while",
+    Stops "processes are stopped in order",
 }
 
 /// Those that are faults, which a tenth of the seeds does without.
@@ -109,8 +110,9 @@ const FAULTS: [Feature; 22] = [
     Feature::DeadHosts,
 ];
 
-/// Those that only a store on a disk can have. They are drawn apart, so that a seed makes the same world on each store.
-const OF_DISK: [Feature; 2] = [Feature::PowerLoss, Feature::DiskErrors];
+/// Those that only a store on a disk can have, or shows. They are drawn apart, so that a seed makes the same world on each
+/// store.
+const OF_DISK: [Feature; 3] = [Feature::PowerLoss, Feature::DiskErrors, Feature::Stops];
 
 /// What a world's nodes keep everything in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -73,6 +73,7 @@ pub const SOMETIMES_ON_DISK: &[&str] = &[
     "a name of a file that was lost or came back",
     "a power loss",
     "a power loss after the process that a failed sync ended",
+    "a process that is stopped in order",
     "a start that its disk forbids",
     "a sync that failed",
     "a write that failed",

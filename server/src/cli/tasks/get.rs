@@ -38,6 +38,10 @@ fn pairs(task: Task) -> Vec<(&'static str, String)> {
     };
     let after = task.after.iter().map(|dependency| format!("{} {}", dependency.task, dependency.on));
     let request = task.url.map(|url| format!("{} {url}", task.method.unwrap_or_default()));
+    let status = task.status.map(|status| {
+        let after = status.after.map(|after| format!(", first after {after}")).unwrap_or_default();
+        format!("{}{after}", status.location.unwrap_or(status.url))
+    });
     vec![
         ("id", task.id),
         ("name", task.name.unwrap_or_default()),
@@ -60,6 +64,11 @@ fn pairs(task: Task) -> Vec<(&'static str, String)> {
         ("max attempts", task.retry.max_attempts.to_string()),
         ("timeout", task.timeout.unwrap_or_default()),
         ("request timeout", task.request_timeout),
+        ("status", status.unwrap_or_default()),
+        ("heartbeat", task.heartbeat.unwrap_or_default()),
+        ("deadline", task.deadline.unwrap_or_default()),
+        ("late success", if task.late_success == "reject" { task.late_success } else { String::new() }),
+        ("cancel url", task.cancel_url.unwrap_or_default()),
         ("labels", all(&task.labels, "=")),
         ("created", task.created_at),
         ("not before", task.run_at),

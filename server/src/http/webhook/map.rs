@@ -98,7 +98,7 @@ struct Said<'a> {
     attempt: Option<u32>,
     result: Option<Cow<'a, RawValue>>,
     error: Option<Cow<'a, RawValue>>,
-    progress: Option<f64>,
+    progress: Option<Cow<'a, RawValue>>,
     message: Option<String>,
 }
 
@@ -153,7 +153,7 @@ impl<'a> Said<'a> {
             attempt,
             result: either("result").map(Cow::Borrowed),
             error: either("error").map(Cow::Borrowed),
-            progress: either("progress").and_then(|raw| raw.get().parse().ok()),
+            progress: either("progress").map(Cow::Borrowed),
             message: either("message").and_then(text_of),
         }
     }
@@ -181,7 +181,7 @@ impl<'a> Said<'a> {
             self.error = error.map(Cow::Owned);
         }
         if let Some(progress) = found.raw("progress") {
-            self.progress = progress.and_then(|raw| raw.get().parse().ok());
+            self.progress = progress.map(Cow::Owned);
         }
     }
 
@@ -194,7 +194,7 @@ impl<'a> Said<'a> {
         let kind = match meaning.as_deref() {
             Some("task_started") => EventKind::Started,
             Some("task_heartbeat") => EventKind::Heartbeat,
-            Some("task_progress") => report::progress(progress, message),
+            Some("task_progress") => report::progress(progress.as_ref().map(|raw| raw.get()), message),
             Some("task_completed") => EventKind::Completed(result.map(|raw| raw.get().as_bytes().into())),
             Some("task_failed") => report::failed(error.as_deref(), message),
             Some("task_cancelled") => EventKind::Cancelled,

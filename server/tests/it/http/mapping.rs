@@ -107,6 +107,7 @@ async fn a_result_is_given_back_as_it_was_written() {
 #[tokio::test]
 async fn progress_and_message_are_at_the_top_or_under_data() {
     let server = TestServer::start().await;
+    let left_out = |what| json!(format!("progress {what} is left out: it is a number from 0 to 1"));
     for (fields, progress, message) in [
         (json!({"progress": 0.5, "message": "half"}), json!(0.5), json!("half")),
         (json!({"progress": 1, "message": 7}), json!(1.0), json!("7")),
@@ -117,10 +118,11 @@ async fn progress_and_message_are_at_the_top_or_under_data() {
             json!("a quarter"),
         ),
         (json!({"message": "no number"}), Value::Null, json!("no number")),
-        (json!({"progress": "much"}), Value::Null, Value::Null),
-        // 0 to 1: what is beyond it is as far as it goes.
-        (json!({"progress": 40}), json!(1.0), Value::Null),
-        (json!({"progress": -1}), json!(0.0), Value::Null),
+        (json!({"progress": 0}), json!(0.0), Value::Null),
+        (json!({"progress": "much"}), Value::Null, left_out("\"much\"")),
+        (json!({"progress": 40}), Value::Null, left_out("40")),
+        (json!({"progress": -1}), Value::Null, left_out("-1")),
+        (json!({"progress": 40, "message": "forty"}), Value::Null, json!("forty")),
     ] {
         let body = |id: u64| with(json!({"event": "task_progress", "task_id": id}), fields.clone());
         let (answer, task) = after(&server, body).await;

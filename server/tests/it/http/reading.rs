@@ -232,12 +232,7 @@ async fn the_history_has_every_decision_with_its_cause_and_a_sentence() {
         ("created", "creation", None, "created, by a call of the API".to_string()),
         ("blocked", "creation", None, "blocked, waits for other tasks".into()),
         ("dependency_ended", "task", Some(json!("first")), "task first ended as succeeded, as asked".into()),
-        (
-            "queued",
-            "task",
-            Some(json!("first")),
-            "queued, waits for a free exchange, because of task first".into(),
-        ),
+        ("queued", "task", Some(json!("first")), "queued, waits for its turn, because of task first".into()),
         ("dispatched", "queue", None, "attempt 1 dispatched, since there was a free exchange".into()),
         ("responded", "response", response("1"), "attempt 1 was answered 503".into()),
         ("attempt_failed", "response", response("1"), "attempt 1 failed: the target answered 503".into()),
@@ -248,7 +243,7 @@ async fn the_history_has_every_decision_with_its_cause_and_a_sentence() {
             format!("the next attempt is planned for {planned}, by the response to attempt 1"),
         ),
         ("triggered", "command", None, "made due now, by a call of the API".into()),
-        ("queued", "command", None, "queued, waits for a free exchange, by a call of the API".into()),
+        ("queued", "command", None, "queued, waits for its turn, by a call of the API".into()),
         ("dispatched", "queue", None, "attempt 2 dispatched, since there was a free exchange".into()),
         ("responded", "response", response("2"), "attempt 2 was answered 202".into()),
         (
@@ -335,8 +330,8 @@ async fn the_history_says_why_in_sentences() {
             vec![
                 "created, by a call of the API",
                 "attempt 1 begun, waits for its webhook",
-                "attempt 1 failed: no end of the attempt was reported within 20ms of its dispatch, since its time came",
-                "failed for good, since its time came",
+                "attempt 1 failed: no end of the attempt was reported within 20ms of its begin",
+                "failed for good",
             ],
         ),
         (
@@ -373,7 +368,8 @@ async fn the_history_says_why_in_sentences() {
                 "failed for good, by webhook evt",
                 "reopened, by a call of the API",
                 "attempt 2 begun, waits for its webhook, by a call of the API",
-                "webhook evt changed nothing: stale, since it is about an older attempt",
+                "webhook evt changed nothing: stale: it is about an older attempt, of which nothing counts but a success, \
+                 and not even that where `late_success` is `reject` or the task was reopened since",
                 "cancelled, by webhook evt",
             ],
         ),

@@ -58,6 +58,30 @@ async fn a_lost_callback_is_found_by_asking() {
     assert_eq!(server.task("b").await["error"], json!({"code": "paper", "message": "no paper"}));
 }
 
+/// That asking came to nothing says most where the task has failed.
+#[tokio::test]
+async fn a_time_out_behind_questions_without_an_answer_carries_the_warning() {
+    let server = RealServer::start().await;
+    let mut worker = Worker::start().await;
+    let little_time = json!({"timeout": "2500ms", "retry": {"max_attempts": 1}});
+    server.create(with(asked(&worker, "a"), little_time)).await;
+    worker.call().await.status(202);
+    for _ in 0..3 {
+        let question = worker.call().await;
+        assert_eq!(question.method, "GET");
+        question.status(500);
+    }
+    let task = server.end_of("a").await;
+    assert_eq!((&task["state"], &task["error"]["code"]), (&json!("failed"), &json!("timeout")));
+    assert_eq!(task["warnings"][0]["code"], "unanswered", "{task}");
+    // The next attempt, if there is one, is another matter.
+    server.post("/v1/tasks/a/retry", json!({})).await.expect(200);
+    worker.call().await.answer(422, &[], "");
+    let task = server.until("a", |task| task["error"]["code"] == "http_422" && task["attempt"] == 2).await;
+    assert_eq!(task["warnings"], json!([]));
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn it_is_asked_again_until_it_says_something() {
     let server = RealServer::start().await;
@@ -160,6 +184,10 @@ async fn a_progress_that_cannot_be_worked_out_is_left_out() {
     let message = task["message"].as_str().unwrap();
     assert!(message.starts_with("no progress is known: status.map.progress: "), "{message}");
     assert!(message.ends_with("write double(…) around those that are whole"), "{message}");
+    worker.call().await.answer(200, &[], r#"{"state": "running", "percent": 4000.0}"#);
+    let left_out = "progress 40.0 is left out: it is a number from 0 to 1";
+    let task = server.until("a", |task| task["message"] == left_out).await;
+    assert_eq!((&task["state"], &task["progress"]), (&json!("running"), &Value::Null));
     // An end is one, and what its result does not have is null.
     worker.call().await.answer(200, &[], r#"{"state": "completed", "percent": 100}"#);
     let task = server.end_of("a").await;
@@ -234,7 +262,11 @@ async fn the_response_may_say_where_to_ask() {
     server.create(with(task_for(&worker, "b"), status)).await;
     worker.call().await.status(202);
     server.until_change("b", "located").await;
-    assert!(told(&server, "b").await.contains("cannot be asked for: it names no Location"));
+    assert!(
+        told(&server, "b")
+            .await
+            .contains("cannot be asked about: the response to its dispatch has no Location")
+    );
 }
 
 /// A time-out is not declared before the remote had its last word.
@@ -406,7 +438,7 @@ async fn a_remote_is_told_of_a_cancel_by_a_task_of_its_own() {
     dispatch.status(202);
     server.until_state("a", "running").await;
     server.post("/v1/tasks/a/cancel", json!({})).await.expect(200);
-    let cancelled = "cancelled, of which task a~cancel~0 tells the remote, by a call of the API";
+    let cancelled = "cancelled, which task a~cancel~0 is to tell its remote, by a call of the API";
     assert!(told(&server, "a").await.ends_with(cancelled));
     let call = worker.call().await;
     assert_eq!((call.method.as_str(), call.path.as_str()), ("POST", "/stop"));
@@ -437,7 +469,7 @@ async fn a_remote_is_told_of_a_cancel_by_a_task_of_its_own() {
     server.until_state("b~cancel~1", "dispatching").await;
     let story = told(&server, "b").await;
     let cancels: Vec<&str> = story.lines().filter(|line| line.starts_with("cancelled")).collect();
-    let second = "cancelled, of which task b~cancel~1 tells the remote, by a call of the API";
+    let second = "cancelled, which task b~cancel~1 is to tell its remote, by a call of the API";
     assert_eq!(cancels, ["cancelled, by a call of the API", second]);
 }
 
