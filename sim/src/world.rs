@@ -4,6 +4,7 @@
 //! First a time with faults, as the seed's features say; then everything is mended, and whatever can end must. After
 //! every commit the [oracle](crate::model) is told what the store says has become true.
 
+mod end;
 pub mod features;
 pub mod ground;
 mod mortal;
@@ -241,7 +242,10 @@ impl<G: Ground> World<G> {
         let now = Timestamp(self.now());
         if self.has(Feature::Crashes) && self.chance(self.crashes) {
             let node = self.random.index(self.nodes.len());
-            self.crashes(node)?;
+            match self.has(Feature::Stops) && self.chance(500) {
+                true => self.stops(node)?,
+                false => self.crashes(node)?,
+            }
         }
         let is_busy = |node: &Option<Node<_>>| {
             node.as_ref().is_some_and(|node| !node.outbox.is_empty() || node.has_work(now))
@@ -263,15 +267,22 @@ impl<G: Ground> World<G> {
         }
         if self.calm && busy.is_empty() {
             let has_places = !self.plan.has(Feature::FewPlaces) && !self.plan.is_large();
-            self.model.is_punctual(now.0, has_places)?;
+            let next = self.happenings.first_key_value().map(|((at, _), _)| *at);
+            let next = next.into_iter().chain(self.wakes_at(now).map(|at| at.0)).min();
+            self.model.is_punctual(now.0, next, has_places)?;
         }
         self.time_moves(now)
     }
 
+    /// When the next node wakes up.
+    fn wakes_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let wakes = self.nodes.iter().flatten().map(|node| node.next(now)).filter(|at| *at > now).min();
+        wakes.filter(|at| *at < Timestamp::MAX)
+    }
+
     /// The next thing happens, or the next node wakes up.
     fn time_moves(&mut self, now: Timestamp) -> Result<bool, String> {
-        let wakes = self.nodes.iter().flatten().map(|node| node.next(now)).filter(|at| *at > now).min();
-        let wakes = wakes.filter(|at| *at < Timestamp::MAX);
+        let wakes = self.wakes_at(now);
         if self.has(Feature::ClockJumps) && self.chance(10) {
             let by = self.pick(&[SECOND, 600 * SECOND, 86_400 * SECOND]);
             self.say(|| format!("the clock jumps by {} s", by / SECOND));
@@ -442,36 +453,6 @@ impl<G: Ground> World<G> {
         self.is_told(node, &facts);
         self.model.commit(&facts)?;
         self.compares_states()
-    }
-
-    /// A process dies: what it has in memory is gone, and whoever waits for it hears nothing.
-    fn crashes(&mut self, node: usize) -> Verdict {
-        let Some(process) = self.nodes[node].take() else { return Ok(()) };
-        let power_goes = self.has(Feature::PowerLoss) && self.chance(400);
-        self.ground.dies(power_goes);
-        let how = if power_goes { ", and the power goes" } else { "" };
-        self.say(|| format!("node {node} dies{how}"));
-        self.note("a crash");
-        if !process.outbox.is_empty() {
-            self.note("a crash between commit and effects");
-        }
-        let unanswered =
-            process.inbox.into_iter().chain(process.outbox.into_iter().filter_map(|one| match one {
-                Leaving::Answer(answer) => Some(answer.0),
-                Leaving::Dispatch(_) => None,
-            }));
-        for ask in unanswered {
-            self.is_unanswered(ask);
-        }
-        let at = self.now() + self.pick(&[1_000, SECOND, 20 * SECOND, 600 * SECOND]);
-        self.later(at, Happening::Starts(node));
-        if self.ground.is_up() { self.all_is_there() } else { Ok(()) }
-    }
-
-    fn is_unanswered(&mut self, ask: Ask) {
-        if let From::Sender(post, _) = ask.from {
-            self.again(post);
-        }
     }
 
     /// A node commits some of what it has to do, and the oracle hears of it.

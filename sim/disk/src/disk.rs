@@ -279,7 +279,7 @@ impl Disk {
         if state.step(Step::Sync { of_data: false }).is_some() {
             return Err(io::Error::other("the folder could not be synced"));
         }
-        state.durable_names = state.names.clone();
+        state.sync_names();
         Ok(())
     }
 
@@ -382,9 +382,14 @@ impl State {
         }
         self.names.remove(path);
         if syncs_folder {
-            self.durable_names = self.names.clone();
+            self.sync_names();
         }
         true
+    }
+
+    /// Makes durable which files there are.
+    pub(crate) fn sync_names(&mut self) {
+        self.durable_names = self.names.clone();
     }
 
     /// Writes, or what is planned. The fault with which it ends; a full disk is one.
@@ -437,9 +442,6 @@ impl State {
             }
             None => {
                 self.files[file].sync();
-                if std::mem::take(&mut self.files[file].syncs_folder) {
-                    self.durable_names = self.names.clone();
-                }
                 true
             }
             Some(Fault::SyncFails) => {

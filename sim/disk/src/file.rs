@@ -35,8 +35,6 @@ pub(crate) struct File {
     durable: Vec<u8>,
     changes: Vec<Change>,
     pub(crate) is_log: bool,
-    /// Its first sync makes the names of its folder durable too, as SQLite does for logs on Unix.
-    pub(crate) syncs_folder: bool,
     /// How many syncs have failed. Each handle that was open then hears of it once, as on Linux.
     pub(crate) failures: u64,
     pub(crate) locks: Locks,
@@ -70,7 +68,7 @@ pub(crate) struct MemoryLock {
 impl File {
     /// A file without bytes.
     pub(crate) fn of(is_log: bool) -> File {
-        File { is_log, syncs_folder: is_log, ..File::default() }
+        File { is_log, ..File::default() }
     }
 
     /// A file with these bytes, all of them durable.

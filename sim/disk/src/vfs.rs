@@ -48,6 +48,8 @@ struct FileHandle {
     shared_locks: u8,
     exclusive_locks: u8,
     deleted_on_close: Option<String>,
+    /// Its next sync makes the names of its folder durable too, as the first one of a log does on Unix. Nobody else's does.
+    syncs_folder: bool,
 }
 
 static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
@@ -309,6 +311,7 @@ unsafe extern "C" fn open(
         shared_locks: 0,
         exclusive_locks: 0,
         deleted_on_close: deletes.then(|| path.into()),
+        syncs_folder: is_log && flags & ffi::SQLITE_OPEN_CREATE != 0,
     });
     let filled = OpenFile { base: ffi::sqlite3_file { pMethods: &METHODS }, handle: Box::into_raw(handle) };
     // SAFETY: SQLite gives memory for an `OpenFile`; what stood there needs no drop.
@@ -390,9 +393,16 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, _flags: c_int) -> c_int 
     // SAFETY: as promised.
     let handle = unsafe { handle(file) };
     handle.shared.happens_between();
-    let (file, mut heard) = (handle.file, handle.heard);
-    let goes = handle.state(false, |state| state.sync(file, &mut heard));
+    let (file, mut heard, syncs_folder) = (handle.file, handle.heard, handle.syncs_folder);
+    let goes = handle.state(false, |state| {
+        let goes = state.sync(file, &mut heard);
+        if goes && syncs_folder {
+            state.sync_names();
+        }
+        goes
+    });
     handle.heard = heard;
+    handle.syncs_folder &= !goes;
     if goes { ffi::SQLITE_OK } else { ffi::SQLITE_IOERR_FSYNC }
 }
 

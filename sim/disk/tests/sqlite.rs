@@ -191,6 +191,23 @@ fn a_file_that_was_made_may_be_gone_and_one_that_was_deleted_may_be_back() {
 }
 
 #[test]
+fn the_name_of_a_log_is_durable_with_the_first_sync_of_sqlite_and_with_no_other() {
+    let is_there = |synchronous, seed| {
+        let disk = Disk::new(luck(seed));
+        let connection = database(&disk, synchronous);
+        let log = disk.path("a.db-wal");
+        disk.open(&log).unwrap().sync().unwrap();
+        disk.rewrite(&log).unwrap();
+        crash(&disk, [connection], true);
+        disk.exists(&log)
+    };
+    assert!((0..40).all(|seed| is_there("FULL", seed)));
+    for there in [true, false] {
+        assert!((0..40).any(|seed| is_there("OFF", seed) == there), "{there}");
+    }
+}
+
+#[test]
 fn something_else_happens_between_two_steps() {
     let disk = Disk::new(luck(1));
     let writer = database(&disk, "FULL");

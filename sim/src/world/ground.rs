@@ -38,7 +38,15 @@ pub trait Ground {
         false
     }
 
-    /// Its process dies; perhaps because the power goes. Called before the process is dropped.
+    /// Its process is stopped in order: it closes its store. It dies next.
+    ///
+    /// # Errors
+    /// What should never be.
+    fn closes(&mut self, _store: Self::Store) -> Verdict {
+        Ok(())
+    }
+
+    /// Its process dies; perhaps because the power goes. Called before what is left of the process is dropped.
     fn dies(&mut self, _power_goes: bool) {}
 
     /// Something will go wrong with its disk, after so many steps; `None`: nothing will.

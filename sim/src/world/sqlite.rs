@@ -264,6 +264,20 @@ impl Ground for SqliteGround {
         matches!(self.stand.disk.fault(), Some(Fault::PowerLoss | Fault::WriteFails | Fault::SyncFails))
     }
 
+    fn closes(&mut self, store: SqliteStore) -> Verdict {
+        // As the server does: whoever reads is gone before the writer, whose end then takes the log into the file.
+        (self.reader, self.lingering) = (None, None);
+        let found_no_room = |disk: &Disk| disk.happened().get("a write that found no room").copied();
+        let before = found_no_room(&self.stand.disk);
+        drop(store);
+        let is_excused = self.is_full || self.has_failed() || found_no_room(&self.stand.disk) != before;
+        let [_, log] = self.path.files();
+        if !is_excused && self.stand.disk.exists(&log) {
+            return Err("G17: a store that was closed in order has left its log".into());
+        }
+        Ok(())
+    }
+
     fn dies(&mut self, power_goes: bool) {
         self.is_suspect |= power_goes || self.has_failed();
         if power_goes {
