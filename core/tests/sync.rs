@@ -3,9 +3,11 @@
 
 mod support;
 
-use support::World;
+use std::time::Duration;
+
 use support::script::key_of;
 use support::words::check;
+use support::{BEGINNING, Step, World};
 use taskhook_core::{Cause, Change, Command, Effect, HostKey, Input, State};
 
 #[test]
@@ -39,7 +41,7 @@ fn pauses_between_questions_double_up_to_five_minutes() {
     for _ in 0..9 {
         let begin = world.now;
         while world.polls.is_empty() {
-            world.pass(std::time::Duration::from_secs(1));
+            world.pass(Duration::from_secs(1));
         }
         asked_at.push(world.now.since(begin).as_secs());
         world.play("tell 0 runs");
@@ -105,7 +107,7 @@ fn a_remote_is_asked_once_more_before_a_time_out_is_declared() {
 #[test]
 fn what_a_remote_says_before_a_time_out_is_judged_is_not_its_last_word() {
     let mut world = World::after("new status=2 ask=20s timeout=30s attempts=1, 202, pass 20s, asked runs");
-    world.now = world.now + std::time::Duration::from_secs(600);
+    world.now = world.now + Duration::from_secs(600);
     world.play("restart");
     assert_eq!(world.polls.len(), 1, "asked at the start");
     world.play("tell 0 runs, pass 29s");
@@ -134,7 +136,7 @@ fn a_time_out_waits_for_a_free_exchange() {
     let overdue = "new status=2 ask=60s timeout=30s attempts=1, 202, limits 0 0, wait 30s";
     let mut world = World::after(overdue);
     world.play("wake");
-    world.pass(std::time::Duration::from_secs(600));
+    world.pass(Duration::from_secs(600));
     assert_eq!(world.tasks[&key_of("a")].state, State::Running, "there is no place to ask");
     world.play("limits 8 4, pass 10s");
     assert_eq!(world.polls.len(), 1);
@@ -245,7 +247,7 @@ fn after_downtime_every_overdue_remote_is_asked_at_once() {
     );
     // What ran out meanwhile is judged thirty seconds after the start, and not without asking.
     let mut world = World::after("new status=2 ask=10s timeout=30s attempts=1, 202, pass 12s, asked runs");
-    world.now = world.now + std::time::Duration::from_secs(600);
+    world.now = world.now + Duration::from_secs(600);
     world.play("restart");
     assert_eq!(world.polls.len(), 1, "asked at once");
     world.play("tell 0 runs, pass 20s");
@@ -259,11 +261,43 @@ fn after_downtime_every_overdue_remote_is_asked_at_once() {
     );
     for (script, state) in [("pass 29s", State::Running), ("pass 31s", State::Failed)] {
         let mut world = World::after("new timeout=30s attempts=1, 202");
-        world.now = world.now + std::time::Duration::from_secs(600);
+        world.now = world.now + Duration::from_secs(600);
         world.play("crash, wake");
         world.play(script);
         assert_eq!(world.tasks[&key_of("a")].state, state, "{script}");
     }
+}
+
+/// Who reads why an attempt failed finds why that was judged later than its time.
+#[test]
+fn a_failure_that_was_put_off_says_so() {
+    let cases = [
+        ("timeout=20s", "no end of the attempt was reported within 20s of its dispatch", (20, 30)),
+        ("timeout=none heartbeat=40s", "the worker gave no sign of life for 40s", (40, 40)),
+        ("timeout=none deadline=1m", "the deadline of the task passed before it had ended", (60, 30)),
+    ];
+    for (options, what, (span, grace)) in cases {
+        let mut world = World::after(&format!("new {options} attempts=1, 202"));
+        world.now = world.now + Duration::from_secs(600);
+        world.play("crash, wake");
+        let failed = message_of_failure(&world.play("pass 60s"));
+        let at = BEGINNING + Duration::from_secs(span);
+        let judged_at = world.up_since + Duration::from_secs(grace);
+        let late = format!("this ran out at {at}, before the server was up, so it was judged at {judged_at}");
+        assert_eq!(failed, format!("{what}; {late}"), "{options}");
+    }
+    let mut world = World::after("new timeout=30s attempts=1, 202");
+    let in_time = message_of_failure(&world.play("pass 30s"));
+    assert_eq!(in_time, "no end of the attempt was reported within 30s of its dispatch");
+}
+
+fn message_of_failure(steps: &[Step]) -> String {
+    let changes = steps.iter().flat_map(|step| &step.decided.decision.changes);
+    let mut failed = changes.filter_map(|(_, change)| match change {
+        Change::AttemptFailed { failure, .. } => Some(failure.message.clone()),
+        _ => None,
+    });
+    failed.next().expect("an attempt failed")
 }
 
 #[test]
@@ -351,7 +385,7 @@ fn past_its_deadline_a_task_fails_from_wherever_it_is() {
 
 #[test]
 fn behind_its_deadline_a_task_is_not_sent_whatever_looks_at_it_first() {
-    let at_ten = std::time::Duration::from_secs(600);
+    let at_ten = Duration::from_secs(600);
     for (script, then, state) in [
         ("new in=1m deadline=2m", "restart", State::Failed),
         ("queue pause, new deadline=2m", "restart, queue resume", State::Failed),
@@ -384,7 +418,7 @@ fn is_sent(change: &Change) -> bool {
 #[test]
 fn a_deadline_that_passed_during_downtime_does_not_wait_for_a_remote_that_is_asked() {
     let mut world = World::after("new status=2 ask=10s deadline=1m timeout=none, 202, pass 12s, asked runs");
-    world.now = world.now + std::time::Duration::from_secs(600);
+    world.now = world.now + Duration::from_secs(600);
     world.play("restart");
     assert_eq!(world.polls.len(), 1, "asked at once, and it does not answer");
     world.play("pass 29s");
@@ -397,7 +431,7 @@ fn a_deadline_that_passed_during_downtime_does_not_wait_for_a_remote_that_is_ask
 fn a_heartbeat_that_was_missed_waits_for_no_answer_to_a_process_that_is_gone() {
     let mut world = World::after("new status=2 ask=400s heartbeat=5s timeout=none attempts=1, 202, pass 5s");
     assert_eq!(world.polls.len(), 1, "its remote is asked for a last word");
-    world.now = world.now + std::time::Duration::from_secs(1);
+    world.now = world.now + Duration::from_secs(1);
     world.play("restart");
     let wakes_at = world.tasks[&key_of("a")].wake_at;
     assert_eq!(wakes_at, Some(world.now + taskhook_core::limits::GRACE), "it is not put off to that answer");
@@ -409,7 +443,7 @@ fn what_a_hold_has_put_off_is_judged_when_a_start_behind_it_says() {
         World::after("new status=2 ask=400s heartbeat=5s timeout=none attempts=1, 202, hold, pass 6s");
     assert_eq!(world.polls.len(), 0, "held, it asks nobody for a last word");
     assert!(world.tasks[&key_of("a")].wake_at > Some(world.now + taskhook_core::limits::GRACE));
-    world.now = world.now + std::time::Duration::from_secs(1);
+    world.now = world.now + Duration::from_secs(1);
     world.play("restart");
     let wakes_at = world.tasks[&key_of("a")].wake_at;
     assert_eq!(wakes_at, Some(world.now + taskhook_core::limits::GRACE));

@@ -234,7 +234,7 @@ impl<'a> Admission<'a> {
                     (self.behind, self.gone) = (true, true);
                     return Turn::Over;
                 }
-                let ended = woken::deadline_passed(task);
+                let ended = woken::deadline_passed(task, woken::past_deadline());
                 self.decision.changes.extend(ended.changes);
                 self.decision.follow_ups.extend(ended.follow_ups);
                 self.gone = true;

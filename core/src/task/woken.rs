@@ -7,7 +7,7 @@ use crate::id::{HostKey, TaskKey};
 use crate::input::Failure;
 use crate::limits;
 use crate::subjects::Subjects;
-use crate::task::ends::Kind;
+use crate::task::ends::{End, Kind};
 use crate::task::{Attempt, State, Task, steps};
 use crate::time::Timestamp;
 
@@ -18,12 +18,12 @@ pub fn decide(cx: &Context, subjects: &Subjects, key: TaskKey) -> Decision {
         return Decision::nothing();
     }
     let over = task.ends(cx.up_since).find(|end| end.judged_at <= cx.now);
-    if over.is_some_and(|end| end.kind == Kind::Deadline) {
-        return deadline_passed(task);
+    if let Some(end) = over.filter(|end| end.kind == Kind::Deadline) {
+        return deadline_passed(task, failure_by(task, end));
     }
     if let Some(end) = over {
         return match last_word(cx, task, end.judged_at) {
-            LastWord::Said => steps::attempt_failed(cx, task, failure_by(task, end.kind), true),
+            LastWord::Said => steps::attempt_failed(cx, task, failure_by(task, end), true),
             LastWord::Ask(attempt, host) => poll(task, attempt, host),
             LastWord::Awaited(until) => sooner(cx, task, until),
             LastWord::NoPlace => asks_later(cx, task),
@@ -92,27 +92,38 @@ pub fn past_deadline() -> Failure {
     Failure { code: "deadline".into(), message: "the deadline of the task passed before it had ended".into() }
 }
 
-/// Past its deadline a task fails, from any state that is no end, without retry.
-pub(crate) fn deadline_passed(task: &Task) -> Decision {
+/// Past its deadline a task fails, from any state that is no end, without retry, and its open attempt with this failure.
+pub(crate) fn deadline_passed(task: &Task, failure: Failure) -> Decision {
     let attempt = task.open_attempt().map(|attempt| Change::AttemptFailed {
         attempt: attempt.number,
-        failure: past_deadline(),
+        failure,
         counted: true,
     });
     steps::end(task, attempt.into_iter().chain([Change::DeadlinePassed, Change::Failed]))
 }
 
-/// How the open attempt has failed: its time is over, or the time for a sign of life.
-fn failure_by(task: &Task, kind: Kind) -> Failure {
-    if kind == Kind::Heartbeat {
-        let heartbeat = task.plan.oversight.heartbeat.unwrap_or_default();
-        let message = format!("the worker gave no sign of life for {heartbeat:?}");
-        return Failure { code: "heartbeat".into(), message };
+/// How the open attempt has failed by what ran out, and why that was judged later than it did.
+fn failure_by(task: &Task, end: End) -> Failure {
+    let Failure { code, message } = match end.kind {
+        Kind::Deadline => past_deadline(),
+        Kind::Heartbeat => {
+            let heartbeat = task.plan.oversight.heartbeat.unwrap_or_default();
+            let message = format!("the worker gave no sign of life for {heartbeat:?}");
+            Failure { code: "heartbeat".into(), message }
+        }
+        Kind::Timeout => {
+            let timeout = task.plan.timeout.unwrap_or_default();
+            let began = if task.is_external() { "begin" } else { "dispatch" };
+            let message = format!("no end of the attempt was reported within {timeout:?} of its {began}");
+            Failure { code: "timeout".into(), message }
+        }
+    };
+    if end.at == end.judged_at {
+        return Failure { code, message };
     }
-    let timeout = task.plan.timeout.unwrap_or_default();
-    let began = if task.is_external() { "begin" } else { "dispatch" };
-    let message = format!("no end of the attempt was reported within {timeout:?} of its {began}");
-    Failure { code: "timeout".into(), message }
+    let (at, judged_at) = (end.at, end.judged_at);
+    let late = format!("this ran out at {at}, before the server was up, so it was judged at {judged_at}");
+    Failure { code, message: format!("{message}; {late}") }
 }
 
 /// Whether the remote has had its last word on an attempt that is overdue.

@@ -252,6 +252,15 @@ fn warnings(task: &Task) -> Vec<WarningBody> {
             detail: "asking its remote how it is came to nothing, twice in a row or more; its history says why",
         });
     }
+    let asks = task.plan.oversight.status.is_some() && task.state == State::Running;
+    let has_answered = task.attempt.is_some_and(|attempt| attempt.replied);
+    if asks && has_answered && task.status_host().is_none() {
+        warnings.push(WarningBody {
+            code: "no_status_url",
+            detail: "its remote cannot be asked how it is: the response to its dispatch has no `Location` that can be asked, as \
+                     `status: location` wants; its history says why",
+        });
+    }
     if task.notes > limits::NOTES_PER_TASK_MAX {
         warnings.push(WarningBody {
             code: "history_cut",

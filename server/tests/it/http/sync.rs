@@ -267,6 +267,9 @@ async fn the_response_may_say_where_to_ask() {
             .await
             .contains("cannot be asked about: the response to its dispatch has no Location")
     );
+    let warned = server.until("b", |task| task["warnings"] != json!([])).await;
+    assert_eq!(warned["warnings"][0]["code"], "no_status_url", "{warned}");
+    assert_eq!(server.task("c").await["warnings"], json!([]));
 }
 
 /// A time-out is not declared before the remote had its last word.
