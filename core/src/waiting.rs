@@ -93,17 +93,24 @@ fn first_end(task: &Task, held_up: &HeldUp, is_meant: impl Fn(Kind) -> bool) -> 
 }
 
 fn dispatching(task: &Task, held_up: &HeldUp) -> (String, Option<Timestamp>) {
-    let response = format!("the response to attempt {}", task.attempt_number());
+    let number = task.attempt_number();
+    let response = format!("the response to attempt {number}");
     let ending = first_end(task, held_up, |_| true);
     let gives_up_at = ending.map(|end| end.judged_at);
     let sent_at = task.attempt.map(|attempt| attempt.sent_at);
     // Its exchange died with an earlier process: it is to be sent again, but for behind its deadline.
-    let is_lost = sent_at < Some(held_up.up_since) && !task.is_behind_its_deadline(held_up.now);
+    let has_died = sent_at < Some(held_up.up_since);
+    let is_lost = has_died && !task.is_behind_its_deadline(held_up.now);
     match held_up.rest().filter(|_| is_lost) {
         Some(rest) => (with_end(format!("{rest}, and then {response}"), gives_up_at, ending), gives_up_at),
         None if is_lost => {
             let text = format!("a free exchange with its target, to be sent again, and then {response}");
             (with_end(text, gives_up_at, ending), gives_up_at)
+        }
+        None if has_died => {
+            let why = ending.filter(is_late).map_or_else(String::new, ran_out);
+            let webhook = format!("the completion webhook of attempt {number}");
+            (with_end(webhook, gives_up_at, ending) + &why, gives_up_at)
         }
         None => {
             let answered_by = sent_at.map(|at| at + task.plan.request_timeout);
@@ -145,7 +152,6 @@ fn running(task: &Task, held_up: &HeldUp) -> (String, Option<Timestamp>) {
     // Of two at one instant the deadline is judged first, and waits for no word.
     let is_by_deadline = deadline.is_some() && until == deadline;
     let ending = if is_by_deadline { deadline_end } else { attempt_end };
-    let is_late = |end: &End| end.at < end.judged_at;
     // Its time is over before the answer that is awaited has to be there.
     let awaited_since =
         asked_at.filter(|_| ending.is_some_and(|end| !is_late(&end) && until > Some(end.judged_at)));
@@ -158,12 +164,13 @@ fn running(task: &Task, held_up: &HeldUp) -> (String, Option<Timestamp>) {
         _ => "",
     };
     let why = ending.map_or_else(String::new, |end| {
-        let (what, at) = (what_runs_out(end.kind), end.at.time_of_day());
         let runs = if end.at <= held_up.now { "ran" } else { "runs" };
         match awaited_since {
-            _ if is_late(&end) => format!(": {what} ran out at {at}, before this server was up"),
+            _ if is_late(&end) => ran_out(end),
             Some(since) => format!(
-                ": {what} {runs} out at {at}, but its remote was asked at {} and may still answer",
+                ": {} {runs} out at {}, but its remote was asked at {} and may still answer",
+                what_runs_out(end.kind),
+                end.at.time_of_day(),
                 since.time_of_day()
             ),
             None => String::new(),
@@ -181,6 +188,16 @@ fn running(task: &Task, held_up: &HeldUp) -> (String, Option<Timestamp>) {
         (None, _) => String::new(),
     };
     (with_end(webhook, until, deadline_end) + last_word + &why + &asked, until)
+}
+
+/// What ran out while no server was up is judged later.
+fn is_late(end: &End) -> bool {
+    end.at < end.judged_at
+}
+
+fn ran_out(end: End) -> String {
+    let (what, at) = (what_runs_out(end.kind), end.at.time_of_day());
+    format!(": {what} ran out at {at}, before the server's last start")
 }
 
 fn what_runs_out(kind: Kind) -> &'static str {
@@ -313,8 +330,8 @@ fn dependencies(task: &Task, first: Option<&str>) -> String {
     }
 }
 
-/// The text, and until when, with a word where that is the deadline. Of one that passed before this server was up, its time is
-/// said elsewhere.
+/// The text, and until when, with a word where that is the deadline. Of one that passed before the server's last start, its
+/// time is said elsewhere.
 fn with_end(text: String, until: Option<Timestamp>, end: Option<End>) -> String {
     let is_deadline =
         end.is_some_and(|end| end.kind == Kind::Deadline && end.at == end.judged_at && until == Some(end.at));

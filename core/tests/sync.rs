@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use support::script::key_of;
@@ -283,7 +284,9 @@ fn a_failure_that_was_put_off_says_so() {
         let failed = message_of_failure(&world.play("pass 60s"));
         let at = BEGINNING + Duration::from_secs(span);
         let judged_at = world.up_since + Duration::from_secs(grace);
-        let late = format!("this ran out at {at}, before the server was up, so it was judged at {judged_at}");
+        let late = format!(
+            "this ran out at {at}, before the server's last start, and was judged from {judged_at} on"
+        );
         assert_eq!(failed, format!("{what}; {late}"), "{options}");
     }
     let mut world = World::after("new timeout=30s attempts=1, 202");
@@ -413,6 +416,27 @@ fn behind_its_deadline_a_task_is_not_sent_whatever_looks_at_it_first() {
 
 fn is_sent(change: &Change) -> bool {
     matches!(change, Change::Dispatched { .. } | Change::Resent { .. })
+}
+
+/// A deadline waits for nobody, so those that found no place for its last question do not wait long for the next try.
+#[test]
+fn the_less_time_a_deadline_leaves_the_sooner_a_question_is_tried_again() {
+    let pause = |script: &str| {
+        let mut world = World::after(script);
+        world.play("wake");
+        world.tasks[&key_of("a")].wake_at.expect("it is looked at again").since(world.now)
+    };
+    for (left, max) in [(3, 1_000), (8, 2_000), (20, 5_000), (30, 7_500)] {
+        let script =
+            format!("new status=2 ask=1h deadline=2m timeout=none, 202, limits 0 0, wait {}s", 120 - left);
+        let pauses: BTreeSet<_> = (0..50).map(|more| pause(&format!("{script}, wait {more}ms"))).collect();
+        let (least, most) = (pauses.first().expect("fifty"), pauses.last().expect("fifty"));
+        assert!(
+            *least >= Duration::from_secs(1) && *most <= Duration::from_millis(max),
+            "{left}: {pauses:?}"
+        );
+        assert!(left < 8 || pauses.len() > 40, "they are drawn");
+    }
 }
 
 #[test]

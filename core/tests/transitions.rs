@@ -710,14 +710,14 @@ fn a_task_says_what_puts_its_time_out_off() {
     };
     let at = |seconds: u64| World::after("new").now + std::time::Duration::from_secs(seconds);
     let up_again = HeldUp { up_since: at(60), ..HeldUp::default() };
-    let late = "the completion webhook of attempt 1, until 14:01:30Z: its time ran out at 14:00:30Z, before this server was up";
+    let late = "the completion webhook of attempt 1, until 14:01:30Z: its time ran out at 14:00:30Z, before the server's last start";
     assert_eq!(waits("new timeout=30s, 202", &up_again), (late.into(), Some(at(90))));
     let late = "the completion webhook of attempt 1, or a sign of life of its worker, until 14:01:45Z, and then the last word \
-                of its remote: its heartbeat ran out at 14:00:45Z, before this server was up; its remote is asked at 14:00:50Z";
+                of its remote: its heartbeat ran out at 14:00:45Z, before the server's last start; its remote is asked at 14:00:50Z";
     let beats = waits("new heartbeat=45s status=2 ask=50s, 202", &up_again);
     assert_eq!(beats, (late.into(), Some(at(105))));
-    let late = "the completion webhook of attempt 1, until 14:01:30Z: its deadline ran out at 14:00:40Z, before this server \
-                was up";
+    let late = "the completion webhook of attempt 1, until 14:01:30Z: its deadline ran out at 14:00:40Z, before the server's \
+                last start";
     assert_eq!(waits("new deadline=40s, 202", &up_again), (late.into(), Some(at(90))));
     // Both are judged at one instant: the deadline first, which waits for nobody.
     let (text, until) = waits("new timeout=30s deadline=40s status=2 ask=20s, 202", &up_again);
@@ -738,7 +738,10 @@ fn a_task_says_what_puts_its_time_out_off() {
     let (text, _) = waits("new status=2 deadline=2m, 202", &held);
     assert!(text.ends_with("its remote is asked, until 14:02:00Z, its deadline"), "{text}");
     let behind = HeldUp { up_since: at(60), now: at(61), ..HeldUp::default() };
-    assert_eq!(waits("new deadline=40s", &behind).0, "the response to attempt 1, until 14:01:30Z");
+    // Nothing answers any more, and nothing is sent again.
+    let late = (late.into(), Some(at(90)));
+    assert_eq!(waits("new deadline=40s", &behind), late);
+    assert_eq!(waits("new deadline=40s request=10s", &behind), late);
     let held = HeldUp { held: Some(at(5)), ..HeldUp::default() };
     let asks_later = "the completion webhook of attempt 1, or the server to be resumed, which is held since \
                       2026-11-23T14:00:05.000Z: before its time is over, its remote is asked";

@@ -122,7 +122,8 @@ fn failure_by(task: &Task, end: End) -> Failure {
         return Failure { code, message };
     }
     let (at, judged_at) = (end.at, end.judged_at);
-    let late = format!("this ran out at {at}, before the server was up, so it was judged at {judged_at}");
+    let late =
+        format!("this ran out at {at}, before the server's last start, and was judged from {judged_at} on");
     Failure { code, message: format!("{message}; {late}") }
 }
 
@@ -202,14 +203,17 @@ fn asks_later(cx: &Context, task: &Task) -> Decision {
     decision
 }
 
-/// When a poll is tried again that could not be sent: drawn, so that ten thousand do not come at one moment. Whoever
-/// resumes a held server looks at them before this time.
+/// When a poll is tried again that could not be sent: drawn, so that ten thousand do not come at one moment, and a few times
+/// before a deadline, which waits for no answer. Whoever resumes a held server looks at them before this time.
 fn poll_again(cx: &Context, task: &Task) -> Timestamp {
     if cx.rests() {
         return cx.now + limits::POLL_PAUSE_MAX;
     }
     let seed = task.key.0.cast_unsigned() ^ cx.now.0.cast_unsigned().rotate_left(20);
-    let more = limits::POLL_AGAIN.saturating_sub(limits::POLL_PAUSE_MIN);
+    let left =
+        task.deadline().filter(|deadline| *deadline > cx.now).map(|deadline| deadline.since(cx.now) / 4);
+    let within = left.map_or(limits::POLL_AGAIN, |left| left.min(limits::POLL_AGAIN));
+    let more = within.saturating_sub(limits::POLL_PAUSE_MIN);
     cx.now + limits::POLL_PAUSE_MIN + more.mul_f64(draw::fraction(seed))
 }
 

@@ -46,7 +46,8 @@ fn said(
     map: &BTreeMap<String, String>,
 ) -> Result<PollAnswer, String> {
     let answer = Answer::of(response, unread, map)?;
-    let status = answer.find("status")?.as_ref().and_then(text_of).ok_or_else(|| answer.has_no_status())?;
+    let found = answer.find("status")?;
+    let status = found.as_ref().and_then(text_of).ok_or_else(|| answer.has_no_status(found.as_ref()))?;
     // Of the rest only that is looked for which belongs to the status: what is wrong with it takes nothing from the others.
     let kind = match status.as_str() {
         "running" => match answer.find("progress") {
@@ -123,10 +124,11 @@ impl<'a> Answer<'a> {
     }
 
     /// Why it says nothing that it could say.
-    fn has_no_status(&self) -> String {
-        match self.map.contains_key("status") {
-            true => "status.map.status finds nothing in it".into(),
-            false => format!("it names no status ({STATUSES}); say in status.map where it is"),
+    fn has_no_status(&self, found: Option<&Value>) -> String {
+        match (found.filter(|found| !found.is_null()), self.map.contains_key("status")) {
+            (Some(_), _) => format!("its status is no text, and is to be one of {STATUSES}"),
+            (None, true) => "status.map.status finds nothing in it".into(),
+            (None, false) => format!("it names no status ({STATUSES}); say in status.map where it is"),
         }
     }
 

@@ -192,6 +192,7 @@ fn why(entry: &HistoryEntry) -> Option<String> {
             None
         }
         ("reconciliation", _) if entry.change == "polled" => None,
+        ("reconciliation", _) if entry.change == "alive" => Some("when its remote was asked".into()),
         ("reconciliation", _) => Some("since its remote said so when it was asked".into()),
         ("response", Some(attempt)) => Some(format!("by the response to attempt {attempt}")),
         _ => None,

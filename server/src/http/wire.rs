@@ -13,7 +13,8 @@ use serde_json::value::RawValue;
 use taskhook_core::access::ApiKeyId;
 use taskhook_core::unique::Until;
 use taskhook_core::{
-    Completion, Location, On, Rate, RetryAsked, State, StatusRequest, Task, Timestamp, limits,
+    Attempt, Completion, Failure, Location, On, Rate, RetryAsked, State, StatusRequest, Task, Timestamp,
+    limits,
 };
 use utoipa::ToSchema;
 
@@ -224,7 +225,7 @@ pub struct ListBody<T: ToSchema> {
 }
 
 /// What the owner of a task should know.
-fn warnings(task: &Task) -> Vec<WarningBody> {
+fn warnings(task: &Task, error: Option<&Failure>, up_since: Timestamp) -> Vec<WarningBody> {
     let mut warnings = Vec::new();
     if task.answered_too_early {
         warnings.push(WarningBody {
@@ -243,7 +244,7 @@ fn warnings(task: &Task) -> Vec<WarningBody> {
     // Its end may be another than its remote knows.
     let asked = task.attempt.filter(|attempt| match task.state {
         State::Running => true,
-        State::Failed => attempt.number > task.attempts_before,
+        State::Failed => attempt.number > task.attempts_before && error.is_some_and(ran_out),
         _ => false,
     });
     if asked.is_some_and(|attempt| attempt.polling.unanswered >= limits::UNANSWERED_MIN) {
@@ -253,12 +254,12 @@ fn warnings(task: &Task) -> Vec<WarningBody> {
         });
     }
     let asks = task.plan.oversight.status.is_some() && task.state == State::Running;
-    let has_answered = task.attempt.is_some_and(|attempt| attempt.replied);
-    if asks && has_answered && task.status_host().is_none() {
+    let is_answered = |attempt: Attempt| attempt.replied || attempt.sent_at < up_since;
+    if asks && task.status_host().is_none() && task.attempt.is_some_and(is_answered) {
         warnings.push(WarningBody {
             code: "no_status_url",
-            detail: "its remote cannot be asked how it is: the response to its dispatch has no `Location` that can be asked, as \
-                     `status: location` wants; its history says why",
+            detail: "its remote cannot be asked how it is: no response to its dispatch has come with a `Location` \
+                     that can be asked, as `status: location` wants; see its history",
         });
     }
     if task.notes > limits::NOTES_PER_TASK_MAX {
@@ -277,6 +278,11 @@ fn warnings(task: &Task) -> Vec<WarningBody> {
     warnings
 }
 
+/// Taskhook has given it up, which its remote may see otherwise.
+fn ran_out(error: &Failure) -> bool {
+    matches!(error.code.as_str(), "timeout" | "heartbeat" | "deadline")
+}
+
 impl TaskBody {
     /// A task as it is shown.
     #[must_use]
@@ -284,7 +290,7 @@ impl TaskBody {
         let TaskView { id, task, spec, result, error, waits_for, held_up, source, schedule, external_id } =
             view;
         let waiting = taskhook_core::waiting::waiting_for(&task, waits_for.as_deref(), &held_up);
-        let warnings = warnings(&task);
+        let warnings = warnings(&task, error.as_ref(), held_up.up_since);
         TaskBody {
             id,
             name: spec.name,

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use taskhook_core::{HostKey, TaskKey};
 
-/// So many are remembered of each host. The others are tried again at times of their own, as are those whose offer came to
-/// nothing.
-const REMEMBERED_PER_HOST_MAX: usize = 64;
+/// So many are remembered of each host: as many as may have places within the pause behind which the others are tried again, at
+/// times of their own, as are those whose offer came to nothing.
+const REMEMBERED_PER_HOST_MAX: usize = 1_024;
 /// So many hosts are looked at for one whose task can take a place, before that which gave it back.
 const HOSTS_LOOKED_AT_MAX: usize = 8;
 

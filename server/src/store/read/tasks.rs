@@ -339,19 +339,18 @@ fn ending(
                     let body: Option<Vec<u8>> = row.get(3)?;
                     result = body.map(|body| String::from_utf8_lossy(&body).into_owned());
                 }
-                "deadline_passed" if wants_error => {
-                    wants_error = false;
-                    error = Some(woken::past_deadline());
-                }
+                // The attempt that was open, if there was one, failed right before.
+                "deadline_passed" if wants_error => error = Some(woken::past_deadline()),
                 "attempt_failed" if wants_error => {
                     wants_error = false;
                     let detail: Detail = json_of(row, 2)?.unwrap_or_default();
-                    error = Some(Failure {
+                    let failure = Failure {
                         code: detail.code.unwrap_or_default(),
                         message: detail.message.unwrap_or_default(),
-                    });
+                    };
+                    error = error.take().filter(|past| past.code != failure.code).or(Some(failure));
                 }
-                _ => {}
+                _ => wants_error &= error.is_none(),
             }
             row.get(0)
         })?;

@@ -74,6 +74,19 @@ async fn a_time_out_behind_questions_without_an_answer_carries_the_warning() {
     let task = server.end_of("a").await;
     assert_eq!((&task["state"], &task["error"]["code"]), (&json!("failed"), &json!("timeout")));
     assert_eq!(task["warnings"][0]["code"], "unanswered", "{task}");
+    // Of an end that the worker itself has reported nothing is unclear.
+    server.create(asked(&worker, "b")).await;
+    let dispatch = worker.call().await;
+    let callback = dispatch.header("taskhook-callback-url");
+    dispatch.status(202);
+    for _ in 0..2 {
+        worker.call().await.status(500);
+    }
+    server.until("b", |task| task["warnings"][0]["code"] == "unanswered").await;
+    let told = json!({"event": "task_failed", "retryable": false});
+    assert_eq!(server.call_back(&callback, told).await["outcome"], "applied");
+    let task = server.task("b").await;
+    assert_eq!((&task["state"], &task["warnings"]), (&json!("failed"), &json!([])));
     // The next attempt, if there is one, is another matter.
     server.post("/v1/tasks/a/retry", json!({})).await.expect(200);
     worker.call().await.answer(422, &[], "");
@@ -88,9 +101,13 @@ async fn it_is_asked_again_until_it_says_something() {
     let mut worker = Worker::start().await;
     server.create(asked(&worker, "a")).await;
     worker.call().await.status(202);
-    for (status, body) in
-        [(500, ""), (200, "no json"), (200, r#"{"status": "SUCCESS"}"#), (200, r#"{"state": "running"}"#)]
-    {
+    for (status, body) in [
+        (500, ""),
+        (200, "no json"),
+        (200, r#"{"status": "SUCCESS"}"#),
+        (200, r#"{"state": "running"}"#),
+        (200, r#"{"status": [1]}"#),
+    ] {
         let question = worker.call().await;
         assert_eq!(question.method, "GET");
         question.answer(status, &[], body);
@@ -101,7 +118,13 @@ async fn it_is_asked_again_until_it_says_something() {
     last.answer(200, &[], r#"{"status": "completed"}"#);
     assert_eq!(server.end_of("a").await["state"], "succeeded");
     let told = told(&server, "a").await;
-    for words in ["it answered 500", "it is no JSON", "is none of running, completed", "it names no status"] {
+    for words in [
+        "it answered 500",
+        "it is no JSON",
+        "is none of running, completed",
+        "it names no status",
+        "its status is no text, and is to be one of running",
+    ] {
         assert!(told.contains(words), "{words}: {told}");
     }
 }
@@ -239,7 +262,7 @@ async fn other_shapes_are_mapped() {
 
 #[tokio::test]
 async fn the_response_may_say_where_to_ask() {
-    let server = RealServer::start().await;
+    let mut server = RealServer::start().await;
     let mut worker = Worker::start().await;
     let status = json!({"status": {"url": "location", "after": "50ms"}});
     let task = server.create(with(task_for(&worker, "a"), status.clone())).await;
@@ -256,10 +279,11 @@ async fn the_response_may_say_where_to_ask() {
     worker.call().await.answer(202, &[("location", &format!("{}/jobs/18", other.url))], "");
     let question = other.call().await;
     assert_eq!(question.header("taskhook-task-id"), "c");
+    assert_eq!(server.task("c").await["warnings"], json!([]));
     assert!(!question.headers.contains_key("taskhook-callback-url"), "{:?}", question.headers);
     question.answer(200, &[], r#"{"status": "completed"}"#);
     assert_eq!(server.end_of("c").await["state"], "succeeded");
-    server.create(with(task_for(&worker, "b"), status)).await;
+    server.create(with(task_for(&worker, "b"), status.clone())).await;
     worker.call().await.status(202);
     server.until_change("b", "located").await;
     assert!(
@@ -269,7 +293,13 @@ async fn the_response_may_say_where_to_ask() {
     );
     let warned = server.until("b", |task| task["warnings"] != json!([])).await;
     assert_eq!(warned["warnings"][0]["code"], "no_status_url", "{warned}");
-    assert_eq!(server.task("c").await["warnings"], json!([]));
+    // So it is where the response died with its process.
+    server.create(with(task_for(&worker, "d"), status)).await;
+    let dispatch = worker.call().await;
+    server.call_back(&dispatch.header("taskhook-callback-url"), json!({"event": "task_started"})).await;
+    assert_eq!(server.task("d").await["warnings"], json!([]), "it may still come");
+    server.crash_and_restart().await;
+    assert_eq!(server.task("d").await["warnings"][0]["code"], "no_status_url");
 }
 
 /// A time-out is not declared before the remote had its last word.
@@ -409,6 +439,59 @@ async fn past_its_deadline_a_task_has_failed() {
     // Whoever retries it by hand has decided otherwise.
     server.post("/v1/tasks/c/retry", json!({})).await.expect(200);
     assert_eq!(server.task("c").await["state"], "running");
+}
+
+/// What ran out while nobody was there to see it, and when it was judged, stands in the failure.
+#[tokio::test]
+async fn a_failure_that_was_put_off_for_a_downtime_says_so() {
+    let mut server = RealServer::start().await;
+    let spans = [
+        ("a", json!({"deadline": "3s"})),
+        ("b", json!({"timeout": "3s"})),
+        ("c", json!({"heartbeat": "3s"})),
+    ];
+    for (id, span) in &spans {
+        let task = json!({"id": id, "retry": {"max_attempts": 1}});
+        assert_eq!(server.create(with(task, span.clone())).await["state"], "running");
+    }
+    server.kill();
+    tokio::time::sleep(Duration::from_secs(4)).await; // real time: the spans run out while nobody is up
+    server.start_again().await;
+    let waits = server.task("a").await["waiting_for"]["text"].as_str().unwrap().to_string();
+    assert!(
+        waits.contains(": its deadline ran out at ") && waits.ends_with("the server's last start"),
+        "{waits}"
+    );
+    tokio::time::sleep(Duration::from_secs(25)).await; // real time: a start gives 30 s of grace
+    for (id, _) in &spans {
+        let task = server.end_of(id).await;
+        let message = task["error"]["message"].as_str().unwrap();
+        let (_, judged_at) = message.split_once("and was judged from ").expect(message);
+        assert!(message.contains("; this ran out at 20") && judged_at.ends_with("Z on"), "{message}");
+        assert!(told(&server, id).await.contains(message), "the history says the same");
+    }
+    server.stop().await;
+}
+
+/// A deadline waits for no answer, so there is one in time where there are places to ask.
+#[tokio::test]
+async fn however_many_have_one_deadline_each_is_asked_before_it() {
+    let server = RealServer::start().await;
+    let mut worker = Worker::start().await;
+    let status = json!({"url": format!("{}/status", worker.url), "after": "1h"});
+    let task = |number: u32| json!({"id": format!("t{number}"), "deadline": "12s", "status": status});
+    let tasks: Vec<Value> = (0..150).map(task).collect();
+    server.post("/v1/tasks/batch", json!({"tasks": tasks})).await.expect(201);
+    for _ in 0..150 {
+        let question = worker.call().await;
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(100)).await; // real time: answers take some
+            question.answer(200, &[], r#"{"status": "completed"}"#);
+        });
+    }
+    for number in 0..150 {
+        assert_eq!(server.end_of(&format!("t{number}")).await["state"], "succeeded", "{number}");
+    }
 }
 
 #[tokio::test]
