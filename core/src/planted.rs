@@ -48,6 +48,7 @@ pub const PLANTED: &[(&str, bool)] = bugs![
     "not_found_once_is_enough",
     "one_attempt_more",
     "one_resend_more",
+    "over_is_sent_again",
     "overlap_is_overlooked",
     "pause_is_overlooked",
     "poll_is_forgotten_after_downtime",

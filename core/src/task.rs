@@ -307,6 +307,15 @@ impl Task {
         self.deadline().is_some_and(|deadline| deadline <= now)
     }
 
+    /// Whether the time of its open attempt, or of all of it, is over: nothing is sent again for it. Whoever had it before a
+    /// downtime may still report, until that is judged.
+    #[must_use]
+    pub fn is_behind_its_time(&self, now: Timestamp) -> bool {
+        let is_over =
+            self.times_out_at().is_some_and(|at| at <= now) && !cfg!(planted = "over_is_sent_again");
+        is_over || self.is_behind_its_deadline(now)
+    }
+
     /// Takes in a fact. The only way in which a task changes.
     ///
     /// # Panics

@@ -98,9 +98,9 @@ fn dispatching(task: &Task, held_up: &HeldUp) -> (String, Option<Timestamp>) {
     let ending = first_end(task, held_up, |_| true);
     let gives_up_at = ending.map(|end| end.judged_at);
     let sent_at = task.attempt.map(|attempt| attempt.sent_at);
-    // Its exchange died with an earlier process: it is to be sent again, but for behind its deadline.
+    // Its exchange died with an earlier process: it is to be sent again, while there is time.
     let has_died = sent_at < Some(held_up.up_since);
-    let is_lost = has_died && !task.is_behind_its_deadline(held_up.now);
+    let is_lost = has_died && !task.is_behind_its_time(held_up.now);
     match held_up.rest().filter(|_| is_lost) {
         Some(rest) => (with_end(format!("{rest}, and then {response}"), gives_up_at, ending), gives_up_at),
         None if is_lost => {
@@ -108,7 +108,7 @@ fn dispatching(task: &Task, held_up: &HeldUp) -> (String, Option<Timestamp>) {
             (with_end(text, gives_up_at, ending), gives_up_at)
         }
         None if has_died => {
-            let why = ending.filter(is_late).map_or_else(String::new, ran_out);
+            let why = ending.map_or_else(String::new, ran_out);
             let webhook = format!("the completion webhook of attempt {number}");
             (with_end(webhook, gives_up_at, ending) + &why, gives_up_at)
         }
@@ -142,7 +142,10 @@ fn running(task: &Task, held_up: &HeldUp) -> (String, Option<Timestamp>) {
         return (with_end(text, until, deadline_end), until);
     }
     if let (Some(rest), Some(_)) = (held_up.rest(), polling) {
-        let text = format!("{webhook}, or {rest}: before its time is over, its remote is asked");
+        // A deadline waits for no last word.
+        let late = deadline_end.into_iter().chain(attempt_end).find(is_late);
+        let why = late.map_or_else(|| ": before its time is over, its remote is asked".into(), ran_out);
+        let text = format!("{webhook}, or {rest}{why}");
         return (with_end(text, deadline, deadline_end), deadline);
     }
     if over_at.is_some_and(|at| at <= held_up.now) && polling.is_some() {

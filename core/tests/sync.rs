@@ -273,12 +273,14 @@ fn after_downtime_every_overdue_remote_is_asked_at_once() {
 #[test]
 fn a_failure_that_was_put_off_says_so() {
     let cases = [
+        ("timeout=20s, 202", "no end of the attempt was reported within 20s of its dispatch", (20, 30)),
         ("timeout=20s", "no end of the attempt was reported within 20s of its dispatch", (20, 30)),
-        ("timeout=none heartbeat=40s", "the worker gave no sign of life for 40s", (40, 40)),
+        ("timeout=none heartbeat=40s, 202", "the worker gave no sign of life for 40s", (40, 40)),
+        ("timeout=none deadline=1m, 202", "the deadline of the task passed before it had ended", (60, 30)),
         ("timeout=none deadline=1m", "the deadline of the task passed before it had ended", (60, 30)),
     ];
     for (options, what, (span, grace)) in cases {
-        let mut world = World::after(&format!("new {options} attempts=1, 202"));
+        let mut world = World::after(&format!("new attempts=1 {options}"));
         world.now = world.now + Duration::from_secs(600);
         world.play("crash, wake");
         let failed = message_of_failure(&world.play("pass 60s"));
@@ -387,7 +389,7 @@ fn past_its_deadline_a_task_fails_from_wherever_it_is() {
 }
 
 #[test]
-fn behind_its_deadline_a_task_is_not_sent_whatever_looks_at_it_first() {
+fn behind_its_time_a_task_is_not_sent_whatever_looks_at_it_first() {
     let at_ten = Duration::from_secs(600);
     for (script, then, state) in [
         ("new in=1m deadline=2m", "restart", State::Failed),
@@ -396,6 +398,10 @@ fn behind_its_deadline_a_task_is_not_sent_whatever_looks_at_it_first() {
         ("new deadline=2m, 429 retry-after=1m", "restart", State::Failed),
         ("new deadline=2m request=5m", "restart", State::Dispatching),
         ("new deadline=2m request=5m", "restart, pass 30s", State::Failed),
+        // So with the time of an attempt: whoever has it may still report.
+        ("new timeout=2m request=5m attempts=1", "restart, pass 29s", State::Dispatching),
+        ("new timeout=2m request=5m attempts=1", "restart, pass 29s, task_completed", State::Succeeded),
+        ("new timeout=2m request=5m attempts=1", "restart, pass 30s", State::Failed),
     ] {
         let mut world = World::after(script);
         let before = world.history.iter().filter(|entry| is_sent(&entry.change)).count();

@@ -742,6 +742,16 @@ fn a_task_says_what_puts_its_time_out_off() {
     let late = (late.into(), Some(at(90)));
     assert_eq!(waits("new deadline=40s", &behind), late);
     assert_eq!(waits("new deadline=40s request=10s", &behind), late);
+    let (text, _) = waits("new timeout=30s", &behind);
+    assert!(text.ends_with(": its time ran out at 14:00:30Z, before the server's last start"), "{text}");
+    let held_behind = HeldUp { held: Some(at(5)), ..behind };
+    let (text, until) = waits("new status=2 timeout=30s deadline=40s, 202", &held_behind);
+    assert!(text.contains(": its deadline ran out at 14:00:40Z, before the server's last start"), "{text}");
+    assert!(!text.contains("is asked"), "it fails without: {text}");
+    assert_eq!(until, Some(at(90)));
+    let (text, until) = waits("new status=2 timeout=30s, 202", &held_behind);
+    assert!(text.ends_with(": its time ran out at 14:00:30Z, before the server's last start"), "{text}");
+    assert_eq!(until, None, "it waits for the last word");
     let held = HeldUp { held: Some(at(5)), ..HeldUp::default() };
     let asks_later = "the completion webhook of attempt 1, or the server to be resumed, which is held since \
                       2026-11-23T14:00:05.000Z: before its time is over, its remote is asked";

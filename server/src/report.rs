@@ -47,7 +47,10 @@ pub fn progress(part: Option<&str>, message: Option<String>) -> EventKind {
     let read = |text: &str| text.parse().ok().filter(|part| (0.0..=1.0).contains(part));
     let (part, unread) = part.map_or((None, None), |text| match read(text) {
         Some(part) => (Some(part), None),
-        None => (None, Some(format!("progress {} is left out: it is a number from 0 to 1", cut(text, 64)))),
+        None => {
+            let (shown, more) = (cut(text, 64), if text.len() > 64 { "…" } else { "" });
+            (None, Some(format!("progress {shown}{more} is left out: it has to be a number from 0 to 1")))
+        }
     });
     EventKind::Progress(part, message.or(unread).map(|text| cut(&text, limits::MESSAGE_BYTES_MAX)))
 }

@@ -40,7 +40,7 @@ pub fn decide(cx: &Context, subjects: &Subjects, key: TaskKey) -> Decision {
         // The exchange began before this process did: nobody waits for its response any more.
         (State::Dispatching, Some(attempt))
             if attempt.sent_at < cx.up_since
-                && !task.is_behind_its_deadline(cx.now)
+                && !task.is_behind_its_time(cx.now)
                 && !cfg!(planted = "lost_exchange_is_not_resent") =>
         {
             lost(cx, task, attempt)

@@ -210,9 +210,7 @@ impl World {
                 Want::Host(host) if self.permits.free_with(host, self.now) > 0 => {
                     inputs.push(Input::FollowUp(FollowUp::HostFree(host)));
                 }
-                Want::Resend(host, task) if self.permits.free_with(host, self.now) > 0 => {
-                    inputs.push(Input::Wake(task));
-                }
+                Want::Resend(host, task) if self.has_room(host, task) => inputs.push(Input::Wake(task)),
                 Want::Poll(host, task) if self.permits.allow_poll(host) => inputs.push(Input::Wake(task)),
                 _ => drop(self.queues.wants.insert(want)),
             }
@@ -309,6 +307,12 @@ impl World {
     /// The first task that wants to be woken, and when.
     pub(crate) fn next_wake(&self) -> Option<(Timestamp, TaskKey)> {
         self.tasks.values().filter_map(|task| Some((task.wake_at?, task.key))).min()
+    }
+
+    /// Whether a lost attempt may be sent again now: its request may be too large for what others leave.
+    fn has_room(&self, host: HostKey, task: TaskKey) -> bool {
+        let bytes = self.tasks.get(&task).map_or(0, |task| task.plan.payload_bytes);
+        self.permits.allow(host, bytes, self.now)
     }
 
     fn end_exchange(&mut self, input: &Input) {

@@ -13,8 +13,7 @@ use serde_json::value::RawValue;
 use taskhook_core::access::ApiKeyId;
 use taskhook_core::unique::Until;
 use taskhook_core::{
-    Attempt, Completion, Failure, Location, On, Rate, RetryAsked, State, StatusRequest, Task, Timestamp,
-    limits,
+    Attempt, Completion, Location, On, Rate, RetryAsked, State, StatusRequest, Task, Timestamp, limits,
 };
 use utoipa::ToSchema;
 
@@ -225,7 +224,7 @@ pub struct ListBody<T: ToSchema> {
 }
 
 /// What the owner of a task should know.
-fn warnings(task: &Task, error: Option<&Failure>, up_since: Timestamp) -> Vec<WarningBody> {
+fn warnings(task: &Task, given_up: bool, up_since: Timestamp) -> Vec<WarningBody> {
     let mut warnings = Vec::new();
     if task.answered_too_early {
         warnings.push(WarningBody {
@@ -244,7 +243,7 @@ fn warnings(task: &Task, error: Option<&Failure>, up_since: Timestamp) -> Vec<Wa
     // Its end may be another than its remote knows.
     let asked = task.attempt.filter(|attempt| match task.state {
         State::Running => true,
-        State::Failed => attempt.number > task.attempts_before && error.is_some_and(ran_out),
+        State::Failed => attempt.number > task.attempts_before && given_up,
         _ => false,
     });
     if asked.is_some_and(|attempt| attempt.polling.unanswered >= limits::UNANSWERED_MIN) {
@@ -259,7 +258,7 @@ fn warnings(task: &Task, error: Option<&Failure>, up_since: Timestamp) -> Vec<Wa
         warnings.push(WarningBody {
             code: "no_status_url",
             detail: "its remote cannot be asked how it is: no response to its dispatch has come with a `Location` \
-                     that can be asked, as `status: location` wants; see its history",
+                     that can be asked, as `status: location` wants",
         });
     }
     if task.notes > limits::NOTES_PER_TASK_MAX {
@@ -278,19 +277,25 @@ fn warnings(task: &Task, error: Option<&Failure>, up_since: Timestamp) -> Vec<Wa
     warnings
 }
 
-/// Taskhook has given it up, which its remote may see otherwise.
-fn ran_out(error: &Failure) -> bool {
-    matches!(error.code.as_str(), "timeout" | "heartbeat" | "deadline")
-}
-
 impl TaskBody {
     /// A task as it is shown.
     #[must_use]
     pub fn of(view: TaskView) -> TaskBody {
-        let TaskView { id, task, spec, result, error, waits_for, held_up, source, schedule, external_id } =
-            view;
+        let TaskView {
+            id,
+            task,
+            spec,
+            result,
+            error,
+            given_up,
+            waits_for,
+            held_up,
+            source,
+            schedule,
+            external_id,
+        } = view;
         let waiting = taskhook_core::waiting::waiting_for(&task, waits_for.as_deref(), &held_up);
-        let warnings = warnings(&task, error.as_ref(), held_up.up_since);
+        let warnings = warnings(&task, given_up, held_up.up_since);
         TaskBody {
             id,
             name: spec.name,

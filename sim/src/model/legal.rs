@@ -97,7 +97,9 @@ impl Model {
             What::Resent(n, send) => {
                 let current = state == State::Dispatching && *n == task.attempt && task.open;
                 must(current && *send == task.sends + 1 && *send <= 4, || format!("G10: {task:?}"))?;
-                must(task.starts < self.starts, || "G10: sent again without a crash".into())
+                must(task.starts < self.starts, || "G10: sent again without a crash".into())?;
+                let has_time = task.times_out_at().is_none_or(|at| fact.at < at);
+                must(has_time, || format!("G14: sent again behind its time: {task:?}"))
             }
             _ => Ok(()),
         }

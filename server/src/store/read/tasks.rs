@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use taskhook_core::bulk::Filter;
 use taskhook_core::task::{cancelled, woken};
 use taskhook_core::waiting::HeldUp;
-use taskhook_core::{Failure, On, QueueKey, State, StatusRequest, Task, TaskKey, Timestamp};
+use taskhook_core::{Cause, Failure, On, QueueKey, State, StatusRequest, Task, TaskKey, Timestamp};
 
 use crate::store::read::queues::{self, held_up};
 use crate::store::read::{Listed, NodeStatus, PAGE_BYTES_MAX, ROWS_LOOKED_AT_MAX, ReadError, Reader};
@@ -27,6 +27,8 @@ pub struct TaskView {
     pub result: Option<String>,
     /// Why its latest failed attempt failed.
     pub error: Option<Failure>,
+    /// That attempt was given up for want of a word, and not reported to have failed.
+    pub given_up: bool,
     /// The first of the tasks it waits for that has not ended.
     pub waits_for: Option<String>,
     /// What holds it up, where it is queued; the name of its queue always.
@@ -255,7 +257,7 @@ fn view(connection: &Connection, node: &NodeStatus, key: TaskKey) -> rusqlite::R
     let found =
         statement.query_row(params![key.0], |row| Ok((task_of(row)?, row.get::<_, i64>(32)?))).optional()?;
     let Some((task, last_change)) = found else { return Ok(None) };
-    let (result, error) = ending(connection, &task, last_change)?;
+    let Ending { result, error, given_up } = ending(connection, &task, last_change)?;
     let waits_for = if task.state == State::Blocked { first_dependency(connection, &task)? } else { None };
     let spec = spec(connection, key)?;
     let external_id = match spec.correlate {
@@ -274,6 +276,7 @@ fn view(connection: &Connection, node: &NodeStatus, key: TaskKey) -> rusqlite::R
         },
         result,
         error,
+        given_up,
         waits_for,
         task,
     }))
@@ -315,47 +318,59 @@ fn spec(connection: &Connection, key: TaskKey) -> rusqlite::Result<SpecView> {
     spec.optional().map(Option::unwrap_or_default)
 }
 
+/// How a task has ended, or how its latest attempt did.
+#[derive(Default)]
+struct Ending {
+    result: Option<String>,
+    error: Option<Failure>,
+    /// Its latest failed attempt was.
+    given_up: bool,
+}
+
 /// The result of a task that succeeded, and why its latest failed attempt failed: both are in its history,
 /// close to the end.
-fn ending(
-    connection: &Connection,
-    task: &Task,
-    last: i64,
-) -> rusqlite::Result<(Option<String>, Option<Failure>)> {
+fn ending(connection: &Connection, task: &Task, last: i64) -> rusqlite::Result<Ending> {
     let mut wants_result = task.state == State::Succeeded;
     // An attempt that is not the only one, or that ended without its task, has failed or was postponed.
     let ended_alone = task.attempt.is_some_and(|attempt| !attempt.open) && task.state != State::Succeeded;
     let may_be_late = task.plan.oversight.deadline.is_some() && task.state == State::Failed;
     let mut wants_error = may_be_late || task.attempts_used > 0 || task.attempt_number() > 1 || ended_alone;
-    let (mut result, mut error) = (None, None);
+    let mut ending = Ending::default();
+    // An attempt that was open at the deadline failed right before it.
+    let mut is_next_to_deadline = false;
     let mut position = last;
     let mut statement = connection
-        .prepare_cached("SELECT previous, change, detail, body FROM history WHERE position = ?1")?;
+        .prepare_cached("SELECT previous, change, detail, body, cause FROM history WHERE position = ?1")?;
     while position > 0 && (wants_result || wants_error) {
         position = statement.query_row(params![position], |row| {
+            let was_next_to_deadline = std::mem::take(&mut is_next_to_deadline);
             match row::change_name(row.get(1)?) {
                 "succeeded" if wants_result => {
                     wants_result = false;
                     let body: Option<Vec<u8>> = row.get(3)?;
-                    result = body.map(|body| String::from_utf8_lossy(&body).into_owned());
+                    ending.result = body.map(|body| String::from_utf8_lossy(&body).into_owned());
                 }
-                // The attempt that was open, if there was one, failed right before.
-                "deadline_passed" if wants_error => error = Some(woken::past_deadline()),
+                "deadline_passed" if wants_error => {
+                    is_next_to_deadline = true;
+                    ending.error = Some(woken::past_deadline());
+                }
                 "attempt_failed" if wants_error => {
                     wants_error = false;
-                    let detail: Detail = json_of(row, 2)?.unwrap_or_default();
-                    let failure = Failure {
-                        code: detail.code.unwrap_or_default(),
-                        message: detail.message.unwrap_or_default(),
-                    };
-                    error = error.take().filter(|past| past.code != failure.code).or(Some(failure));
+                    ending.given_up = row::cause_of(row.get(4)?, None) == Some(Cause::Time);
+                    if ending.error.is_none() || was_next_to_deadline {
+                        let detail: Detail = json_of(row, 2)?.unwrap_or_default();
+                        ending.error = Some(Failure {
+                            code: detail.code.unwrap_or_default(),
+                            message: detail.message.unwrap_or_default(),
+                        });
+                    }
                 }
-                _ => wants_error &= error.is_none(),
+                _ => {}
             }
             row.get(0)
         })?;
     }
-    Ok((result, error))
+    Ok(ending)
 }
 
 fn unmet(connection: &Connection, key: TaskKey) -> rusqlite::Result<Vec<(usize, String)>> {

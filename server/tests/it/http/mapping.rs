@@ -107,7 +107,7 @@ async fn a_result_is_given_back_as_it_was_written() {
 #[tokio::test]
 async fn progress_and_message_are_at_the_top_or_under_data() {
     let server = TestServer::start().await;
-    let left_out = |what| json!(format!("progress {what} is left out: it is a number from 0 to 1"));
+    let left_out = |what| json!(format!("progress {what} is left out: it has to be a number from 0 to 1"));
     for (fields, progress, message) in [
         (json!({"progress": 0.5, "message": "half"}), json!(0.5), json!("half")),
         (json!({"progress": 1, "message": 7}), json!(1.0), json!("7")),

@@ -83,10 +83,12 @@ async fn a_time_out_behind_questions_without_an_answer_carries_the_warning() {
         worker.call().await.status(500);
     }
     server.until("b", |task| task["warnings"][0]["code"] == "unanswered").await;
-    let told = json!({"event": "task_failed", "retryable": false});
+    // Whatever it calls that.
+    let told =
+        json!({"event": "task_failed", "retryable": false, "error": {"code": "timeout", "message": "mine"}});
     assert_eq!(server.call_back(&callback, told).await["outcome"], "applied");
     let task = server.task("b").await;
-    assert_eq!((&task["state"], &task["warnings"]), (&json!("failed"), &json!([])));
+    assert_eq!((&task["error"]["message"], &task["warnings"]), (&json!("mine"), &json!([])));
     // The next attempt, if there is one, is another matter.
     server.post("/v1/tasks/a/retry", json!({})).await.expect(200);
     worker.call().await.answer(422, &[], "");
@@ -208,7 +210,7 @@ async fn a_progress_that_cannot_be_worked_out_is_left_out() {
     assert!(message.starts_with("no progress is known: status.map.progress: "), "{message}");
     assert!(message.ends_with("write double(…) around those that are whole"), "{message}");
     worker.call().await.answer(200, &[], r#"{"state": "running", "percent": 4000.0}"#);
-    let left_out = "progress 40.0 is left out: it is a number from 0 to 1";
+    let left_out = "progress 40.0 is left out: it has to be a number from 0 to 1";
     let task = server.until("a", |task| task["message"] == left_out).await;
     assert_eq!((&task["state"], &task["progress"]), (&json!("running"), &Value::Null));
     // An end is one, and what its result does not have is null.
@@ -454,6 +456,10 @@ async fn a_failure_that_was_put_off_for_a_downtime_says_so() {
         let task = json!({"id": id, "retry": {"max_attempts": 1}});
         assert_eq!(server.create(with(task, span.clone())).await["state"], "running");
     }
+    let mut worker = Worker::start().await;
+    let unanswered = json!({"timeout": "3s", "retry": {"max_attempts": 1}});
+    server.create(with(task_for(&worker, "d"), unanswered)).await;
+    let dispatch = worker.call().await;
     server.kill();
     tokio::time::sleep(Duration::from_secs(4)).await; // real time: the spans run out while nobody is up
     server.start_again().await;
@@ -462,6 +468,11 @@ async fn a_failure_that_was_put_off_for_a_downtime_says_so() {
         waits.contains(": its deadline ran out at ") && waits.ends_with("the server's last start"),
         "{waits}"
     );
+    // Whoever has an attempt may still report on it, and does not get it again.
+    let done = json!({"event": "task_completed"});
+    let answer = server.call_back(&dispatch.header("taskhook-callback-url"), done).await;
+    assert_eq!((&answer["outcome"], &answer["task_state"]), (&json!("applied"), &json!("succeeded")));
+    assert!(worker.is_idle());
     tokio::time::sleep(Duration::from_secs(25)).await; // real time: a start gives 30 s of grace
     for (id, _) in &spans {
         let task = server.end_of(id).await;
