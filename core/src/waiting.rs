@@ -108,7 +108,7 @@ fn dispatching(task: &Task, held_up: &HeldUp) -> (String, Option<Timestamp>) {
             (with_end(text, gives_up_at, ending), gives_up_at)
         }
         None if has_died => {
-            let why = ending.map_or_else(String::new, ran_out);
+            let why = task.ends(held_up.up_since).find(is_late).map_or_else(String::new, ran_out);
             let webhook = format!("the completion webhook of attempt {number}");
             (with_end(webhook, gives_up_at, ending) + &why, gives_up_at)
         }
@@ -144,9 +144,15 @@ fn running(task: &Task, held_up: &HeldUp) -> (String, Option<Timestamp>) {
     if let (Some(rest), Some(_)) = (held_up.rest(), polling) {
         // A deadline waits for no last word.
         let late = deadline_end.into_iter().chain(attempt_end).find(is_late);
-        let why = late.map_or_else(|| ": before its time is over, its remote is asked".into(), ran_out);
-        let text = format!("{webhook}, or {rest}{why}");
-        return (with_end(text, deadline, deadline_end), deadline);
+        let why = match (late, attempt_end.filter(|end| end.at <= held_up.now)) {
+            (Some(end), _) => ran_out(end),
+            (None, Some(end)) => {
+                let (what, at) = (what_runs_out(end.kind), end.at.time_of_day());
+                format!(": {what} ran out at {at}, and its remote is asked first")
+            }
+            (None, None) => ": before its time is over, its remote is asked".into(),
+        };
+        return (with_end(format!("{webhook}, or {rest}"), deadline, deadline_end) + &why, deadline);
     }
     if over_at.is_some_and(|at| at <= held_up.now) && polling.is_some() {
         let text = format!("a free exchange with its remote, for the last question about attempt {number}");

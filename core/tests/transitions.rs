@@ -736,7 +736,8 @@ fn a_task_says_what_puts_its_time_out_off() {
     );
     let held = HeldUp { held: Some(at(5)), ..HeldUp::default() };
     let (text, _) = waits("new status=2 deadline=2m, 202", &held);
-    assert!(text.ends_with("its remote is asked, until 14:02:00Z, its deadline"), "{text}");
+    let asked_first = ", until 14:02:00Z, its deadline: before its time is over, its remote is asked";
+    assert!(text.ends_with(asked_first), "{text}");
     let behind = HeldUp { up_since: at(60), now: at(61), ..HeldUp::default() };
     // Nothing answers any more, and nothing is sent again.
     let late = (late.into(), Some(at(90)));
@@ -744,6 +745,16 @@ fn a_task_says_what_puts_its_time_out_off() {
     assert_eq!(waits("new deadline=40s request=10s", &behind), late);
     let (text, _) = waits("new timeout=30s", &behind);
     assert!(text.ends_with(": its time ran out at 14:00:30Z, before the server's last start"), "{text}");
+    // Of two the one that ran out is named.
+    for (script, ran_out) in [
+        ("new timeout=30s deadline=2m", ": its time ran out at 14:00:30Z"),
+        ("new timeout=2m deadline=30s", ": its deadline ran out at 14:00:30Z"),
+    ] {
+        let (text, until) = waits(script, &behind);
+        let expected = format!("until 14:01:30Z{ran_out}, before the server's last start");
+        assert!(text.ends_with(&expected), "{text}");
+        assert_eq!(until, Some(at(90)));
+    }
     let held_behind = HeldUp { held: Some(at(5)), ..behind };
     let (text, until) = waits("new status=2 timeout=30s deadline=40s, 202", &held_behind);
     assert!(text.contains(": its deadline ran out at 14:00:40Z, before the server's last start"), "{text}");
@@ -752,6 +763,9 @@ fn a_task_says_what_puts_its_time_out_off() {
     let (text, until) = waits("new status=2 timeout=30s, 202", &held_behind);
     assert!(text.ends_with(": its time ran out at 14:00:30Z, before the server's last start"), "{text}");
     assert_eq!(until, None, "it waits for the last word");
+    let held_over = HeldUp { held: Some(at(5)), now: at(40), ..HeldUp::default() };
+    let (text, _) = waits("new status=2 timeout=30s, 202", &held_over);
+    assert!(text.ends_with(": its time ran out at 14:00:30Z, and its remote is asked first"), "{text}");
     let held = HeldUp { held: Some(at(5)), ..HeldUp::default() };
     let asks_later = "the completion webhook of attempt 1, or the server to be resumed, which is held since \
                       2026-11-23T14:00:05.000Z: before its time is over, its remote is asked";
