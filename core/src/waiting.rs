@@ -108,7 +108,7 @@ fn dispatching(task: &Task, held_up: &HeldUp) -> (String, Option<Timestamp>) {
             (with_end(text, gives_up_at, ending), gives_up_at)
         }
         None if has_died => {
-            let why = task.ends(held_up.up_since).find(is_late).map_or_else(String::new, ran_out);
+            let why = task.ends(held_up.up_since).find(End::is_put_off).map_or_else(String::new, ran_out);
             let webhook = format!("the completion webhook of attempt {number}");
             (with_end(webhook, gives_up_at, ending) + &why, gives_up_at)
         }
@@ -143,7 +143,7 @@ fn running(task: &Task, held_up: &HeldUp) -> (String, Option<Timestamp>) {
     }
     if let (Some(rest), Some(_)) = (held_up.rest(), polling) {
         // A deadline waits for no last word.
-        let late = deadline_end.into_iter().chain(attempt_end).find(is_late);
+        let late = deadline_end.into_iter().chain(attempt_end).find(End::is_put_off);
         let why = match (late, attempt_end.filter(|end| end.at <= held_up.now)) {
             (Some(end), _) => ran_out(end),
             (None, Some(end)) => {
@@ -163,7 +163,7 @@ fn running(task: &Task, held_up: &HeldUp) -> (String, Option<Timestamp>) {
     let ending = if is_by_deadline { deadline_end } else { attempt_end };
     // Its time is over before the answer that is awaited has to be there.
     let awaited_since =
-        asked_at.filter(|_| ending.is_some_and(|end| !is_late(&end) && until > Some(end.judged_at)));
+        asked_at.filter(|_| ending.is_some_and(|end| !end.is_put_off() && until > Some(end.judged_at)));
     let webhook = match ending.map(|end| end.kind) {
         Some(Kind::Heartbeat) => format!("{webhook}, or a sign of life of its worker"),
         Some(Kind::Timeout | Kind::Deadline) | None => webhook,
@@ -175,7 +175,7 @@ fn running(task: &Task, held_up: &HeldUp) -> (String, Option<Timestamp>) {
     let why = ending.map_or_else(String::new, |end| {
         let runs = if end.at <= held_up.now { "ran" } else { "runs" };
         match awaited_since {
-            _ if is_late(&end) => ran_out(end),
+            _ if end.is_put_off() => ran_out(end),
             Some(since) => format!(
                 ": {} {runs} out at {}, but its remote was asked at {} and may still answer",
                 what_runs_out(end.kind),
@@ -197,11 +197,6 @@ fn running(task: &Task, held_up: &HeldUp) -> (String, Option<Timestamp>) {
         (None, _) => String::new(),
     };
     (with_end(webhook, until, deadline_end) + last_word + &why + &asked, until)
-}
-
-/// What ran out while no server was up is judged later.
-fn is_late(end: &End) -> bool {
-    end.at < end.judged_at
 }
 
 fn ran_out(end: End) -> String {
@@ -343,7 +338,7 @@ fn dependencies(task: &Task, first: Option<&str>) -> String {
 /// time is said elsewhere.
 fn with_end(text: String, until: Option<Timestamp>, end: Option<End>) -> String {
     let is_deadline =
-        end.is_some_and(|end| end.kind == Kind::Deadline && end.at == end.judged_at && until == Some(end.at));
+        end.is_some_and(|end| end.kind == Kind::Deadline && !end.is_put_off() && until == Some(end.at));
     let deadline = if is_deadline { ", its deadline" } else { "" };
     match until {
         Some(until) => format!("{text}, until {}{deadline}", until.time_of_day()),

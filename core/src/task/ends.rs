@@ -29,6 +29,14 @@ pub struct End {
     pub judged_at: Timestamp,
 }
 
+impl End {
+    /// It ran out while no node was up, and is judged later.
+    #[must_use]
+    pub fn is_put_off(&self) -> bool {
+        self.at < self.judged_at
+    }
+}
+
 impl Task {
     /// What may end it by itself, as a node judges it that has been up since `up_since`.
     pub fn ends(&self, up_since: Timestamp) -> impl Iterator<Item = End> {

@@ -118,7 +118,7 @@ fn failure_by(task: &Task, end: End) -> Failure {
             Failure { code: "timeout".into(), message }
         }
     };
-    if end.at == end.judged_at {
+    if !end.is_put_off() {
         return Failure { code, message };
     }
     let (at, judged_at) = (end.at, end.judged_at);
